@@ -1,0 +1,30 @@
+"""Where things live: the course's own data folder, the repository root, and the user's cache folder."""
+
+import os
+import sys
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def repo_dir() -> Path | None:
+    """The clone this package runs from, or None when it was installed without one (Colab, a server image)."""
+    root = _PACKAGE.parent
+    return root if (root / "pyproject.toml").is_file() and (root / "notebooks").is_dir() else None
+
+
+def data_dir() -> Path:
+    """The course's small files (frozen test splits, adapters, recorded runs, timings): `data/` of the clone, else the installed copy."""
+    root = repo_dir()
+    return root / "data" if root else _PACKAGE / "_data"
+
+
+def cache_dir() -> Path:
+    """Folder for downloaded and converted models: `LLMSUITE_CACHE`, else the user's cache folder. Not created here."""
+    if given := os.environ.get("LLMSUITE_CACHE"):
+        return Path(given).expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "llmsuite-lab"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "llmsuite-lab"
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "llmsuite-lab"
