@@ -1,0 +1,46 @@
+"""GGUF → safetensors, once: w = d · q + m for each block of 32 four-bit weights (Q4_1), stored as the float32 values that gives.
+
+Reading the GGUF takes many seconds each time (all weights are dequantised and the tokenizer is rebuilt); the safetensors file is mapped into
+memory. `save_pretrained` refuses a model loaded from GGUF, so the state dict, the config and the tokenizer are written one by one. float32 is
+what keeps the logits bit for bit equal: d and m are float16, and their combination needs more bits than bfloat16 or float16 has.
+"""
+
+from pathlib import Path
+
+from llmsuite_lab.core.runtime import offline
+
+
+def load(file: Path) -> tuple:
+    """(model, tokenizer) as `transformers` reads them from a GGUF file: float32, eval mode. Seconds, not milliseconds."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with offline():
+        where = {"gguf_file": file.name, "local_files_only": True}
+        model = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **where)
+        return model.eval(), AutoTokenizer.from_pretrained(file.parent, **where)
+
+
+def convert(file: Path, folder: Path) -> None:
+    """Write `model.safetensors`, `config.json`, `generation_config.json` and the tokenizer's files into the existing `folder`.
+
+    A tied output layer is the embedding itself and is stored once. Raises OSError when the disk is full.
+    """
+    from safetensors.torch import save_file
+
+    model, tokenizer = load(file)
+    config = model.config
+    if hasattr(config, "quantization_config"):  # the weights are plain floats now
+        del config.quantization_config
+    config.architectures = [type(model).__name__]
+    config.dtype = "float32"
+    tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
+    state = {name: value.contiguous() for name, value in model.state_dict().items() if name not in tied}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    config.save_pretrained(folder)
+    model.generation_config.save_pretrained(folder)
+    tokenizer.model_max_length = config.max_position_embeddings
+    tokenizer.padding_side = "left"
+    tokenizer.save_pretrained(folder)
+    for file in folder.iterdir():  # safetensors creates 0600, and a cache may be shared
+        file.chmod(0o644)
