@@ -1,0 +1,75 @@
+"""The completion-only loss: L = −Σ_t log softmax(W h_t)[y_t] over supervised positions t only.
+
+The vocabulary projection W (49 152 × 576 in SmolLM2) is a fifth of a small model's work, and prompts outnumber completions: so the hidden
+states are gathered first, `W h[mask]`, and no logit exists that the loss does not read. Mind the shape of that gather: a boolean mask gives
+one contiguous [supervised, d_model] matrix, where a slice such as `h[:, s:-1]` is a strided view that costs twice the time on a CPU.
+
+What a model must offer: any `transformers` causal model or encoder–decoder, bare or wrapped by peft, works. A plain `nn.Module` needs
+`hidden_states(ids, attention_mask) -> [batch, seq, d_model]` and `lm_head`; an encoder–decoder of that kind sets
+`is_encoder_decoder = True`, a `start_id`, and takes `hidden_states(ids, attention_mask, decoder_ids)`. Anything else brings a `loss_fn`.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from llmsuite_lab.core.batching import Batch
+
+_RESCALED = ("final_logit_softcapping", "logit_scale", "logits_scaling")  # these models do more than W h between hidden state and logits
+
+
+def is_encoder_decoder(model: nn.Module) -> bool:
+    """Whether the model reads a source and writes a target (T5, BART, ours with `is_encoder_decoder = True`)."""
+    config = getattr(model, "config", None)
+    return bool(getattr(config, "is_encoder_decoder", False) or getattr(model, "is_encoder_decoder", False))
+
+
+def supervised_loss(model: nn.Module, batch: Batch) -> tuple[Float[Tensor, ""], int]:
+    """Summed cross-entropy in nats over the batch's supervised tokens, and their number. Differentiable; float32.
+
+    Raises TypeError for a plain module that offers neither hidden states nor an `lm_head`.
+    """
+    return F.cross_entropy(supervised_logits(model, batch).float(), batch.targets, reduction="sum"), batch.count
+
+
+def supervised_logits(model: nn.Module, batch: Batch) -> Float[Tensor, "supervised vocab"]:
+    """Logits at the supervised positions only, in the order of `batch.targets`."""
+    hidden, head = _hidden_and_head(model, batch)
+    return hidden[batch.mask] if head is None else head(hidden[batch.mask])
+
+
+def _hidden_and_head(model: nn.Module, batch: Batch) -> tuple[Float[Tensor, "batch seq d"], nn.Module | None]:
+    """Hidden states and the projection still to be applied; None when the first are logits already."""
+    inner = _without_peft(model)
+    if batch.decoder_ids is not None:
+        return _encoder_decoder(model, inner, batch)
+    if hasattr(inner, "hidden_states") and hasattr(inner, "lm_head"):
+        return inner.hidden_states(batch.ids, batch.attention_mask), inner.lm_head
+    if not hasattr(inner, "get_output_embeddings"):
+        raise TypeError(f"{type(inner).__name__} has no `hidden_states(ids, attention_mask)` and `lm_head`: add them, or pass loss_fn")
+    head = inner.get_output_embeddings()
+    if head is None or any(getattr(inner.config, name, None) not in (None, 1.0) for name in _RESCALED) or _prompt_learning(model):
+        logits = model(input_ids=batch.ids, attention_mask=batch.attention_mask, use_cache=False).logits
+        return logits[:, -batch.ids.shape[1] :], None  # prompt learning puts virtual tokens in front
+    # No attention mask: padding is on the right, where no real position of a causal model looks; without one, torch's fused kernel runs.
+    return inner.base_model(input_ids=batch.ids, use_cache=False).last_hidden_state, head
+
+
+def _encoder_decoder(model: nn.Module, inner: nn.Module, batch: Batch) -> tuple[Float[Tensor, "batch out d"], nn.Module | None]:
+    if hasattr(inner, "hidden_states") and hasattr(inner, "lm_head"):
+        shifted = torch.cat([torch.full_like(batch.decoder_ids[:, :1], inner.start_id), batch.decoder_ids[:, :-1]], dim=1)
+        return inner.hidden_states(batch.ids, batch.attention_mask, shifted), inner.lm_head
+    shifted = inner.prepare_decoder_input_ids_from_labels(labels=batch.decoder_ids)
+    arguments: dict[str, Any] = {"input_ids": batch.ids, "attention_mask": batch.attention_mask, "decoder_input_ids": shifted}
+    return model(**arguments, use_cache=False).logits, None  # nearly every target position is supervised: nothing to save
+
+
+def _without_peft(model: nn.Module) -> nn.Module:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _prompt_learning(model: nn.Module) -> bool:
+    return bool(getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False))
