@@ -6,6 +6,7 @@ what keeps the logits bit for bit equal: d and m are float16, and their combinat
 """
 
 from pathlib import Path
+from typing import Any
 
 from llmsuite_lab.core.runtime import offline
 
@@ -18,7 +19,23 @@ def load(file: Path) -> tuple:
     with offline():
         where = {"gguf_file": file.name, "local_files_only": True}
         model = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **where)
-        return model.eval(), AutoTokenizer.from_pretrained(file.parent, **where)
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, **where)
+    _restore_pre_tokens(file, tokenizer)
+    return model.eval(), tokenizer
+
+
+def _restore_pre_tokens(file: Path, tokenizer: Any) -> None:
+    """Cut digits singly before GPT-2's regex where the GGUF says so (`tokenizer.ggml.pre` = "smollm"); `transformers` drops that step.
+
+    It matters: white space before a digit ("\n\n1.") is tokenised as in training again, and the log-likelihood of such text rises.
+    """
+    from gguf import GGUFReader
+    from tokenizers import pre_tokenizers
+
+    field = GGUFReader(file).get_field("tokenizer.ggml.pre")
+    if field is not None and field.contents() == "smollm":
+        steps = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
 
 
 def convert(file: Path, folder: Path) -> None:
