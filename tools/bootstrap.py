@@ -53,7 +53,9 @@ def install() -> None:
         subprocess.run([*pip, torch], cwd=ROOT, check=True, timeout=PIP_LIMIT_S)
         subprocess.run([*pip, "--editable", ".[all]"], cwd=ROOT, check=True, timeout=PIP_LIMIT_S)
     except subprocess.CalledProcessError as error:
-        fail(f"pip ended with status {error.returncode}. Is there a network? The lines above say what it missed; run the same command again.")
+        fail(
+            f"pip ended with status {error.returncode}. Is there a network? The lines above say what it missed; run the same command again."
+        )
     except subprocess.TimeoutExpired:
         fail(f"pip was still running after {PIP_LIMIT_S // 60} minutes. Run the same command again: finished downloads are kept.")
     STAMP.write_text(stamp)

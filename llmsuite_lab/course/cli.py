@@ -37,6 +37,33 @@ def train(
     recipes.run(name, seed=seed, out=out)
 
 
+@app.command()
+def slides(
+    names: Annotated[list[str] | None, typer.Argument(help="decks by name; default all")] = None,
+    pdf: Annotated[bool, typer.Option(help="Also print each deck to PDF (needs a Chromium-family browser).")] = False,
+) -> None:
+    """Build the decks: one self-contained HTML page each under build/slides (press s for the speaker view)."""
+    from llmsuite_lab.course.browser import print_pdf
+    from llmsuite_lab.course.slides import build
+
+    for deck, path in build(names):
+        if pdf:
+            print_pdf(path, path.with_suffix(".pdf"), pages=len(deck.slides))
+        typer.echo(
+            f"{path.name:45} {len(deck.slides):3} slides  {deck.minutes:3.0f} min  {path.stat().st_size / 1e6:.1f} MB{'  + PDF' if pdf else ''}"
+        )
+
+
+@app.command()
+def doctor() -> None:
+    """Look at this machine and this installation; print a table with the remedy beside each problem. Exit status 0 when all is well."""
+    from llmsuite_lab.course.doctor import examine, table
+
+    findings = examine()
+    typer.echo(table(findings))
+    raise typer.Exit(any(finding.remedy and finding.fatal for finding in findings))
+
+
 def main() -> None:
     """Run the command line; an expected error is one sentence and exit status 1."""
     from llmsuite_lab.core.errors import LabError

@@ -1,0 +1,149 @@
+"""Decks: parsed strictly, built into pages that request nothing, seen in a real browser where there is one."""
+
+import re
+
+import matplotlib.pyplot as plt
+import pytest
+
+from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.course import slides
+from llmsuite_lab.course.browser import find_browser, open_page, print_pdf
+
+DECK = """---
+title: A small deck
+---
+
+# First
+
+<!-- 2 min · Welcome. -->
+
+---
+
+## Second $a_i^2$
+
+```python
+x = 1
+---
+```
+
+<!-- 1.5 min · Explain. -->
+<!-- A second note without a time. -->
+
+---
+
+## Third
+
+![a line](figure:tests_figures:line)
+
+<!-- 1 min · A note. -->
+
+---
+
+## Fourth
+
+| a | b |
+|---|---|
+| 1 | $\\frac{1}{2}$ |
+
+```source
+llmsuite_lab.core.files:write_json
+```
+"""
+
+
+@pytest.fixture
+def deck_file(tmp_path, monkeypatch):
+    module = tmp_path / "tests_figures.py"
+    module.write_text(
+        "import matplotlib.pyplot as plt\ndef line():\n    figure, axes = plt.subplots()\n    axes.plot([0, 1])\n    return figure\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = tmp_path / "small.md"
+    file.write_text(DECK)
+    return file
+
+
+def test_parse_counts_slides_notes_and_minutes(deck_file):
+    deck = slides.parse(deck_file)
+    assert (deck.name, deck.title, len(deck.slides), deck.minutes) == ("small", "A small deck", 4, 4.5)
+    assert [len(slide.notes) for slide in deck.slides] == [1, 2, 1, 0]
+    assert "Welcome" not in deck.slides[0].body
+    assert "---" in deck.slides[1].body, "a rule inside a code block is not a slide break"
+
+
+def test_the_page_holds_everything_itself(deck_file):
+    page = slides.render(slides.parse(deck_file), deck_file.parent)
+    assert page.count("<section>") == 4
+    assert "data:image/svg+xml;base64," in page
+    assert ">def</span>" in page
+    assert "write_json" in page
+    assert not re.search(r'(?:src|href)="(?!data:)', page), "something would be fetched"
+    assert "url(fonts" not in page
+    assert plt.get_fignums() == [], "the figure was closed"
+
+
+def test_the_same_source_gives_the_same_page(deck_file):
+    deck = slides.parse(deck_file)
+    assert slides.render(deck, deck_file.parent) == slides.render(deck, deck_file.parent)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("# no front matter", "front matter that holds a title"),
+        ("---\ntitle: [\n---\n# x", "not YAML"),
+        ("---\ntitle: x\n---\n# a\n\n---\n\n---\n\n# b", "slide 2 of 3 is empty"),
+        ("---\ntitle: x\n---\n![p](figure:llmsuite_lab.core.files:nothing)", "cannot be loaded"),
+        ("---\ntitle: x\n---\n![p](gone.png)", "no such file"),
+        ("---\ntitle: x\n---\n```klingon\nx\n```", "klingon"),
+    ],
+)
+def test_a_broken_deck_says_what_is_wrong(tmp_path, text, sentence):
+    file = tmp_path / "bad.md"
+    file.write_text(text)
+    with pytest.raises(LabError, match=re.escape(sentence)):
+        slides.render(slides.parse(file), tmp_path)
+
+
+def test_an_unknown_deck_names_the_known_ones(tmp_path):
+    with pytest.raises(LabError, match="00_start_here"):
+        slides.build(["99_nowhere"], tmp_path)
+
+
+def test_every_deck_of_the_course_has_figures_notes_timing_and_misconceptions():
+    for path in slides.decks():
+        deck = slides.parse(path)
+        text = path.read_text()
+        assert "figure:" in text, f"{path.name} has no figure made by the package"
+        assert all(slide.notes and slide.minutes > 0 for slide in deck.slides), f"{path.name}: a slide without notes or time"
+        assert "misconception" in text.lower(), f"{path.name} names no common misconceptions"
+        assert 10 <= deck.minutes <= 90
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(find_browser() is None, reason="no Chromium-family browser on this machine")
+def test_a_real_browser_shows_the_course_deck_without_the_network(tmp_path):
+    ((deck, page_file),) = slides.build(["00_start_here"], tmp_path)
+    with open_page(page_file) as page:
+        assert [url for url in page.requests if not url.startswith(("file:", "data:", "blob:"))] == []
+        assert sum(url.startswith("file:") for url in page.requests) == 1, "the page itself and nothing beside it"
+        assert page.problems == []
+        assert page.evaluate("Reveal.getTotalSlides()") == len(deck.slides)
+        unrendered = page.evaluate("[...document.querySelectorAll('.tex')].filter(e => !e.querySelector('.katex')).length")
+        assert unrendered == 0
+        overflowing = page.evaluate(
+            "[...document.querySelectorAll('.slide')].map((e, i) => [i + 1, e.scrollHeight]).filter(x => x[1] > 720)"
+        )
+        assert overflowing == [], "slides taller than the screen"
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(find_browser() is None, reason="no Chromium-family browser on this machine")
+def test_the_pdf_has_one_page_a_slide(tmp_path, deck_file):
+    deck = slides.parse(deck_file)
+    html = tmp_path / "small.html"
+    html.write_text(slides.render(deck, tmp_path))
+    print_pdf(html, tmp_path / "small.pdf", pages=4)
+    assert (tmp_path / "small.pdf").stat().st_size > 5_000
+    with pytest.raises(LabError, match="printed as 4 pages"):
+        print_pdf(html, tmp_path / "small.pdf", pages=3)
