@@ -1,0 +1,155 @@
+"""How answers and texts are scored, and how sure a score is.
+
+Every score is returned per item where it can be, so that `mean_interval` can say how far the mean would move on another sample: a number
+without an interval is not a result. In production: `evaluate`, `rouge-score`, `scipy.stats.bootstrap`.
+"""
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Protocol
+
+import numpy as np
+
+from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.paths import data_dir
+
+_NUMBER = re.compile(r"[-+]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:e[-+]?\d{1,2})?", re.ASCII)
+_QUOTES = "\"'“”‘’«»`"
+
+
+class Scored(Protocol):
+    """Anything with a summed log-probability in nats and the number of tokens it covers, such as `language_model.Score`."""
+
+    logprob: float
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its interval at `confidence`: `low` ≤ `mean` ≤ `high`, from `n` values, by `method` ("bootstrap" or "wilson")."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    method: str = "bootstrap"
+    confidence: float = 0.95
+
+    def __str__(self) -> str:
+        """For a table: 0.45 [0.31, 0.60], n=40."""
+        return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}], n={self.n}"
+
+
+def normalise_answer(text: str) -> str:
+    """The form in which two answers are compared: case, spaces, outer quotes and a closing full stop do not count; numbers by value.
+
+    "1,250.50", "$1250.5" and "1250.50" become "1250.5". Nothing else is removed: "74 loaves" is not "74", "5%" is not "5", and
+    "Yes, because …" is not "yes". A longer text that merely contains the answer is another answer.
+    """
+    text = " ".join(unicodedata.normalize("NFKC", text).replace("−", "-").casefold().split())
+    text = text.removesuffix(".").strip(_QUOTES + " ").removesuffix(".").strip()
+    sign, digits = ("-", text[1:]) if text.startswith("-") else ("", text)
+    number = sign + digits.lstrip("$£€").strip()
+    if _NUMBER.fullmatch(number):
+        plain = f"{Decimal(number.replace(',', '')):f}"  # not Decimal.normalize(): that rounds to 28 digits
+        plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
+        return "0" if plain in ("", "-", "-0") else plain.removeprefix("+")
+    return text
+
+
+def exact_match(prediction: str, reference: str | Sequence[str]) -> bool:
+    """Whether `prediction` is the reference, or one of several, after `normalise_answer`. An empty prediction never matches.
+
+    Substrings do not count: on yes/no questions "not yes" once scored as a hit that way.
+    """
+    references = [reference] if isinstance(reference, str) else reference
+    answer = normalise_answer(prediction)
+    return answer != "" and any(answer == normalise_answer(r) for r in references)
+
+
+def load_metric(name: str) -> Any:
+    """One of the course's own metric modules under data/metrics ("rouge", "exact_match"), loaded by `evaluate` from its path, offline.
+
+    Raises ValueError for an unknown name, LabError when the module's package is missing.
+    """
+    folder = data_dir() / "metrics"
+    if not (folder / name / f"{name}.py").is_file():
+        raise ValueError(
+            f"no metric {name!r} under data/metrics: choose from {', '.join(sorted(p.name for p in folder.iterdir() if p.is_dir()))}"
+        )
+    try:
+        import evaluate
+    except ImportError as error:
+        raise LabError("the package `evaluate` is missing: run `pip install evaluate rouge-score`") from error
+    return evaluate.load(str(folder / name), keep_in_memory=True)  # in memory: two processes never meet in a cache file
+
+
+def rouge(predictions: Sequence[str], references: Sequence[str], *, use_stemmer: bool = False) -> dict[str, list[float]]:
+    """ROUGE-1, -2 and -L F1 in [0, 1] for each pair, under the keys rouge1, rouge2, rougeL (Lin 2004), through `evaluate`.
+
+    Take the mean with `mean_interval`. Raises ValueError for lists of different length or none at all.
+    """
+    if len(predictions) != len(references) or not predictions:
+        raise ValueError(f"{len(predictions)} predictions and {len(references)} references: give the same number of each, at least one")
+    return load_metric("rouge").compute(predictions=list(predictions), references=list(references), use_stemmer=use_stemmer)
+
+
+def perplexity(scores: Iterable[Scored]) -> float:
+    """exp(−Σ log p / Σ tokens) over all texts together: the number of equally likely next tokens the model is torn between.
+
+    Long texts weigh more than short ones, as tokens do. Raises ValueError when there is no token.
+    """
+    scores = list(scores)
+    tokens = sum(s.tokens for s in scores)
+    if tokens == 0:
+        raise ValueError("perplexity needs at least one scored token")
+    return math.exp(-math.fsum(s.logprob for s in scores) / tokens)
+
+
+def distinct_n(texts: Iterable[str | Sequence[Any]], n: int) -> float:
+    """Distinct n-grams over all n-grams of the texts (Li et al. 2016), in [0, 1]: near 0 when a model repeats itself.
+
+    A string is cut at white space; any other sequence (token ids, say) is taken as it is. Texts shorter than n have no n-gram; 0.0 if none has.
+    """
+    if n < 1:
+        raise ValueError(f"n={n} must be at least 1")
+    grams = [tuple(w[i : i + n]) for t in texts for w in [t.split() if isinstance(t, str) else t] for i in range(len(w) - n + 1)]
+    return len(set(grams)) / len(grams) if grams else 0.0
+
+
+def mean_interval(values: Iterable[float | bool], *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
+    """Mean with a percentile bootstrap interval (Efron 1979): resample the values with replacement, take the means' quantiles.
+
+    Booleans are a proportion and get `proportion_interval`: 0 of 20 hits does not prove a rate of zero, though every resample says so.
+    Raises ValueError for no values or one that is not finite.
+    """
+    values = list(values)
+    if not values:
+        raise ValueError("mean_interval needs at least one value")
+    if all(isinstance(v, (bool, np.bool_)) for v in values):
+        return proportion_interval(sum(values), len(values), confidence=confidence)
+    sample = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(sample).all():
+        raise ValueError(f"{int((~np.isfinite(sample)).sum())} of {len(sample)} values are not finite: score them before averaging")
+    draws = np.random.default_rng(seed).integers(0, len(sample), size=(resamples, len(sample)))
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(sample[draws].mean(axis=1), [tail, 1.0 - tail])
+    mean = float(sample.mean())
+    return Interval(mean, min(float(low), mean), max(float(high), mean), len(sample), "bootstrap", confidence)
+
+
+def proportion_interval(successes: int, n: int, *, confidence: float = 0.95) -> Interval:
+    """Rate of successes with Wilson's score interval (1927), which stays inside [0, 1] and has width even at 0 of n or n of n."""
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"{successes} of {n} is not a proportion")
+    from statistics import NormalDist
+
+    z = NormalDist().inv_cdf(0.5 + confidence / 2.0)
+    p = successes / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return Interval(p, max(0.0, min(centre - half, p)), min(1.0, max(centre + half, p)), n, "wilson", confidence)
