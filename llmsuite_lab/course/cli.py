@@ -17,6 +17,57 @@ def _print_json(value: object) -> None:
 
 
 @app.command()
+def claims(as_json: AsJson = False) -> None:
+    """Every claim of the paper: verdict and figures from the notebooks' stored outputs, and what is not measured yet."""
+    from llmsuite_lab.course import ledger
+    from llmsuite_lab.course.notebooks import folder
+
+    book = ledger.collect(folder())
+    _print_json(book.entries) if as_json else typer.echo(ledger.table(book.entries))
+    for problem in book.problems:
+        typer.secho(f"llmsuite: {problem}", fg="red", err=True)
+
+
+@app.command()
+def exercises(as_json: AsJson = False) -> None:
+    """Every exercise: its notebook, and how many wrong answers its check is tested against."""
+    from llmsuite_lab.course.exercises import exercises as all_exercises
+
+    rows = [{"id": e.id, "section": e.section, "notebook": e.notebook, "wrong_answers": len(e.wrong)} for e in all_exercises()]
+    lines = [f"{row['id']:<36} {row['notebook']:<40} {row['wrong_answers']:>2} wrong answers" for row in rows]
+    _print_json(rows) if as_json else typer.echo("\n".join(lines))
+
+
+@app.command()
+def notebooks(
+    names: Annotated[list[str] | None, typer.Argument(help="notebooks by name or its beginning, such as 03")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All notebooks.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write executed copies and HTML here and leave the sources as they are.")] = None,
+    cell_timeout: Annotated[int, typer.Option(help="Seconds a single cell may take.")] = 300,
+) -> None:
+    """Run notebooks in place (outputs, timings, headers, README table); with --out, rehearse them on copies. Without names: list them."""
+    from llmsuite_lab.course import headers
+    from llmsuite_lab.course import notebooks as runner
+
+    if not names and not every:
+        stored = headers.timings()
+        for name in runner.names():
+            took = f"{headers.duration(stored[name]['wall_s']):>12} {stored[name]['peak_bytes'] / 1e9:>5.1f} GB" if name in stored else "not measured"
+            typer.echo(f"{name:<40} {took}")
+        return
+    wanted = runner.names() if every else names or []
+    if out is None:
+        runner.refresh(wanted, cell_timeout_s=cell_timeout)
+        return
+    rows, failures = runner.rehearse(wanted, out, cell_timeout_s=cell_timeout)
+    typer.echo(runner.summary(rows))
+    for story in failures:
+        typer.secho(story, fg="red", err=True)
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command()
 def bench(name: Annotated[str, typer.Argument(help="core, transformer or retrieval")], as_json: AsJson = False) -> None:
     """Measure ours against the library in one run; print the ratios with n and spread."""
     from llmsuite_lab.course import bench as benchmarks

@@ -1,0 +1,196 @@
+"""The claims: what the paper says, a criterion written before the run, a measurement, and the verdict that follows from the two.
+
+    verdict = row.holds  if  judged(measurement) <op> threshold  else  "not reproduced"
+
+The rows and their criteria live in `claims.toml`; nobody types a verdict. A notebook cell ends with
+
+    claim("limits.cutoff").measure(value=0.03, n=40, seeds=[0], spread=(0.0, 0.08))
+
+which draws a small table. The raw figures travel in that cell's stored output (MIME type `MIME`), so the notebooks themselves are the only
+record: `ledger.collect` reads them back and judges them afresh.
+"""
+
+import math
+import operator
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from functools import cache
+from html import escape
+from pathlib import Path
+from typing import Any
+
+MIME = "application/vnd.llmsuite.claim+json"
+HELD = ("reproduced", "reproduced at small scale", "arithmetic", "wrong in the paper")
+FAILED = "not reproduced"
+OPEN = "not measured yet"
+OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq}
+_SIGNS = {"<": "<", "<=": "≤", ">": ">", ">=": "≥", "==": "="}
+_ENDS = {"value": "", "low": "lower end of the ", "high": "upper end of the "}
+_MARKS = {FAILED: "✗", OPEN: "·", "wrong in the paper": "!"}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One row of `claims.toml`. `claim(id)` finds it; `.measure(...)` judges a measurement by it."""
+
+    id: str
+    section: str  # package folder: transformer, retrieval, …; `course` for notebook 00 and 14
+    claim: str  # in our own words
+    paper: str  # what the paper states, with its section
+    test: str  # what we run
+    notebook: str  # whose cell measures it
+    quantity: str  # name of the measured number
+    unit: str  # "" for a share between 0 and 1 or a plain ratio
+    judged: str  # which number the criterion looks at: the value, or the low or high end of its interval
+    op: str
+    threshold: float
+    holds: str  # the verdict when the criterion is met, one of HELD
+    needs: tuple[str, ...] = ()  # beyond two cores: "model", "adapter", "gpu", …
+    correction: str = ""  # for "wrong in the paper": the correct fact with its source
+
+    def __post_init__(self) -> None:
+        allowed = {"judged": _ENDS, "op": OPERATORS, "holds": HELD}
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise ValueError(f"claim {self.id}: {name} = {getattr(self, name)!r}, allowed: {', '.join(values)}")
+        if not math.isfinite(self.threshold):
+            raise ValueError(f"claim {self.id}: threshold = {self.threshold}, a finite number is needed")
+
+    @property
+    def criterion(self) -> str:
+        """The criterion as a phrase, such as "lower end of the accuracy gained ≥ 0.3"."""
+        return f"{_ENDS[self.judged]}{self.quantity} {_SIGNS[self.op]} {number(self.threshold, self.unit)}"
+
+    def verdict(self, value: float, spread: tuple[float, float] | None = None) -> str:
+        """What follows from a measured `value` and its interval. Raises ValueError when the end it is judged on was not given."""
+        if self.judged == "value":
+            judged = value
+        elif spread is None:
+            raise ValueError(f"{self.id} is judged on the {_ENDS[self.judged]}interval: pass spread=(low, high) to measure()")
+        else:
+            judged = spread[0] if self.judged == "low" else spread[1]
+        return self.holds if OPERATORS[self.op](judged, self.threshold) else FAILED
+
+    def measure(
+        self, value: float, n: int, seeds: Iterable[int], spread: tuple[float, float] | None = None, note: str = ""
+    ) -> "Measurement":
+        """Judge `value` (in the row's unit), measured on `n` items with `seeds`; `spread` is its 95 % interval, or min and max over seeds.
+
+        Let it be the last line of its cell: the table it draws is also the record. `note` is a remark printed below the table.
+        Raises ValueError for a value that is not a finite number, n < 1, no seeds, or an interval that does not hold the value.
+        """
+        return Measurement.of(self, value, n, seeds, spread, note)
+
+    def _repr_markdown_(self) -> str:
+        lines = [f"**{self.id}** ({self.section}): {self.claim}", f"- the paper: {self.paper}", f"- we run: {self.test}"]
+        return "\n".join([*lines, f"- criterion, written before the run: {self.criterion} → *{self.holds}*, else *{FAILED}*"])
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A measured claim. In a notebook it draws itself; elsewhere `print` shows one line with the figures."""
+
+    claim: Claim
+    value: float
+    n: int
+    seeds: tuple[int, ...]
+    spread: tuple[float, float] | None
+    note: str = ""
+
+    @classmethod
+    def of(cls, row: Claim, value: Any, n: Any, seeds: Iterable[Any], spread: Any = None, note: str = "") -> "Measurement":
+        """A checked measurement of `row`; numpy and torch scalars become plain numbers. Raises ValueError as `Claim.measure` says."""
+        value = _finite(row, "value", value)
+        if isinstance(n, bool) or int(n) != n or n < 1:
+            raise ValueError(f"{row.id}: n={n!r}, but n is the number of items measured, at least 1")
+        kept = tuple(int(seed) for seed in seeds)
+        if not kept:
+            raise ValueError(f"{row.id}: seeds is empty; say which seeds were used, [0] for a single run")
+        if spread is not None:
+            low, high = (_finite(row, "spread", end) for end in spread)
+            slack = 1e-9 * max(1.0, abs(value))  # rounding of a mean that lies on its interval's end
+            if not low - slack <= value <= high + slack:
+                raise ValueError(f"{row.id}: value={value:g} lies outside its own spread ({low:g}, {high:g})")
+            spread = (low, high)
+        row.verdict(value, spread)  # raises now, not when the ledger is collected
+        return cls(row, value, int(n), kept, spread, note)
+
+    @property
+    def verdict(self) -> str:
+        """The verdict, computed from the figures and the row's criterion."""
+        return self.claim.verdict(self.value, self.spread)
+
+    def record(self) -> dict[str, Any]:
+        """What the notebook stores: {id, verdict, value, n, seeds, spread, note} as JSON-ready values."""
+        spread = None if self.spread is None else list(self.spread)
+        figures = {"value": self.value, "n": self.n, "seeds": list(self.seeds), "spread": spread, "note": self.note}
+        return {"id": self.claim.id, "verdict": self.verdict, **figures}
+
+    def __repr__(self) -> str:
+        return f"{self.claim.id}: {self.verdict} (n = {self.n})"
+
+    def __str__(self) -> str:
+        return f"{self.claim.id}: {self.verdict} · {self._figures()}"
+
+    def _figures(self) -> str:
+        unit = self.claim.unit
+        low_high = "" if self.spread is None else f" [{number(self.spread[0], '')} … {number(self.spread[1], '')}]"
+        seeds = f"{len(self.seeds)} seeds" if len(self.seeds) > 1 else f"seed {self.seeds[0]}"
+        return f"{number(self.value, unit)}{low_high}, n = {self.n}, {seeds}"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return {"text/plain": repr(self), "text/html": self._html(), MIME: self.record()}
+
+    def _html(self) -> str:
+        row = self.claim
+        cells = [("claim", row.claim), ("the paper", row.paper), (f"measured: {row.quantity}", self._figures())]
+        cells.append(("criterion, written before", row.criterion))
+        cells += [("correct", row.correction)] if row.correction else []
+        cells += [("note", self.note)] if self.note else []
+        mark = _MARKS.get(self.verdict, "✓")
+        head = f'<tr><th style="text-align:left">{escape(row.id)}</th><th style="text-align:left">{mark} {escape(self.verdict)}</th></tr>'
+        td = '<td style="text-align:left">'
+        return "<table>" + head + "".join(f"<tr>{td}{escape(k)}</td>{td}{escape(v)}</td></tr>" for k, v in cells) + "</table>"
+
+
+def number(value: float, unit: str) -> str:
+    """`value` with its unit: integers whole, the rest to three significant digits, tiny ones in powers of ten."""
+    whole = float(value).is_integer() and abs(value) < 1e15
+    text = f"{int(value):,}" if whole else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{text} {unit}".rstrip()
+
+
+def _finite(row: Claim, name: str, value: Any) -> float:
+    try:
+        result = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{row.id}: {name}={value!r} is not a number") from None
+    if not math.isfinite(result):
+        raise ValueError(f"{row.id}: {name}={result}; measure a finite number (an empty sample gives nan)")
+    return result
+
+
+@cache
+def claims() -> dict[str, Claim]:
+    """All rows by id, in the paper's order. Raises ValueError for a row that breaks the form (unknown key, operator, verdict, doubled id)."""
+    rows: dict[str, Claim] = {}
+    known = {field.name for field in fields(Claim)}
+    for entry in tomllib.loads((Path(__file__).parent / "claims.toml").read_text(encoding="utf-8"))["claim"]:
+        if unknown := set(entry) - known:
+            raise ValueError(f"claims.toml, {entry.get('id')}: unknown keys {sorted(unknown)}")
+        row = Claim(**{**entry, "needs": tuple(entry.get("needs", ()))})
+        if row.id in rows:
+            raise ValueError(f"claims.toml: {row.id} stands twice")
+        rows[row.id] = row
+    return rows
+
+
+def claim(id: str) -> Claim:
+    """The row called `id`. Raises ValueError naming the nearest rows when there is none."""
+    rows = claims()
+    if id not in rows:
+        near = get_close_matches(id, rows, n=3, cutoff=0.4)
+        raise ValueError(f"no claim {id!r} in claims.toml; nearest: {', '.join(near) or 'none, see `llmsuite claims`'}")
+    return rows[id]

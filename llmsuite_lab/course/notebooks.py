@@ -1,0 +1,166 @@
+"""Run, time, measure and normalise the course's notebooks.
+
+`refresh` executes notebooks in place: outputs, `data/timings.json`, the header cells and the README's table come from the same run.
+`rehearse` executes copies and exports HTML into a build folder, touches no source, and sums up in a table; `make course` is that.
+A notebook that fails leaves its file as it was.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+from tqdm import tqdm
+
+from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.files import write_json, write_text
+from llmsuite_lab.core.paths import repo_dir
+from llmsuite_lab.course import headers
+from llmsuite_lab.course.execution import Run, execute
+from llmsuite_lab.course.normalise import normalise
+
+
+def folder() -> Path:
+    """The clone's notebooks folder. Raises LabError when the package was installed without a clone."""
+    root = repo_dir()
+    if root is None:
+        raise LabError("The notebooks live in the repository, and this package runs without one: clone it and run the command there.")
+    return root / "notebooks"
+
+
+def names() -> list[str]:
+    """Names of all notebooks in teaching order, without `.ipynb`."""
+    return sorted(path.stem for path in folder().glob("*.ipynb"))
+
+
+def find(wanted: Iterable[str]) -> list[str]:
+    """Full names for `wanted`, each a full name or the beginning of one ("03"). Raises LabError naming the nearest for an unknown one."""
+    known, found = names(), []
+    for name in (name.removesuffix(".ipynb").rsplit("/", 1)[-1] for name in wanted):
+        matches = [name] if name in known else [full for full in known if full.startswith(name)]
+        if len(matches) != 1:
+            near = matches or get_close_matches(name, known, cutoff=0.3) or known
+            raise LabError(f"No single notebook is called {name!r}; did you mean {', '.join(near) or 'one to be written first'}?")
+        found += matches
+    return found
+
+
+def read(name: str) -> NotebookNode:
+    """The stored notebook called `name`."""
+    return nbformat.read(folder() / f"{name}.ipynb", as_version=4)
+
+
+def write(path: Path, notebook: NotebookNode) -> None:
+    """Validate and write a notebook atomically, always in the same form."""
+    nbformat.validate(notebook)
+    write_text(path, nbformat.writes(notebook, version=nbformat.NO_CONVERT).rstrip("\n") + "\n")
+
+
+def refresh(wanted: Iterable[str], cell_timeout_s: int = 300) -> dict[str, dict[str, Any]]:
+    """Execute the notebooks in place, one after the other; return their new timings. Raises LabError at the first that fails."""
+    done = {}
+    with _bar(find(wanted)) as steps:
+        for name, progress in steps:
+            run = execute(folder() / f"{name}.ipynb", cell_timeout_s=cell_timeout_s, progress=progress)
+            notebook = normalise(run.notebook)
+            done[name] = headers.store(name, headers.entry(notebook, run.wall_s, run.peak_bytes))
+            headers.place_header(notebook, done[name])
+            write(folder() / f"{name}.ipynb", notebook)
+    render()
+    return done
+
+
+def render() -> None:
+    """Render every header cell and the README's table from data/timings.json again, without running anything."""
+    stored = headers.timings()
+    all_notebooks = {name: read(name) for name in names()}
+    for name, notebook in all_notebooks.items():
+        before = nbformat.writes(notebook, version=nbformat.NO_CONVERT)
+        headers.place_header(notebook, stored.get(name))
+        if nbformat.writes(notebook, version=nbformat.NO_CONVERT) != before:
+            write(folder() / f"{name}.ipynb", notebook)
+    if not headers.place_table(folder().parent / "README.md", headers.table(all_notebooks, stored)):
+        print(f"README.md has no markers {headers.BEGIN} … {headers.END}: its table of notebooks was not rendered", file=sys.stderr)
+
+
+def rehearse(wanted: Iterable[str], out: Path, cell_timeout_s: int = 300) -> tuple[list[dict[str, Any]], list[str]]:
+    """Execute copies into `out` (`NAME.ipynb`, `NAME.html`, `timings.json`); return a row per notebook and the stories of those that failed."""
+    rows, failures, measured = [], [], {}
+    with _bar(find(wanted)) as steps:
+        for name, progress in steps:
+            try:
+                run = execute(folder() / f"{name}.ipynb", cell_timeout_s=cell_timeout_s, progress=progress)
+            except LabError as error:
+                failures.append(str(error))
+                rows.append({"notebook": name, "failed": True})
+                continue
+            measured[name] = _keep_copy(name, run, out)
+            rows.append({"notebook": name, "failed": False, **measured[name], "claims": _verdicts(run.notebook)})
+    write_json(out / "timings.json", measured)
+    return rows, failures
+
+
+def _keep_copy(name: str, run: Run, out: Path) -> dict[str, Any]:
+    notebook = normalise(run.notebook)
+    figures = headers.entry(notebook, run.wall_s, run.peak_bytes)
+    headers.place_header(notebook, figures)
+    write(out / f"{name}.ipynb", notebook)
+    write_text(out / f"{name}.html", to_html(notebook, name))
+    return figures
+
+
+def to_html(notebook: NotebookNode, name: str) -> str:
+    """One self-contained HTML page of an executed notebook; it asks nothing of the network but the typesetting of formulas."""
+    from nbconvert import HTMLExporter
+
+    return HTMLExporter(template_name="lab").from_notebook_node(notebook, resources={"metadata": {"name": name}})[0]
+
+
+def _verdicts(notebook: NotebookNode) -> dict[str, int]:
+    from llmsuite_lab.course import ledger
+
+    return dict(Counter(found.verdict for found in ledger.measurements(notebook)[0]))
+
+
+@contextmanager
+def _bar(wanted: list[str]) -> Iterator[Iterator[tuple[str, Any]]]:
+    """A progress bar over the code cells of all `wanted` notebooks; yields (name, progress callback) pairs."""
+    cells = {name: sum(cell.cell_type == "code" for cell in read(name).cells) for name in wanted}
+    with tqdm(total=sum(cells.values()), unit="cell", dynamic_ncols=True) as bar:
+
+        def steps() -> Iterator[tuple[str, Any]]:
+            finished = 0
+            for name in wanted:
+                bar.set_description(name)
+
+                def progress(done: int, total: int, base: int = finished) -> None:
+                    bar.update(base + done - bar.n)
+
+                yield name, progress
+                finished += cells[name]
+                bar.update(finished - bar.n)
+
+        yield steps()
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    """The table of `rehearse`: time, peak memory, outputs compared, claims by verdict."""
+    lines = [f"{'notebook':<40} {'time':>11} {'memory':>8} {'compared':>9}  claims"]
+    for row in rows:
+        if row["failed"]:
+            lines.append(f"{row['notebook']:<40} {'FAILED':>11}")
+            continue
+        claims = ", ".join(f"{count} {verdict}" for verdict, count in row["claims"].items()) or "–"
+        compared = f"{row['compared']}/{row['compared'] + row['ignored']}"
+        lines.append(
+            f"{row['notebook']:<40} {headers.duration(row['wall_s']):>11} {row['peak_bytes'] / 1e9:>5.1f} GB {compared:>9}  {claims}"
+        )
+    good = [row for row in rows if not row["failed"]]
+    total, peak = sum(row["wall_s"] for row in good), max((row["peak_bytes"] for row in good), default=0)
+    lines.append(f"{f'{len(good)} of {len(rows)} notebooks':<40} {headers.duration(total):>11} {peak / 1e9:>5.1f} GB")
+    return "\n".join(lines)
