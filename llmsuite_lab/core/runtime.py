@@ -28,6 +28,8 @@ import torch
 from llmsuite_lab.core.files import write_json
 from llmsuite_lab.core.paths import cache_dir
 
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # our texts are short, and a fork (a data loader, a subprocess) would warn
+
 GPU_PROFILE_BYTES = 30 * 2**30  # a T4 has 16 GiB, an L4 24 GiB; an A100 40 GiB or more
 BF16_GAIN = 1.15  # bfloat16 rounds every value: only taken where it is clearly faster
 
@@ -44,15 +46,37 @@ class Profile:
     model: str  # zoo name of the causal model that the course's adapters belong to
     larger_model: str  # zoo name of the model to try "at scale"; on t4 and gpu it comes from the Hugging Face hub
     batch_size: int  # sequences generated at once
+    batch_tokens: int  # and at most this many tokens in them, padding included: keeps the cache of long prompts in memory
     train_batch_size: int
     eval_items: int  # held-out items that a notebook evaluates
     train_steps: int  # optimiser steps of a notebook's live training
 
 
 _SIZES = {
-    "cpu": {"larger_model": "smollm2-135m-instruct", "batch_size": 32, "train_batch_size": 16, "eval_items": 60, "train_steps": 20},
-    "t4": {"larger_model": "smollm2-360m-instruct", "batch_size": 64, "train_batch_size": 16, "eval_items": 200, "train_steps": 100},
-    "gpu": {"larger_model": "smollm2-1.7b-instruct", "batch_size": 256, "train_batch_size": 32, "eval_items": 500, "train_steps": 300},
+    "cpu": {
+        "larger_model": "smollm2-135m-instruct",
+        "batch_size": 32,
+        "batch_tokens": 16_384,
+        "train_batch_size": 16,
+        "eval_items": 60,
+        "train_steps": 20,
+    },
+    "t4": {
+        "larger_model": "smollm2-360m-instruct",
+        "batch_size": 64,
+        "batch_tokens": 65_536,
+        "train_batch_size": 16,
+        "eval_items": 200,
+        "train_steps": 100,
+    },
+    "gpu": {
+        "larger_model": "smollm2-1.7b-instruct",
+        "batch_size": 256,
+        "batch_tokens": 131_072,
+        "train_batch_size": 32,
+        "eval_items": 500,
+        "train_steps": 300,
+    },
 }
 PROFILES = tuple(_SIZES)
 
@@ -78,7 +102,7 @@ def _profile(asked: str) -> Profile:
             f"LLMSUITE_PROFILE={name} needs a CUDA device and torch {torch.__version__} sees none; set LLMSUITE_PROFILE=cpu, or install torch with CUDA"
         )
     threads = available_cores()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(min(threads, torch.get_num_threads()))  # never more than someone has already asked for
     if name == "cpu":
         dtype = train_dtype = measured_dtype()
     else:
@@ -190,19 +214,30 @@ def seed_everything(seed: int) -> None:
 
 
 @contextlib.contextmanager
-def offline() -> Iterator[None]:
-    """Within this block the Hugging Face libraries ask no network and draw no progress bars: loading a local folder cannot wait on anything."""
-    import huggingface_hub.constants as hub
+def quiet() -> Iterator[None]:
+    """Within this block `transformers` draws no progress bars and prints only errors."""
     from transformers.utils import logging
 
-    before_hub, before_bars, before_level = hub.HF_HUB_OFFLINE, logging.is_progress_bar_enabled(), logging.get_verbosity()
-    hub.HF_HUB_OFFLINE = True
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
         yield
     finally:
-        hub.HF_HUB_OFFLINE = before_hub
-        logging.set_verbosity(before_level)
-        if before_bars:
+        logging.set_verbosity(level)
+        if bars:
             logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def offline() -> Iterator[None]:
+    """As `quiet`, and the Hugging Face libraries ask no network: loading a local folder cannot wait on anything."""
+    import huggingface_hub.constants as hub
+
+    before = hub.HF_HUB_OFFLINE
+    hub.HF_HUB_OFFLINE = True
+    try:
+        with quiet():
+            yield
+    finally:
+        hub.HF_HUB_OFFLINE = before

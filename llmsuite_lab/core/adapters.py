@@ -1,0 +1,137 @@
+"""Adapters: small trained differences to a model, kept in PEFT's format (LoRA: W' = W + (alpha / r) · B A), loaded after a checksum.
+
+    data/adapters/<name>/   adapter_config.json, adapter_model.safetensors (bfloat16), provenance.json
+
+`provenance.json` says how it was made (command, seed, versions, device, wall time, commit, base) and holds the SHA-256 of the other two files.
+Only safetensors are read: a folder with pickled weights is refused. In production: `peft.PeftModel.from_pretrained`.
+"""
+
+import difflib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.fetch import sha256
+from llmsuite_lab.core.files import whole_folder, write_json
+from llmsuite_lab.core.paths import data_dir
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+WEIGHTS, CONFIG, PROVENANCE = "adapter_model.safetensors", "adapter_config.json", "provenance.json"
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+
+
+def unknown(kind: str, name: object, known: list[str]) -> str:
+    """The sentence for an unknown name: the nearest known one, then all of them."""
+    near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.3)
+    return f"unknown {kind} {str(name)!r}{f'; did you mean {near[0]!r}?' if near else '.'} Known: {', '.join(sorted(known)) or 'none yet'}"
+
+
+def adapters() -> list[str]:
+    """Names of the adapters in the course's data folder, sorted."""
+    root = data_dir() / "adapters"
+    return sorted(file.parent.relative_to(root).as_posix() for file in root.rglob(CONFIG)) if root.is_dir() else []
+
+
+def adapter_path(name: str | Path) -> Path:
+    """The folder of an adapter by name, or of any folder in PEFT format, checked (`adapter_damage`).
+
+    Raises ValueError for an unknown name (with the nearest known one) and LabError for a damaged folder or one with pickled weights.
+    """
+    folder = data_dir() / "adapters" / name
+    if not (folder / CONFIG).is_file():
+        folder = Path(name)
+        if not (folder / CONFIG).is_file():
+            if folder.is_dir():
+                raise ValueError(f"the folder {name} holds no {CONFIG}: it is not an adapter in PEFT format")
+            raise ValueError(unknown("adapter", name, adapters()))
+    if problem := adapter_damage(folder):
+        raise LabError(f"the adapter in {folder} cannot be used: {problem}")
+    return folder
+
+
+def adapter_damage(folder: Path) -> str | None:
+    """What is wrong with an adapter's folder, and what to do, or None. Hashes the files: they are small.
+
+    A folder of your own making (`peft`'s `save_pretrained`) has no provenance.json, so its checksums are not checked.
+    """
+    pickled = [file.name for file in folder.iterdir() if file.suffix in _PICKLES]
+    if pickled:
+        return f"it holds {pickled[0]}, which may be a pickle and could run code; save it as safetensors and remove that file"
+    if not (folder / WEIGHTS).is_file():
+        return f"{WEIGHTS} is missing; get it again with git, or train it again with `llmsuite train`"
+    if not (folder / PROVENANCE).is_file():
+        return None
+    try:
+        checksums = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))["sha256"]
+        wrong = [name for name in (WEIGHTS, CONFIG) if not (folder / name).is_file() or sha256(folder / name) != checksums[name]]
+    except (ValueError, KeyError, TypeError):
+        return f"{PROVENANCE} is unreadable or has no checksums; get it again with git, or train it again with `llmsuite train`"
+    return f"{wrong[0]} has a wrong checksum; get it again with git, or train it again with `llmsuite train`" if wrong else None
+
+
+def adapter_base(folder: Path) -> str | None:
+    """Zoo name of the model an adapter was made for, from its provenance; None when that is not recorded."""
+    if not (folder / PROVENANCE).is_file():
+        return None
+    return json.loads((folder / PROVENANCE).read_text(encoding="utf-8")).get("base")
+
+
+def merge_adapter(model: "PreTrainedModel", folder: Path) -> "PreTrainedModel":
+    """The model with the adapter added into its weights (in the model's dtype: use float32), eval mode. Raises ValueError when it does not fit."""
+    from peft import PeftModel
+
+    from llmsuite_lab.core.runtime import offline
+
+    try:
+        with offline():
+            return PeftModel.from_pretrained(model, folder).merge_and_unload(safe_merge=True).eval()
+    except (RuntimeError, KeyError) as error:
+        raise ValueError(f"the adapter in {folder} does not fit this model: {str(error).strip().splitlines()[0]}") from error
+
+
+def write_adapter(
+    folder: Path, adapter: "Any | tuple[dict[str, Tensor], dict[str, Any]]", provenance: dict[str, Any], *, base: str | None = None
+) -> Path:
+    """Save an adapter whole or not at all: bfloat16 safetensors, config, and `provenance` with the files' SHA-256. Returns `folder`.
+
+    `adapter`: a PeftModel, or (state dict in PEFT's naming, config as PEFT's JSON). `base`: the zoo name it belongs to.
+    Raises ValueError for an adapter without weights or with values that are not finite: a diverged run is not worth keeping.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    if isinstance(adapter, tuple):
+        state, config = adapter
+    else:
+        from peft import get_peft_model_state_dict
+
+        state, config = get_peft_model_state_dict(adapter), adapter.peft_config[adapter.active_adapter].to_dict()
+    if not state:
+        raise ValueError("the adapter has no weights: nothing was written")
+    broken = [name for name, value in state.items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        raise ValueError(f"{len(broken)} of {len(state)} adapter weights are not finite (first: {broken[0]}): nothing was written")
+    config = {name: _plain(value) for name, value in config.items()} | {"inference_mode": True}
+    if base is not None:
+        config["base_model_name_or_path"] = base
+    with whole_folder(folder) as new:
+        tensors = {name: value.detach().to("cpu", torch.bfloat16).contiguous() for name, value in state.items()}
+        save_file(tensors, new / WEIGHTS, metadata={"format": "pt"})
+        (new / WEIGHTS).chmod(0o644)
+        write_json(new / CONFIG, config)
+        checksums = {name: sha256(new / name) for name in (WEIGHTS, CONFIG)}
+        write_json(new / PROVENANCE, {**({"base": base} if base else {}), **provenance, "sha256": checksums})
+    return folder
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: sets (target modules) in a fixed order, enums by value."""
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    return getattr(value, "value", value)
