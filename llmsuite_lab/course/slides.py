@@ -1,9 +1,10 @@
 """Decks: Markdown in `slides/` becomes one self-contained reveal.js page each, with math, highlighted code and the package's own figures.
 
-The syntax is Marp's: front matter, `---` between slides, HTML comments as speaker notes. Three additions, so that a slide never
+The syntax is Marp's: front matter, `---` between slides, HTML comments as speaker notes. Four additions, so that a slide never
 holds a copy of something that lives elsewhere:
 
 - `![alt](figure:module:function)` calls the function (no arguments; a matplotlib Figure or an SVG string) and embeds the picture;
+- `![alt](notebook:00_start_here:tag)` embeds the picture that the notebook's cell with that tag has stored: the slide shows the same run;
 - a fenced block with the info word `source` holding `module:name` shows that object's source code;
 - a speaker note that begins `3 min · …` states the slide's time; the builder adds the minutes up.
 """
@@ -149,12 +150,30 @@ def _image(source: str, alt: str, base: Path) -> str:
     if source.startswith("figure:"):
         made = _resolve(source.removeprefix("figure:"))()
         kind, data = "svg+xml", (made if isinstance(made, str) else _svg(made)).encode()
+    elif source.startswith("notebook:"):
+        kind, data = "png", _stored_picture(source.removeprefix("notebook:"))
     else:
         path = base / source
         if not path.is_file():
             raise LabError(f"the deck shows {source!r}, but there is no such file beside it")
         kind, data = {".svg": "svg+xml"}.get(path.suffix, path.suffix.lstrip(".")), path.read_bytes()
     return f'<img alt="{html.escape(alt)}" src="data:image/{kind};base64,{base64.b64encode(data).decode()}">'
+
+
+def _stored_picture(reference: str) -> bytes:
+    """The picture in the stored output of a notebook's cell, by `notebook:tag`."""
+    import nbformat
+
+    name, _, tag = reference.partition(":")
+    path = (repo_dir() or Path()) / "notebooks" / f"{name}.ipynb"
+    if not path.is_file():
+        raise LabError(f"the deck shows a picture of the notebook {name!r}, which does not exist")
+    cells = nbformat.read(path, as_version=4).cells
+    outputs = [output for cell in cells if tag in cell.metadata.get("tags", []) for output in cell.get("outputs", [])]
+    pictures = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    if not pictures:
+        raise LabError(f"no cell of {name} tagged {tag!r} has stored a picture; tag the cell and run the notebook again")
+    return base64.b64decode(pictures[0])
 
 
 def _svg(figure) -> str:

@@ -95,6 +95,8 @@ def test_the_same_source_gives_the_same_page(deck_file):
         ("---\ntitle: x\n---\n# a\n\n---\n\n---\n\n# b", "slide 2 of 3 is empty"),
         ("---\ntitle: x\n---\n![p](figure:llmsuite_lab.core.files:nothing)", "cannot be loaded"),
         ("---\ntitle: x\n---\n![p](gone.png)", "no such file"),
+        ("---\ntitle: x\n---\n![p](notebook:77_gone:figure)", "which does not exist"),
+        ("---\ntitle: x\n---\n![p](notebook:00_start_here:no-such-tag)", "has stored a picture"),
         ("---\ntitle: x\n---\n```klingon\nx\n```", "klingon"),
     ],
 )

@@ -1,0 +1,121 @@
+"""The three limits of a plain language model, measured: what it cannot know, what it cannot compute, and what it makes up.
+
+Each function asks the model a list of questions in one batched call and returns one row per question, so that a notebook can show the
+answers before it shows the score. Paper: section 2.1.
+"""
+
+import math
+import random
+import re
+from dataclasses import dataclass
+
+from llmsuite_lab.core.language_model import LanguageModel
+from llmsuite_lab.core.metrics import Interval, exact_match, mean_interval
+from llmsuite_lab.world import handbook
+
+DIGITS = (1, 2, 3, 4, 5, 6)
+OPERATIONS = {"+": lambda a, b: a + b, "×": lambda a, b: a * b}
+REFUSALS = re.compile(
+    r"\b(?:i (?:do not|don[’']t|cannot|can[’']t|am not able|am unable)|i[’']m (?:sorry|not sure|unable|not aware)"
+    r"|not (?:stated|known|available|specified|mentioned|enough)|unknown|no information|unable to"
+    r"|there is no (?:answer|information)|cannot be (?:answered|determined))",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(r"-?\d[\d,]*")
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One question with its true answer (None: there is none), the model's own words, and the verdict."""
+
+    question: str
+    truth: str | None
+    answer: str
+    correct: bool
+    declined: bool
+
+    @property
+    def made_up(self) -> bool:
+        """A definite statement that is not the truth: neither correct nor declined, and not empty."""
+        return not self.correct and not self.declined and self.answer != ""
+
+
+@dataclass(frozen=True)
+class Sum:
+    """One calculation: operands of `digits` digits, the operation, the true result and the number the model wrote (None: no number)."""
+
+    digits: int
+    operation: str
+    a: int
+    b: int
+    truth: int
+    answer: int | None
+
+    @property
+    def correct(self) -> bool:
+        """Whether the model's number is exactly the true result."""
+        return self.answer == self.truth
+
+
+def declines(answer: str) -> bool:
+    """Whether an answer says that it does not know, by the usual phrases of doing so (`REFUSALS`)."""
+    return REFUSALS.search(answer) is not None
+
+
+def ask(lm: LanguageModel, questions: list[handbook.Question], max_new_tokens: int = 24) -> list[Answered]:
+    """Put handbook questions to the model closed book: nothing but the question, greedy, one line. One row per question, in order."""
+    completions = lm.complete([f"Question: {q.text}\nAnswer:" for q in questions], max_new_tokens=max_new_tokens, stop=["\n"])
+    rows = []
+    for question, completion in zip(questions, completions, strict=True):
+        answer = completion.text.strip()
+        correct = question.answer is not None and exact_match(answer, question.answer)
+        rows.append(Answered(question.text, question.answer, answer, correct, declines(answer)))
+    return rows
+
+
+def calculations(per_size: int, seed: int = 0, operations: tuple[str, ...] = ("+", "×")) -> list[tuple[int, str, int, int]]:
+    """`per_size` calculations (digits, operation, a, b) for every operation and every number of digits, both operands exactly that long."""
+    if per_size < 1:
+        raise ValueError(f"per_size={per_size}: at least one calculation for each size")
+    rng = random.Random(seed)
+    low = {d: 10 ** (d - 1) for d in DIGITS}
+    return [
+        (d, operation, rng.randrange(low[d], 10 * low[d]), rng.randrange(low[d], 10 * low[d]))
+        for operation in operations
+        for d in DIGITS
+        for _ in range(per_size)
+    ]
+
+
+def calculate(lm: LanguageModel, wanted: list[tuple[int, str, int, int]]) -> list[Sum]:
+    """Let the model continue "a + b =" directly, after two solved examples that fix the form. A completion without a number counts as wrong."""
+    examples = {"+": "7 + 2 = 9\n31 + 45 = 76\n", "×": "7 × 2 = 14\n12 × 11 = 132\n"}
+    prompts = [f"{examples[operation]}{a} {operation} {b} =" for _, operation, a, b in wanted]
+    completions = lm.complete(prompts, max_new_tokens=14, stop=["\n"])
+    rows = []
+    for (digits, operation, a, b), completion in zip(wanted, completions, strict=True):
+        number = _NUMBER.search(completion.text)
+        rows.append(Sum(digits, operation, a, b, OPERATIONS[operation](a, b), int(number[0].replace(",", "")) if number else None))
+    return rows
+
+
+def accuracy_by_size(rows: list[Sum]) -> dict[str, list[Interval]]:
+    """Exact match by number of digits, with its interval, one list per operation, in the order of `DIGITS`."""
+    names = {"+": "addition", "×": "multiplication"}
+    found = dict.fromkeys(row.operation for row in rows)
+    return {
+        names[operation]: [mean_interval([row.correct for row in rows if row.operation == operation and row.digits == d]) for d in DIGITS]
+        for operation in found
+    }
+
+
+def loss_of_exactness(rows: list[Sum]) -> Interval:
+    """Exact match at one digit minus exact match at six, both operations together.
+
+    The interval of the difference comes from the two shares' Wilson intervals (Newcombe 1998, method 10). Raises ValueError when a size is missing.
+    """
+    small, large = (mean_interval([row.correct for row in rows if row.digits == d]) for d in (DIGITS[0], DIGITS[-1]))
+    gap = small.mean - large.mean
+    low = gap - math.hypot(small.mean - small.low, large.high - large.mean)
+    high = gap + math.hypot(small.high - small.mean, large.mean - large.low)
+    return Interval(gap, low, high, small.n + large.n, "wilson")
