@@ -1,0 +1,145 @@
+"""Tools: what an agent may do, as data the loop can check before anything runs.
+
+action = name[argument],  name ∈ {tool.name} ∪ {Finish}
+
+Search and Lookup are those of the paper's Wikipedia interface (Yao et al., 2022, section 3.1): Search opens a page and returns its beginning, or names
+the closest titles; Lookup finds the sentences of the open page that hold a word, as Ctrl+F does. In production: `langchain_core.tools.tool`,
+function calling, or an MCP server; each is again a name, a description, a typed argument and a function.
+"""
+
+import difflib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from llmsuite_lab.world.almanac import Almanac, Page
+
+
+@dataclass(frozen=True)
+class Argument:
+    """The one argument of a tool: a name and a type (str or int) that the loop converts to, and the longest text it may be given in."""
+
+    name: str
+    type: type = str
+    max_chars: int = 80
+
+    def parse(self, text: str) -> str | int:
+        """The typed value of `text`. Raises ValueError, saying what is allowed, for an empty, too long or ill-typed text."""
+        text = text.strip()
+        if not text:
+            raise ValueError(f"{self.name} is empty")
+        if len(text) > self.max_chars:
+            raise ValueError(f"{self.name} has {len(text)} characters, at most {self.max_chars} are allowed")
+        if self.type is int:
+            try:
+                return int(text)
+            except ValueError:
+                raise ValueError(f"{self.name} must be a whole number, not {text!r}") from None
+        return text
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A named function with a description, one typed argument and limits: `timeout_s` per call, `max_chars` of observation."""
+
+    name: str
+    description: str
+    argument: Argument
+    function: Callable[[str | int], str]
+    timeout_s: float = 5.0
+    max_chars: int = 600
+
+    def __post_init__(self) -> None:
+        """Refuse what the action grammar cannot name. Raises ValueError."""
+        if not self.name.isidentifier():
+            raise ValueError(f"a tool is called name[argument], so name={self.name!r} must be one word of letters and digits")
+        if self.argument.type not in (str, int):
+            raise ValueError(f"argument type {self.argument.type!r} of tool {self.name} is not supported; use str or int")
+        if self.timeout_s <= 0 or self.max_chars < 1:
+            raise ValueError(f"tool {self.name}: timeout_s={self.timeout_s} and max_chars={self.max_chars} must be above zero")
+
+
+@dataclass(frozen=True)
+class ToolResult:
+    """What came of a call: the observation, and a kind: "ok", "empty", "bad argument", "raised" or "timed out"."""
+
+    text: str
+    kind: str = "ok"
+
+
+def call(tool: Tool, text: str) -> ToolResult:
+    """Run `tool` on the raw argument `text` within its limits. Never raises for what the tool does: that becomes a result of its kind.
+
+    The function runs in a daemon thread, so that one which hangs is left behind after `timeout_s` seconds and cannot keep the process alive.
+    """
+    try:
+        value = tool.argument.parse(text)
+    except ValueError as error:
+        return ToolResult(f"{tool.name} was not run: {error}.", "bad argument")
+    box: list[ToolResult] = []
+
+    def work() -> None:
+        try:
+            answer = tool.function(value)
+            answer = answer if isinstance(answer, ToolResult) else ToolResult(str(answer))
+            box.append(answer if answer.text.strip() else ToolResult(f"{tool.name} found nothing.", "empty"))
+        except Exception as error:  # noqa: BLE001 - whatever a tool raises is the agent's to read, not ours to die of
+            box.append(ToolResult(f"{tool.name} failed: {type(error).__name__}: {error}".rstrip(": ") + ".", "raised"))
+
+    worker = threading.Thread(target=work, daemon=True, name=f"tool-{tool.name}")
+    worker.start()
+    worker.join(tool.timeout_s)
+    if not box:
+        return ToolResult(f"{tool.name} did not answer within {tool.timeout_s:g} s.", "timed out")
+    result = box[0]
+    return result if len(result.text) <= tool.max_chars else ToolResult(result.text[: tool.max_chars - 1] + "…", result.kind)
+
+
+@dataclass
+class AlmanacReader:
+    """One reader of an almanac with a page open: the state that Search and Lookup share within one trajectory."""
+
+    almanac: Almanac
+    page: Page | None = None
+    _by_title: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        """Index the titles without regard to case."""
+        self._by_title = {title.casefold(): title for title in self.almanac.pages}
+
+    def search(self, title: str) -> str | ToolResult:
+        """Open the page `title` (case does not matter) and return its opening; else the closest titles, and no page is open."""
+        found = self._by_title.get(" ".join(title.split()).casefold())
+        self.page = self.almanac.pages[found] if found else None
+        if self.page is not None:
+            return self.page.opening
+        similar = closest_titles(self.almanac, title)
+        return ToolResult(f"There is no page {title}." + (f" Similar: {', '.join(similar)}." if similar else ""), "empty")
+
+    def lookup(self, keyword: str) -> str | ToolResult:
+        """The sentences of the open page that hold `keyword`."""
+        if self.page is None:
+            return ToolResult("No page is open. Search for one first.", "empty")
+        found = [text for text in (self.page.opening, *self.page.details) if keyword.casefold() in text.casefold()]
+        return " ".join(found) if found else ToolResult(f"Nothing about {keyword} on this page.", "empty")
+
+
+def closest_titles(almanac: Almanac, query: str, n: int = 2) -> list[str]:
+    """Up to `n` titles that share most words with `query`, then by spelling; empty when nothing is close."""
+    words = set(query.casefold().split())
+
+    def likeness(title: str) -> float:
+        shared = len(words & set(title.casefold().split()))
+        return shared + difflib.SequenceMatcher(None, query.casefold(), title.casefold()).ratio()
+
+    ranked = sorted(almanac.pages, key=likeness, reverse=True)[:n]
+    return [title for title in ranked if likeness(title) >= 0.6]
+
+
+def almanac_tools(almanac: Almanac) -> list[Tool]:
+    """Search and Lookup over one almanac, with a fresh reader: make a new pair for every trajectory."""
+    reader = AlmanacReader(almanac)
+    return [
+        Tool("Search", "open the page with this title and read its beginning", Argument("title"), reader.search),
+        Tool("Lookup", "find the sentences of the open page that hold this word", Argument("keyword"), reader.lookup),
+    ]
