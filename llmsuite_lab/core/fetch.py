@@ -11,6 +11,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.error
+import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -146,6 +148,20 @@ def sweep(folder: Path) -> None:
     for leftover in folder.parent.glob(f".{folder.name}.*"):
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def probe_hub() -> None:
+    """Ask the Hugging Face hub for its front page. Raises OSError within ten seconds where it cannot be reached: its library alone waits a minute."""
+    import huggingface_hub.constants as hub
+
+    if hub.HF_HUB_OFFLINE:
+        raise OSError("HF_HUB_OFFLINE is set")
+    try:
+        urllib.request.urlopen(urllib.request.Request(hub.ENDPOINT, method="HEAD"), timeout=10).close()
+    except urllib.error.HTTPError:
+        return  # it answered
+    except urllib.error.URLError as error:
+        raise OSError(f"it cannot be reached ({error.reason})") from error
 
 
 def write_manifest(folder: Path, about: dict) -> None:

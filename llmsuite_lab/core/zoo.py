@@ -7,6 +7,7 @@ all-MiniLM-L6-v2 (its embedder). The first call downloads, checks and converts; 
 t4 and gpu profiles come from the Hugging Face hub. Weights load from safetensors or GGUF only, never from a pickle.
 """
 
+import contextlib
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -149,10 +150,13 @@ def load_model(
 
 
 def load_tokenizer(name: str, *, source: str | None = None) -> "PreTrainedTokenizerBase":
-    """The model's tokenizer, as a `transformers` object. `source` and errors as in `load_model`."""
+    """The model's tokenizer, as a `transformers` object (a causal one pads on the left). `source` and errors as in `load_model`."""
     from transformers import AutoTokenizer
 
-    return _from_pretrained(AutoTokenizer, entry(name), source)
+    tokenizer = _from_pretrained(AutoTokenizer, entry(name), source)
+    if entry(name).kind == "causal":
+        tokenizer.padding_side = "left"  # what a batch needs to be continued
+    return tokenizer
 
 
 def _from_pretrained(auto: Any, known: Entry, source: str | None, **options: Any) -> Any:
@@ -164,12 +168,15 @@ def _from_pretrained(auto: Any, known: Entry, source: str | None, **options: Any
         folder = path(known.name)
         with offline():
             return auto.from_pretrained(folder, local_files_only=True, **options)
+    with contextlib.suppress(OSError), offline():  # a copy in the hub's own cache needs no network
+        return auto.from_pretrained(known.hub, local_files_only=True, **options)
     try:
+        fetch.probe_hub()
         with quiet():
             return auto.from_pretrained(known.hub, **options)
     except (OSError, ValueError) as error:
         raise LabError(
-            f"could not load {known.name} from the Hugging Face hub ({known.hub}): {str(error).strip().splitlines()[0]} It needs a network the "
+            f"could not load {known.name} from the Hugging Face hub ({known.hub}): {str(error).strip().splitlines()[0]}. It needs a network the "
             f"first time; without one use {' or '.join(OFFLINE_NAMES)}"
         ) from error
 

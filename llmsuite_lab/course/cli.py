@@ -115,6 +115,40 @@ def doctor() -> None:
     raise typer.Exit(any(finding.remedy and finding.fatal for finding in findings))
 
 
+@models_app.command("list")
+def list_models(as_json: AsJson = False) -> None:
+    """The models and adapters: state, size, where they come from."""
+    from llmsuite_lab.core import zoo
+
+    rows = zoo.listing()
+    lines = [f"{row['name']:<28} {row['kind']:<8} {row['mb']:>7.1f} MB  {row['licence']:<11} {row['source']:<38} {row['state']}" for row in rows]
+    _print_json(rows) if as_json else typer.echo("\n".join(lines))
+
+
+@models_app.command()
+def fetch(names: Annotated[list[str] | None, typer.Argument(help="model names; default: the two that the course needs")] = None) -> None:
+    """Download, check and convert models, so that everything works offline afterwards. What is already there costs nothing."""
+    from llmsuite_lab.core import zoo
+
+    try:
+        wanted = [zoo.entry(name).name for name in names or zoo.OFFLINE_NAMES]  # all names are checked before anything is downloaded
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    for name in wanted:
+        zoo.fetch_model(name)
+        typer.echo(f"{name} is ready")
+
+
+@models_app.command()
+def verify(as_json: AsJson = False) -> None:
+    """Hash every file of the models and adapters. Exit status 0 when all is well, 1 otherwise."""
+    from llmsuite_lab.core import zoo
+
+    rows = zoo.verify()
+    _print_json(rows) if as_json else typer.echo("\n".join(f"{row['name']:<28} {row['problem'] or 'ok'}" for row in rows))
+    raise typer.Exit(0 if all(row["ok"] for row in rows) else 1)
+
+
 def main() -> None:
     """Run the command line; an expected error is one sentence and exit status 1."""
     from llmsuite_lab.core.errors import LabError
