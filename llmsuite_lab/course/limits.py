@@ -62,9 +62,13 @@ def declines(answer: str) -> bool:
     return REFUSALS.search(answer) is not None
 
 
-def ask(lm: LanguageModel, questions: list[handbook.Question], max_new_tokens: int = 24) -> list[Answered]:
-    """Put handbook questions to the model closed book: nothing but the question, greedy, one line. One row per question, in order."""
-    completions = lm.complete([f"Question: {q.text}\nAnswer:" for q in questions], max_new_tokens=max_new_tokens, stop=["\n"])
+def ask(lm: LanguageModel, questions: list[handbook.Question], *, may_decline: bool = False, max_new_tokens: int = 24) -> list[Answered]:
+    """Put handbook questions to the model closed book: nothing but the question, greedy, one line. One row per question, in order.
+
+    With `may_decline` the prompt says that "I do not know." is a welcome answer, so that a made-up one is the model's own choice.
+    """
+    leave = "Answer the question. If you do not know the answer, say: I do not know.\n\n" if may_decline else ""
+    completions = lm.complete([f"{leave}Question: {q.text}\nAnswer:" for q in questions], max_new_tokens=max_new_tokens, stop=["\n"])
     rows = []
     for question, completion in zip(questions, completions, strict=True):
         answer = completion.text.strip()

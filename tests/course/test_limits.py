@@ -33,6 +33,13 @@ def test_an_answer_is_correct_declined_made_up_or_empty():
     assert all(prompt.startswith("Question: ") and prompt.endswith("\nAnswer:") for prompt in parrot.asked)
 
 
+def test_leave_to_decline_is_given_in_words():
+    parrot = Parrot({}, [])
+    limits.ask(parrot, [question("who?", None)], may_decline=True)
+    assert "I do not know" in parrot.asked[0]
+    assert parrot.asked[0].endswith("Question: who?\nAnswer:")
+
+
 @pytest.mark.parametrize("text", ["I don’t know.", "That is not stated in the text.", "Unknown", "I'm sorry, but I can't say", "There is no information"])
 def test_usual_refusals_are_recognised(text):
     assert limits.declines(text)
