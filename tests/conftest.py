@@ -1,0 +1,77 @@
+"""Shared fixtures: the real model once per session, and tiny random models that need no files."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may wait on the hub
+
+import pytest
+import torch
+
+TINY_CHAT_TEMPLATE = (
+    "{% for m in messages %}{{ '<s>' + m['role'] + ': ' + m['content'] + '</s>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<s>assistant: ' }}{% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def lm():
+    """SmolLM2-135M-Instruct in float32: greedy text is the same whatever the batch, and loading maps the file instead of reading it."""
+    from llmsuite_lab.core.errors import LabError
+    from llmsuite_lab.core.language_model import LanguageModel
+
+    try:
+        return LanguageModel.load(dtype=torch.float32, device="cpu")
+    except LabError as error:
+        pytest.skip(f"the real model is not here: {error}")
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer():
+    """Byte-level tokenizer without merges: one token per byte, then <pad>, <s>, </s>; 259 in all. Any text, any script, no files."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={character: i for i, character in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(text, special=True) for text in ("<pad>", "<s>", "</s>")])
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", padding_side="left")
+    wrapped.chat_template = TINY_CHAT_TEMPLATE
+    return wrapped
+
+
+def make_tiny(family: str):
+    """A random float32 causal model of 2–3 layers with sizes that differ on every axis; vocabulary of `tiny_tokenizer`, context 96."""
+    from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
+
+    special = {"vocab_size": 259, "bos_token_id": 257, "eos_token_id": 258, "pad_token_id": 256, "initializer_range": 0.4}
+    config = {
+        "llama": lambda: LlamaConfig(
+            hidden_size=48,
+            intermediate_size=80,
+            num_hidden_layers=3,
+            num_attention_heads=6,
+            num_key_value_heads=2,
+            max_position_embeddings=96,
+            tie_word_embeddings=True,
+            **special,
+        ),
+        "gpt2": lambda: GPT2Config(n_embd=40, n_layer=2, n_head=5, n_positions=96, **special),
+    }[family]()
+    torch.manual_seed(11)
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+
+
+@pytest.fixture
+def tiny_model():
+    """A fresh random Llama (see `make_tiny`): a test may change it."""
+    return make_tiny("llama")
+
+
+@pytest.fixture(params=["llama", "gpt2"])
+def tiny_lm(request, tiny_tokenizer):
+    """A LanguageModel over a random Llama and a random GPT-2."""
+    from llmsuite_lab.core.language_model import LanguageModel
+
+    return LanguageModel(make_tiny(request.param), tiny_tokenizer, f"tiny-{request.param}")
