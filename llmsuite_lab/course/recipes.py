@@ -1,0 +1,133 @@
+"""`llmsuite train pal|cot|react`: make a shipped adapter again, with its provenance, its history and its score on the frozen test set.
+
+A run is one folder in PEFT format (`core.adapters.write_adapter`) and one record, JSON on one line: command, seed, settings, versions, machine,
+wall time, commit, per-step history, per-problem results. Seed 0 is the one that ships, named before it was run; the other seeds give the spread.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from llmsuite_lab.core.adapters import unknown, write_adapter
+from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.files import write_text
+from llmsuite_lab.core.history import History
+from llmsuite_lab.core.paths import cache_dir, data_dir, repo_dir
+
+NAMES = ("pal", "cot", "react")
+SHIPPED_SEED = 0
+_PACKAGES = ("torch", "transformers", "peft", "pydantic-monty")
+
+
+def run(name: str, seed: int = 0, out: Path | None = None, *, evaluate: bool = True) -> Path:
+    """Train adapter `name` with `seed`, write it and its record, print where; returns the adapter's folder.
+
+    Without `out`, seed 0 replaces data/adapters/<name> and other seeds go to the cache folder; the record is data/runs/<name>_seed<seed>.json.
+    With `out`, both stand there. A stopped run goes on from its checkpoint in the cache folder. Raises ValueError for an unknown name.
+    """
+    if name not in NAMES:
+        raise ValueError(unknown("recipe", name, list(NAMES)))
+    if seed < 0:
+        raise ValueError(f"seed={seed}, but a seed is zero or above")
+    began, commit = time.perf_counter(), _commit()
+    checkpoint = cache_dir() / "training" / f"{name}_seed{seed}"
+    model, history, settings = _train(name, seed, checkpoint)
+    if history.interrupted:
+        raise LabError(
+            f"stopped after {history.steps} of {history.planned_steps} steps: the same command goes on from there ({checkpoint})"
+        )
+    folder, file = places(name, seed, out)
+    record = finish(name, seed, model, history, settings, folder, commit=commit, wall_s=time.perf_counter() - began, evaluate=evaluate)
+    save_record(file, record)
+    print(
+        f"adapter: {folder}\nrecord:  {file}\ntokens:  {sum(history.tokens):,} in {history.wall_s:,.0f} s of steps, last loss {history.losses[-1]:.3f}"
+    )
+    return folder
+
+
+def places(name: str, seed: int, out: Path | None = None) -> tuple[Path, Path]:
+    """(the adapter's folder, the record's file) of a run."""
+    if out is not None:
+        return out, out / "run.json"
+    shipped = data_dir() / "adapters" / name
+    folder = shipped if seed == SHIPPED_SEED else cache_dir() / "adapters" / f"{name}_seed{seed}"
+    return folder, data_dir() / "runs" / f"{name}_seed{seed}.json"
+
+
+def finish(
+    name: str,
+    seed: int,
+    model: Any,
+    history: History,
+    settings: dict[str, Any],
+    folder: Path,
+    *,
+    commit: str,
+    wall_s: float,
+    evaluate: bool = True,
+) -> dict[str, Any]:
+    """Write the adapter with its provenance, evaluate it as it will be loaded, and return the whole record."""
+    made = {
+        "command": f"llmsuite train {name} --seed {seed}",
+        "seed": seed,
+        "versions": {package: importlib.metadata.version(package) for package in _PACKAGES} | {"python": platform.python_version()},
+        "machine": machine(),
+        "wall_s": round(wall_s, 1),
+        "commit": commit,
+        "settings": settings,
+        "tokens": sum(history.tokens),
+    }
+    write_adapter(folder, model, made, base=settings["model"])
+    record = {"name": name, **made, "history": history.as_dict()}
+    if evaluate and name != "react":
+        record["results"] = evaluated(name, folder)
+    return record
+
+
+def evaluated(name: str, adapter: Path | str) -> dict[str, list[dict[str, Any]]]:
+    """The adapter's answers to the frozen problems, as rows by set: "test" (unseen sentences) and "seen" (training sentences, new problems)."""
+    from llmsuite_lab.core.language_model import LanguageModel
+    from llmsuite_lab.reasoning.evaluation import as_rows, evaluate
+    from llmsuite_lab.world.word_problems import load
+
+    lm = LanguageModel.load(adapter=adapter)
+    return {which: as_rows(evaluate(lm, name, load(which))) for which in ("test", "seen")}
+
+
+def save_record(file: Path, record: dict[str, Any]) -> None:
+    """Write a record as one line of JSON, atomically."""
+    write_text(file, json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def machine() -> str:
+    """What the run was on, in words: processor, cores, memory."""
+    from llmsuite_lab.core.runtime import _cpu_model, available_cores
+
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30 if hasattr(os, "sysconf") else 0
+    return f"{_cpu_model()}, {available_cores()} of {os.cpu_count()} cores, {pages:.0f} GiB memory"
+
+
+def _train(name: str, seed: int, checkpoint: Path) -> tuple[Any, History, dict[str, Any]]:
+    if name == "react":
+        from llmsuite_lab.agents import recipe
+
+        return recipe.train(seed, checkpoint=checkpoint)
+    from llmsuite_lab.reasoning import training
+
+    return training.train(name, seed, checkpoint=checkpoint)
+
+
+def _commit() -> str:
+    root = repo_dir()
+    if root is None:
+        return "not in a clone"
+    asked = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"unknown ({type(error).__name__})"

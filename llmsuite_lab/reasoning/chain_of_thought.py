@@ -1,0 +1,125 @@
+"""Chain of thought: the answer is the last thing written after steps, and the steps can be checked.
+
+    P(answer | question) = Σ_steps P(steps | question) P(answer | question, steps)      a chain is one sample of the steps
+
+`solve` asks for a chain (or, with method "direct", for the answer alone); `equations` finds every "expression = number" the model states
+and works the expression out exactly, so that a right answer from wrong arithmetic, and the other way round, is seen.
+Sources: Wei et al. 2022; Kojima et al. 2022 (zero-shot).
+"""
+
+import ast
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+
+from llmsuite_lab.core.language_model import LanguageModel
+from llmsuite_lab.reasoning.prompting import COT, DIRECT, STOP, prompt
+from llmsuite_lab.world.word_problems import Problem
+
+MAX_NEW_TOKENS = {DIRECT: 16, COT: 256}
+_ANSWER = re.compile(r"answer\s+is\s*:?\s*\$?\s*(-?\d[\d,]*(?:\.\d+)?)", re.IGNORECASE)
+_NUMBER = re.compile(r"-?\$?\d[\d,]*(?:\.\d+)?")
+_EQUATION = re.compile(r"(?P<left>[-+(\d$][-+*/×÷()\d\s.,$%]*[\d)%])\s*=\s*\$?(?P<right>-?\d[\d,]*(?:\.\d+)?)")
+_OPERATOR = re.compile(r"[\d)%]\s*[-+*/×÷]")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model answered: `value` as text, None when none could be read (`outcome` "no answer"), and all that it wrote."""
+
+    value: str | None
+    text: str
+    outcome: str  # "answered" or "no answer"
+    tokens: int  # generated
+
+
+@dataclass(frozen=True)
+class Equation:
+    """One stated equation; `value` is what the left side really is."""
+
+    left: str
+    right: str
+    value: Fraction
+
+    @property
+    def true(self) -> bool:
+        """Whether the stated number is the value, rounded to the decimals that were written (never to fewer than the whole number)."""
+        stated = Decimal(self.right.replace(",", ""))
+        places = max(0, -int(stated.as_tuple().exponent))
+        return abs(self.value - Fraction(stated)) <= (Fraction(1, 2 * 10**places) if places else 0)
+
+
+def solve(
+    lm: LanguageModel,
+    questions: Sequence[str],
+    *,
+    method: str = COT,
+    examples: Sequence[Problem] = (),
+    max_new_tokens: int | None = None,
+    temperature: float = 0.0,
+    seed: int = 0,
+) -> list[Answer]:
+    """Answer every question in one batched call, after steps ("cot") or at once ("direct"). `examples` are shown solved in front.
+
+    Raises ValueError for another method, an empty question and a prompt that does not fit the context.
+    """
+    if method not in MAX_NEW_TOKENS:
+        raise ValueError(f"method={method!r}, but this function knows {' and '.join(MAX_NEW_TOKENS)}; programs are reasoning.pal's")
+    prompts = [prompt(method, question, examples) for question in questions]
+    limit = max_new_tokens or MAX_NEW_TOKENS[method]
+    written = lm.complete(prompts, max_new_tokens=limit, stop=STOP, temperature=temperature, seed=seed)
+    return [read(method, c.text, c.completion_tokens) for c in written]
+
+
+def read(method: str, text: str, tokens: int = 0) -> Answer:
+    """The answer in a completion. After steps it is the number behind the last "answer is"; a direct completion starts with it."""
+    if method == DIRECT:
+        found = _NUMBER.search(text.strip().splitlines()[0]) if text.strip() else None
+        value = found.group().replace("$", "") if found else None
+    else:
+        stated = _ANSWER.findall(text)
+        value = stated[-1].rstrip(",") if stated else None
+    value = value.replace(",", "") if value else None
+    return Answer(value, text, "answered" if value else "no answer", tokens)
+
+
+def equations(text: str) -> list[Equation]:
+    """Every "expression = number" in a text whose left side has at least one operation, with the left side worked out exactly.
+
+    Understands + - * / × ÷, parentheses, thousands commas, $ and 20% (= 20/100). What does not parse or divides by zero is left out.
+    """
+    found = []
+    for match in _EQUATION.finditer(text):
+        left = match["left"].strip()
+        if _OPERATOR.search(left) and (value := _value(left)) is not None:
+            found.append(Equation(left, match["right"], value))
+    return found
+
+
+def _value(expression: str) -> Fraction | None:
+    plain = re.sub(r"(\d),(?=\d{3})", r"\1", expression).replace("$", "").replace("×", "*").replace("÷", "/")
+    plain = re.sub(r"(\d+(?:\.\d+)?)%", r"(\1/100)", plain)
+    try:
+        return _exact(ast.parse(plain.strip(), mode="eval").body, plain)
+    except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError):
+        return None
+
+
+def _exact(node: ast.AST, source: str) -> Fraction:
+    """Value of a parsed expression of numbers and the four operations. The tree is walked, nothing is run. Raises ValueError for anything else."""
+    match node:
+        case ast.Constant(value=int() | float()):
+            return Fraction(ast.get_source_segment(source, node) or "")
+        case ast.UnaryOp(op=ast.USub(), operand=inner):
+            return -_exact(inner, source)
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return _exact(left, source) + _exact(right, source)
+        case ast.BinOp(left=left, op=ast.Sub(), right=right):
+            return _exact(left, source) - _exact(right, source)
+        case ast.BinOp(left=left, op=ast.Mult(), right=right):
+            return _exact(left, source) * _exact(right, source)
+        case ast.BinOp(left=left, op=ast.Div(), right=right):
+            return _exact(left, source) / _exact(right, source)
+    raise ValueError(f"{ast.dump(node)} is no arithmetic")
