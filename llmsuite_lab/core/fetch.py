@@ -197,7 +197,7 @@ def damage(folder: Path, *, full: bool = False, layout: int | None = None) -> st
                     return f"{name} has a wrong checksum"
                 moved = moved or stat.st_mtime_ns != expected["mtime_ns"]
                 expected["mtime_ns"] = stat.st_mtime_ns
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return f"{MANIFEST} is missing"
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"{MANIFEST} is unreadable"

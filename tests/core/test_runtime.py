@@ -49,7 +49,11 @@ def test_a_gpu_profile_without_a_gpu_says_what_to_do(monkeypatch):
 
 @pytest.mark.parametrize(
     ("gib", "bf16", "name", "dtype", "train_dtype"),
-    [(15.8, False, "t4", torch.float16, torch.float32), (22.5, True, "t4", torch.bfloat16, torch.bfloat16), (79, True, "gpu", torch.bfloat16, torch.bfloat16)],
+    [
+        (15.8, False, "t4", torch.float16, torch.float32),
+        (22.5, True, "t4", torch.bfloat16, torch.bfloat16),
+        (79, True, "gpu", torch.bfloat16, torch.bfloat16),
+    ],
 )
 def test_detection_and_dtypes_on_a_gpu(cuda, gib, bf16, name, dtype, train_dtype):
     cuda(gib, bf16)
@@ -70,7 +74,9 @@ def test_the_environment_overrides_detection_and_the_dial_is_cached(cuda, monkey
         assert getattr(cpu, size) < getattr(small, size) < getattr(big, size)
 
 
-@pytest.mark.parametrize(("quota", "cores"), [("150000 100000", 1), ("400000 100000", 4), ("50000 100000", 1), ("max 100000", None), ("rubbish", None)])
+@pytest.mark.parametrize(
+    ("quota", "cores"), [("150000 100000", 1), ("400000 100000", 4), ("50000 100000", 1), ("max 100000", None), ("rubbish", None)]
+)
 def test_container_quota(tmp_path, quota, cores):
     (tmp_path / "cpu.max").write_text(quota + "\n")
     assert runtime._cgroup_cores(tmp_path) == cores
