@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 from llmsuite_lab.agents.demonstrations import Turn, demonstrate, opening_text, render_observation, render_turn
-from llmsuite_lab.core.training import Example, History, fit
 from llmsuite_lab.core.batching import Batch, collate
+from llmsuite_lab.core.training import Example, History, fit
 from llmsuite_lab.world.almanac import Almanac, build
 from llmsuite_lab.world.almanac_claims import LABELS, Claim, draw_claim
 from llmsuite_lab.world.almanac_questions import PAIRS, TRAINED_KINDS, UNTRAINED_KINDS, Question, draw_chain, draw_question
@@ -116,7 +116,9 @@ def add_lora(model: Any, recipe: Recipe, seed: int) -> Any:
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(seed)
-    settings = LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, target_modules=list(recipe.targets), lora_dropout=0.0, task_type="CAUSAL_LM")
+    settings = LoraConfig(
+        r=recipe.rank, lora_alpha=recipe.alpha, target_modules=list(recipe.targets), lora_dropout=0.0, task_type="CAUSAL_LM"
+    )
     return get_peft_model(model, settings)
 
 

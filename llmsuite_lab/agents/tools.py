@@ -40,7 +40,10 @@ class Argument:
 
 @dataclass(frozen=True)
 class Tool:
-    """A named function with a description, one typed argument and limits: `timeout_s` per call, `max_chars` of observation."""
+    """A named function with a description, one typed argument and limits: `timeout_s` per call, `max_chars` of observation.
+
+    refers_to: the tool whose last call this one speaks about (Lookup reads the page that Search opened); "" for a tool that stands alone.
+    """
 
     name: str
     description: str
@@ -48,6 +51,7 @@ class Tool:
     function: Callable[[str | int], str]
     timeout_s: float = 5.0
     max_chars: int = 600
+    refers_to: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what the action grammar cannot name. Raises ValueError."""
@@ -83,7 +87,7 @@ def call(tool: Tool, text: str) -> ToolResult:
             answer = tool.function(value)
             answer = answer if isinstance(answer, ToolResult) else ToolResult(str(answer))
             box.append(answer if answer.text.strip() else ToolResult(f"{tool.name} found nothing.", "empty"))
-        except Exception as error:  # noqa: BLE001 - whatever a tool raises is the agent's to read, not ours to die of
+        except Exception as error:  # whatever a tool raises is the agent's to read, not ours to die of
             box.append(ToolResult(f"{tool.name} failed: {type(error).__name__}: {error}".rstrip(": ") + ".", "raised"))
 
     worker = threading.Thread(target=work, daemon=True, name=f"tool-{tool.name}")
@@ -141,5 +145,5 @@ def almanac_tools(almanac: Almanac) -> list[Tool]:
     reader = AlmanacReader(almanac)
     return [
         Tool("Search", "open the page with this title and read its beginning", Argument("title"), reader.search),
-        Tool("Lookup", "find the sentences of the open page that hold this word", Argument("keyword"), reader.lookup),
+        Tool("Lookup", "find the sentences of the open page that hold this word", Argument("keyword"), reader.lookup, refers_to="Search"),
     ]

@@ -173,7 +173,9 @@ def _write_page(kind: PageKind, title: str, facts: dict[tuple[str, str], str], r
 def save(almanac: Almanac, path: Path) -> None:
     """Write the almanac as JSON, atomically. Raises OSError."""
     facts = [[subject, name, value] for (subject, name), value in almanac.facts.items()]
-    write_json(path, {"split": almanac.split, "seed": almanac.seed, "pages": [asdict(page) for page in almanac.pages.values()], "facts": facts})
+    write_json(
+        path, {"split": almanac.split, "seed": almanac.seed, "pages": [asdict(page) for page in almanac.pages.values()], "facts": facts}
+    )
 
 
 def load(path: Path | None = None) -> Almanac:

@@ -64,7 +64,9 @@ def _claim(almanac: Almanac, chain: list[Relation], label: str, phrasing: Split,
 
 
 def _another_value(almanac: Almanac, step: Relation, value: str | None, rng: Random) -> str:
-    candidates = sorted({v for (title, name), v in almanac.facts.items() if name == step.name and almanac.pages[title].kind == step.subject})
+    candidates = sorted(
+        {v for (title, name), v in almanac.facts.items() if name == step.name and almanac.pages[title].kind == step.subject}
+    )
     return rng.choice([v for v in candidates if v != value])
 
 

@@ -104,7 +104,9 @@ def _sentence(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def chain_question(almanac: Almanac, kind: str, start: str, names: tuple[str, ...], rng: Random, phrasing: Split | None = None) -> Question | None:
+def chain_question(
+    almanac: Almanac, kind: str, start: str, names: tuple[str, ...], rng: Random, phrasing: Split | None = None
+) -> Question | None:
     """The question that follows `names` from the page `start`; None when a fact is missing or the chain comes back to a page."""
     phrasing = phrasing or almanac.split
     hops = almanac.follow(start, names)

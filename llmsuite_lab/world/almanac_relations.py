@@ -45,8 +45,14 @@ RELATIONS: tuple[Relation, ...] = (
     ),
     _relation(
         "birthplace", "person", "city",
-        ("Where was {x} born? | In which city was {x} born? | What is the birthplace of {x}?", "Which city is the birthplace of {x}? | Which city was {x} born in?"),
-        ("the city where {x} was born | the birthplace of {x} | the city of birth of {x}", "the city in which {x} was born | the place where {x} was born"),
+        (
+            "Where was {x} born? | In which city was {x} born? | What is the birthplace of {x}?",
+            "Which city is the birthplace of {x}? | Which city was {x} born in?",
+        ),
+        (
+            "the city where {x} was born | the birthplace of {x} | the city of birth of {x}",
+            "the city in which {x} was born | the place where {x} was born",
+        ),
         ("{x} was born in {v}. | The birthplace of {x} is {v}.", "{x} comes from {v} by birth. | The city where {x} was born is {v}."),
     ),
     _relation(
@@ -64,14 +70,23 @@ RELATIONS: tuple[Relation, ...] = (
     ),
     _relation(
         "river", "city", "river",
-        ("Which river flows through {x}? | On which river does {x} stand? | What is the river of {x}?", "Which river runs through {x}? | What river is {x} on?"),
-        ("the river that flows through {x} | the river on which {x} stands | the river of {x}", "the river that runs through {x} | the river at {x}"),
+        (
+            "Which river flows through {x}? | On which river does {x} stand? | What is the river of {x}?",
+            "Which river runs through {x}? | What river is {x} on?",
+        ),
+        (
+            "the river that flows through {x} | the river on which {x} stands | the river of {x}",
+            "the river that runs through {x} | the river at {x}",
+        ),
         ("{x} stands on the river {v}. | The river of {x} is {v}.", "The river that runs through {x} is {v}."),
     ),
     _relation("founding year", "city", None, _FOUNDED_Q, _NO_PAGE, _FOUNDED_S),
     _relation(
         "mayor", "city", "person",
-        ("Who is the mayor of {x}? | Which person is the mayor of {x}?", "Who serves as mayor of {x}? | What is the name of the mayor of {x}?"),
+        (
+            "Who is the mayor of {x}? | Which person is the mayor of {x}?",
+            "Who serves as mayor of {x}? | What is the name of the mayor of {x}?",
+        ),
         ("the mayor of {x} | the person who is mayor of {x}", "the person who serves as mayor of {x}"),
         ("The mayor of {x} is {v}. | {v} is the mayor of {x}.", "{v} serves as mayor of {x}."),
         "mayor",
@@ -84,15 +99,24 @@ RELATIONS: tuple[Relation, ...] = (
     ),
     _relation(
         "lake", "river", None,
-        ("Into which lake does {x} flow? | Which lake does {x} flow into?", "What lake does {x} flow into? | Which lake takes the water of {x}?"),
+        (
+            "Into which lake does {x} flow? | Which lake does {x} flow into?",
+            "What lake does {x} flow into? | Which lake takes the water of {x}?",
+        ),
         _NO_PAGE,
         ("{x} flows into {v}. | The lake of {x} is {v}.", "The lake that {x} flows into is {v}."),
     ),
     _relation(
         "bridge year", "river", None,
-        ("When was the oldest bridge over {x} built? | In which year was the bridge over {x} built?", "What is the year of the oldest bridge over {x}?"),
+        (
+            "When was the oldest bridge over {x} built? | In which year was the bridge over {x} built?",
+            "What is the year of the oldest bridge over {x}?",
+        ),
         _NO_PAGE,
-        ("The oldest bridge over {x} was built in {v}. | The bridge over {x} was built in {v}.", "The oldest bridge over {x} dates from {v}."),
+        (
+            "The oldest bridge over {x} was built in {v}. | The bridge over {x} was built in {v}.",
+            "The oldest bridge over {x} dates from {v}.",
+        ),
         "bridge",
     ),
     _relation(
@@ -110,7 +134,10 @@ RELATIONS: tuple[Relation, ...] = (
     _relation("founding year", "company", None, _FOUNDED_Q, _NO_PAGE, _FOUNDED_S),
     _relation(
         "headquarters", "company", "city",
-        ("Where are the headquarters of {x}? | In which city are the headquarters of {x}?", "Which city has the headquarters of {x}? | In what city does {x} have its headquarters?"),
+        (
+            "Where are the headquarters of {x}? | In which city are the headquarters of {x}?",
+            "Which city has the headquarters of {x}? | In what city does {x} have its headquarters?",
+        ),
         ("the city with the headquarters of {x} | the city where {x} has its headquarters", "the city in which {x} has its headquarters"),
         ("The headquarters of {x} are in {v}. | {x} has its headquarters in {v}.", "{v} is the city with the headquarters of {x}."),
         "headquarters",
@@ -129,7 +156,10 @@ RELATIONS: tuple[Relation, ...] = (
     ),
     _relation(
         "publisher", "magazine", "company",
-        ("Who publishes {x}? | Which company publishes {x}? | Who is the publisher of {x}?", "By which company is {x} published? | Which company is the publisher of {x}?"),
+        (
+            "Who publishes {x}? | Which company publishes {x}? | Who is the publisher of {x}?",
+            "By which company is {x} published? | Which company is the publisher of {x}?",
+        ),
         ("the publisher of {x} | the company that publishes {x}", "the company by which {x} is published | the company publishing {x}"),
         ("{x} is published by {v}. | The publisher of {x} is {v}.", "{v} publishes {x}."),
     ),
