@@ -1,7 +1,7 @@
 """Invented names, disjoint between the splits by construction: `split_of(name)` is a fixed function of the name alone.
 
-Drawing syllables from one pool per split is not enough: "ba" + "ran" and "bar" + "an" spell the same name. Here a name belongs to the split that
-the checksum of its spelling says, whoever asks and whatever it names, so no name can be in two splits.
+Drawing syllables from one pool per split is not enough: "ba" + "ran" and "bar" + "an" spell the same name. Here a name belongs to the
+split that the checksum of its spelling says, whoever asks and whatever it names, so no name can be in two splits.
 """
 
 import zlib
