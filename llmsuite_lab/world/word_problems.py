@@ -10,12 +10,8 @@ percentages stay at two digits or fewer, as they do in stories. Every value on t
 """
 
 import json
-import tomllib
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 from random import Random
 from typing import Any, Literal
@@ -23,55 +19,10 @@ from typing import Any, Literal
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.files import write_text
 from llmsuite_lab.core.paths import data_dir
+from llmsuite_lab.world.word_stories import Line, Part, draw_story
 
-Part = Literal["train", "dev", "test"]
 DIGITS = (1, 2, 3, 4, 5, 6)
 STEPS = (2, 3, 4, 5, 6)
-PERCENTS = (5, 10, 15, 20, 25, 30, 40, 50, 60, 75, 80)
-LARGEST = 10**13  # intermediate values stay exact in float division too
-_WORDS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten", 11: "eleven", 12: "twelve"}
-
-# What each kind of sentence does to the running quantity x: (note, target, expression) a line. One line = one step, but for a bare `x = {a}`.
-_MORE, _FEWER, _GROUPS, _PART = "then more", "then fewer", "equal groups", "that part of it"
-_EVENTS: dict[str, tuple[tuple[str, str, str], ...]] = {
-    "start": (("at first", "{x}", "{a}"),),
-    "start_mul": ((_GROUPS, "{x}", "{k} * {a}"),),
-    "start_sum": (("both together", "{x}", "{a} + {b}"),),
-    "add": ((_MORE, "{x}", "{x} + {a}"),),
-    "sub": ((_FEWER, "{x}", "{x} - {a}"),),
-    "add2": ((_MORE, "{x}", "{x} + {a}"), (_MORE, "{x}", "{x} + {b}")),
-    "sub2": ((_FEWER, "{x}", "{x} - {a}"), (_FEWER, "{x}", "{x} - {b}")),
-    "addmul": ((_GROUPS, "part", "{k} * {a}"), (_MORE, "{x}", "{x} + part")),
-    "submul": ((_GROUPS, "part", "{k} * {a}"), (_FEWER, "{x}", "{x} - part")),
-    "dozen": (("dozens", "part", "{k} * 12"), (_MORE, "{x}", "{x} + part")),
-    "times": (("so many times", "{x}", "{x} * {k}"),),
-    "double": (("twice", "{x}", "{x} * 2"),),
-    "halve": (("half", "{x}", "{x} / 2"),),
-    "share": (("equal shares", "{x}", "{x} / {k}"),),
-    "off": ((_PART, "part", "{x} * {p} / 100"), (_FEWER, "{x}", "{x} - part")),
-    "up": ((_PART, "part", "{x} * {p} / 100"), (_MORE, "{x}", "{x} + part")),
-    "keep": ((_PART, "{x}", "{x} * {p} / 100"),),
-    "ask": (),
-    "ask_share": (("equal shares", "{x}", "{x} / {k}"),),
-    "ask_price": (("price for all", "money", "{x} * {c}"),),
-    "ask_total": (("both together", "{x}", "{x} + {a}"),),
-    "ask_meters": (("in meters", "meters", "{x} * 1000"),),
-}
-_STARTS, _ASKS = ("start", "start_mul", "start_sum"), ("ask", "ask_share", "ask_price", "ask_total", "ask_meters")
-_MIDDLE = tuple(kind for kind in _EVENTS if kind not in _STARTS + _ASKS)
-_ONCE = {"share", "halve", "keep", "double"}  # more than one of these in a story reads oddly and runs out of whole numbers
-_WEIGHT = {"add": 4, "sub": 5, "addmul": 2, "submul": 2, "off": 2}
-_WHOLE_NOTES = {"*": "so many times", "+": "together", "-": "the difference"}
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of a solution: what it means, the variable it sets, the expression (numbers and variables, apart by blanks) and its exact value."""
-
-    note: str
-    target: str
-    expression: str
-    value: int
 
 
 @dataclass(frozen=True)
@@ -118,68 +69,6 @@ class Problem:
             raise LabError(f"this is not a word problem ({error}): restore the file from the repository") from error
 
 
-def value_of(expression: str, known: Mapping[str, int | Fraction]) -> Fraction:
-    """Exact value of numbers and variables joined by + - * /, apart by blanks, read from left to right (so no + after * in one line).
-
-    Raises ValueError for an unknown name or operator. This is the generator's own arithmetic: no Python is run.
-    """
-    tokens = expression.split()
-    total = _number(tokens[0], known)
-    for operator, token in zip(tokens[1::2], tokens[2::2], strict=True):
-        number = _number(token, known)
-        match operator:
-            case "+":
-                total += number
-            case "-":
-                total -= number
-            case "*":
-                total *= number
-            case "/":
-                total /= number
-            case _:
-                raise ValueError(f"operator {operator!r} in {expression!r}: only + - * / are known")
-    return total
-
-
-def _number(token: str, known: Mapping[str, int | Fraction]) -> Fraction:
-    if token not in known and not token.isdecimal():
-        raise ValueError(f"{token!r} is neither a whole number nor one of {', '.join(known) or 'no variables'}")
-    return Fraction(known.get(token, token))
-
-
-@lru_cache
-def templates(part: Part) -> dict[str, Any]:
-    """Sentences and entities of a part. "dev" is every eighth sentence of the training file, which "train" does without: unseen sentences for
-    choosing a recipe, so that the test sentences stay unseen by the builder too. Raises ValueError for another part, LabError for a broken file."""
-    if part not in ("train", "dev", "test"):
-        raise ValueError(f"part={part!r}, but the parts are train, dev and test")
-    file = data_dir() / "word_problems" / f"templates_{'test' if part == 'test' else 'train'}.toml"
-    try:
-        found = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LabError(f"the sentences in {file.name} cannot be read ({error}): restore the file from the repository") from error
-    if part == "test":
-        return found
-    for context, kinds in found.items():
-        if isinstance(kinds, dict):
-            found[context] = {
-                kind: _take(sentences, part) if isinstance(sentences, list) else sentences for kind, sentences in kinds.items()
-            }
-    return found
-
-
-def _take(sentences: list[Any], part: Part) -> list[Any]:
-    if len(sentences) < 4:
-        return sentences  # too few to hold any back
-    held = [s for i, s in enumerate(sentences) if i % 8 == 3]
-    return held if part == "dev" else [s for i, s in enumerate(sentences) if i % 8 != 3]
-
-
-def split_of_number(n: int) -> Literal["train", "test"] | None:
-    """Which split owns an operand: by the checksum of its digits from 100 on (one in five to test); None below, where there are too few numbers."""
-    return None if n < 100 else ("test" if zlib.crc32(str(n).encode()) % 5 == 0 else "train")
-
-
 def problems(part: Part = "train", seed: int = 0, digits: tuple[int, ...] = DIGITS, steps: tuple[int, ...] = STEPS) -> Iterator[Problem]:
     """Endless problems of a part, none twice; sizes and step counts drawn evenly from the tuples. Same seed, same problems.
 
@@ -193,9 +82,9 @@ def problems(part: Part = "train", seed: int = 0, digits: tuple[int, ...] = DIGI
         size, length = rng.choice(digits), rng.choice(steps)
         made = None
         while made is None or made.text in seen:
-            made = _make(rng, part, size, length)
+            made = draw_story(rng, part, size, length)
         seen.add(made.text)
-        yield made
+        yield Problem(made.text, made.lines, made.lines[-1].value, size, length, made.templates, made.distractors)
 
 
 def grid(part: Part, per_cell: int, seed: int = 0) -> list[Problem]:
@@ -231,116 +120,3 @@ def read(file: Path) -> list[Problem]:
         return [Problem.from_dict(json.loads(row)) for row in rows]
     except (OSError, ValueError) as error:
         raise LabError(f"the problems in {file.name} cannot be read ({error}): restore the file from the repository") from error
-
-
-def _make(rng: Random, part: Part, digits: int, steps: int) -> Problem | None:
-    """One attempt; None when no whole numbers were found for the drawn story."""
-    pool = templates(part)
-    whole = [t for t in pool["whole"]["problems"] if _whole_steps(t[1]) == steps]
-    if whole and rng.random() < 0.2:
-        chosen = rng.choice(whole)
-        story = [(f"whole.{pool['whole']['problems'].index(chosen)}", chosen[0], _whole_lines(chosen[1]))]
-        context: dict[str, Any] = {}
-    else:
-        name = rng.choice([key for key, value in pool.items() if isinstance(value, dict) and key != "whole"])
-        context = pool[name]
-        kinds = _kinds(rng, context, steps)
-        if kinds is None:
-            return None
-        story = []
-        for kind in kinds:
-            i = rng.randrange(len(context[kind]))
-            lines = [tuple(cell.replace("{x}", context["variable"]) for cell in line) for line in _EVENTS[kind]]
-            story.append((f"{name}.{kind}.{i}", context[kind][i], lines))
-    for _ in range(150):
-        solved = _numbers(rng, part, digits, story)
-        if solved is not None:
-            slots, lines = solved
-            text, extra = _tell(rng, pool, context, story, slots, digits)
-            return Problem(text, lines, lines[-1].value, digits, steps, tuple(identity for identity, _, _ in story), extra)
-    return None
-
-
-def _whole_lines(program: str) -> list[tuple[str, str, str]]:
-    pairs = [line.split(" = ") for line in program.split("; ")]
-    return [(next((note for sign, note in _WHOLE_NOTES.items() if f" {sign} " in e), "at first"), target, e) for target, e in pairs]
-
-
-def _whole_steps(program: str) -> int:
-    return sum(" " in expression for _, _, expression in _whole_lines(program))
-
-
-def _kinds(rng: Random, context: Mapping[str, Any], steps: int) -> list[str] | None:
-    """Kinds of sentence whose lines make exactly `steps` arithmetic steps; None when the draw does not fit."""
-    start = rng.choice([k for k in _STARTS for _ in range(3 if k == "start" else 1)])
-    ask = rng.choice([k for k in _ASKS for _ in range(5 if k == "ask" else 1) if k in context])
-    left = steps - (start != "start") - len(_EVENTS[ask])
-    middle: list[str] = []
-    while left > 0:
-        fitting = [k for k in _MIDDLE if k in context and len(_EVENTS[k]) <= left and not (k in _ONCE and k in middle)]
-        middle.append(rng.choice([k for k in fitting for _ in range(_WEIGHT.get(k, 1))]))
-        left -= len(_EVENTS[middle[-1]])
-    return None if left < 0 or not middle else [start, *middle, ask]
-
-
-def _numbers(
-    rng: Random, part: Part, digits: int, story: list[tuple[str, str, list[tuple[str, str, str]]]]
-) -> tuple[list[dict[str, int]], tuple[Line, ...]] | None:
-    """Numbers for the slots of every sentence and the solution with its values; None when a value is not a positive whole number."""
-    known: dict[str, int] = {}
-    slots, lines = [], []
-    for _, _, specification in story:
-        drawn = {
-            "a": _operand(rng, part, digits), "b": _operand(rng, part, digits), "k": rng.randint(2, 9 if rng.random() < 0.8 else 12),
-            "m": rng.randint(2, 9), "c": rng.randint(2, 9 if digits < 3 else 60), "p": rng.choice(PERCENTS),
-        }  # fmt: skip
-        for note, target, expression in specification:
-            filled = expression.format(**drawn)
-            value = value_of(filled, known)
-            if value.denominator != 1 or not 0 < value < LARGEST:
-                return None
-            known[target] = int(value)
-            lines.append(Line(note, target, filled, int(value)))
-        slots.append(drawn)
-    return slots, tuple(lines)
-
-
-def _operand(rng: Random, part: Part, digits: int) -> int:
-    while True:
-        n = rng.randint(max(2, 10 ** (digits - 1)), 10**digits - 1)
-        if rng.random() < 0.3 and digits > 1:
-            n = max(10 ** (digits - 1), n // 10 * 10)  # round numbers divide well
-        if split_of_number(n) in (None, "test" if part == "test" else "train"):
-            return n
-
-
-def _tell(
-    rng: Random, pool: Mapping[str, Any], context: Mapping[str, Any], story: list[Any], slots: list[dict[str, int]], digits: int
-) -> tuple[str, int]:
-    """The text of a story with entities, linking words and distracting sentences; and the number of the latter."""
-    name, other = rng.sample(pool["names"], 2)
-    item, item2 = rng.sample(pool["items"], 2)
-    when, when2 = rng.sample(pool["whens"], 2)
-    entities = {
-        "name": name,
-        "other": other,
-        "item": item,
-        "item2": item2,
-        "box": rng.choice(pool["boxes"]),
-        "place": rng.choice(pool["places"]),
-    }
-    entities |= {"when": when, "when2": when2}
-    sentences = []
-    for i, ((_, text, _), drawn) in enumerate(zip(story, slots, strict=True)):
-        shown: dict[str, Any] = dict(drawn)
-        shown |= {key: _WORDS[drawn[key]] for key in ("k", "m") if rng.random() < 0.3}
-        written = text.format(**entities, **shown)
-        if 0 < i < len(story) - 1 and rng.random() < 0.25 and not text.startswith("{when}"):
-            written = rng.choice(pool["links"]) + (written if text.startswith(("{name}", "{other}")) else written[0].lower() + written[1:])
-        sentences.append(written[0].upper() + written[1:])
-    extra = min(rng.choice((0, 0, 0, 1, 1, 2)), len(context.get("distractor", ())))
-    for text in rng.sample(context.get("distractor", []), extra):
-        d = rng.randint(1800, 2020) if " in {d}" in text or "year {d}" in text else rng.randint(2, 99)
-        d = rng.randint(max(2, 10 ** (digits - 1)), 10**digits - 1) if "{item}" in text else d
-        sentences.insert(rng.randint(1, len(sentences) - 1) if len(sentences) > 1 else 0, text.format(**entities, d=d))
-    return " ".join(sentences), extra

@@ -10,6 +10,7 @@ import pytest
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.reasoning.interpreter import Interpreter
 from llmsuite_lab.world import word_problems as w
+from llmsuite_lab.world import word_stories
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def test_every_equation_of_the_chain_of_thought_is_true_and_the_last_is_the_answ
         lines = problem.chain_of_thought.splitlines()
         for line in lines[:-1]:
             left, _, right = line.partition(": ")[2].partition(" = ")
-            assert w.value_of(left, {}) == Fraction(right or left), line
+            assert word_stories.value_of(left, {}) == Fraction(right or left), line
         assert lines[-1] == f"The answer is {problem.answer}."
 
 
@@ -36,7 +37,7 @@ def test_sizes_steps_and_whole_positive_numbers(drawn):
     for problem in drawn["train"] + drawn["test"]:
         operations = [line for line in problem.lines if " " in line.expression]
         assert len(operations) == problem.steps
-        assert all(0 < line.value < w.LARGEST for line in problem.lines)
+        assert all(0 < line.value < word_stories.LARGEST for line in problem.lines)
         numbers = [int(n) for line in problem.lines for n in re.findall(r"\d+", line.expression)]
         assert max(len(str(n)) for n in numbers) <= max(problem.digits, 4)  # 1000 meters in a km
     assert {p.digits for p in drawn["test"]} == set(w.DIGITS)
@@ -44,7 +45,7 @@ def test_sizes_steps_and_whole_positive_numbers(drawn):
 
 
 def test_every_operand_of_the_solution_stands_in_the_text(drawn):
-    words = {word: str(n) for n, word in w._WORDS.items()}
+    words = {word: str(n) for n, word in word_stories.WORDS.items()}
     for problem in drawn["train"] + drawn["test"]:
         text = " ".join(words.get(token, token) for token in re.findall(r"\w+", problem.text.lower()))
         known = {"2", "12", "100", "1000"}  # twice and half, a dozen, percent, meters
@@ -53,7 +54,7 @@ def test_every_operand_of_the_solution_stands_in_the_text(drawn):
 
 
 def test_sentences_entities_and_numbers_are_disjoint(drawn):
-    train, dev, test = (w.templates(part) for part in ("train", "dev", "test"))
+    train, dev, test = (word_stories.templates(part) for part in ("train", "dev", "test"))
     for key in ("names", "items", "places", "boxes", "whens", "links"):
         assert not set(train[key]) & set(test[key])
     assert not _sentences(train) & _sentences(test)
@@ -62,12 +63,16 @@ def test_sentences_entities_and_numbers_are_disjoint(drawn):
     contexts = [key for key, value in train.items() if isinstance(value, dict) and key != "whole"]
     for key in contexts:
         for kind, sentences in train[key].items():
-            if isinstance(sentences, list) and len(w.templates("test")[key].get(kind, [])) and len(sentences) + len(dev[key][kind]) >= 8:
+            if (
+                isinstance(sentences, list)
+                and len(word_stories.templates("test")[key].get(kind, []))
+                and len(sentences) + len(dev[key][kind]) >= 8
+            ):
                 assert not set(sentences) & set(dev[key][kind])
     for part, other in (("train", "test"), ("test", "train")):
         for problem in drawn[part]:
             operands = [int(n) for line in problem.lines for n in re.findall(r"\d{3,}", line.expression)]
-            assert all(w.split_of_number(n) != other for n in operands if n not in (100, 1000))
+            assert all(word_stories.split_of_number(n) != other for n in operands if n not in (100, 1000))
 
 
 def _sentences(pool) -> set[str]:
@@ -113,7 +118,7 @@ def test_bad_input(tmp_path):
     with pytest.raises(ValueError, match="2 to 6 steps"):
         next(w.problems("train", steps=(1,)))
     with pytest.raises(ValueError, match="train, dev and test"):
-        w.templates("validation")
+        word_stories.templates("validation")
     with pytest.raises(ValueError, match="test and seen"):
         w.load("train")
     with pytest.raises(LabError, match=r"gone.jsonl cannot be read"):
@@ -126,6 +131,6 @@ def test_bad_input(tmp_path):
     with pytest.raises(LabError, match="not a word problem"):
         w.read(broken)
     with pytest.raises(ValueError, match="neither a whole number"):
-        w.value_of("3 + eggs", {})
+        word_stories.value_of("3 + eggs", {})
     with pytest.raises(ValueError, match="only"):
-        w.value_of("3 ** 2", {})
+        word_stories.value_of("3 ** 2", {})
