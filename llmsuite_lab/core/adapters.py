@@ -30,9 +30,14 @@ def unknown(kind: str, name: object, known: list[str]) -> str:
     return f"unknown {kind} {str(name)!r}{f'; did you mean {near[0]!r}?' if near else '.'} Known: {', '.join(sorted(known)) or 'none yet'}"
 
 
+def adapters_dir() -> Path:
+    """Where the course's adapters lie."""
+    return data_dir() / "adapters"
+
+
 def adapters() -> list[str]:
     """Names of the adapters in the course's data folder, sorted."""
-    root = data_dir() / "adapters"
+    root = adapters_dir()
     return sorted(file.parent.relative_to(root).as_posix() for file in root.rglob(CONFIG)) if root.is_dir() else []
 
 
@@ -41,7 +46,7 @@ def adapter_path(name: str | Path) -> Path:
 
     Raises ValueError for an unknown name (with the nearest known one) and LabError for a damaged folder or one with pickled weights.
     """
-    folder = data_dir() / "adapters" / name
+    folder = adapters_dir() / name
     if not (folder / CONFIG).is_file():
         folder = Path(name)
         if not (folder / CONFIG).is_file():

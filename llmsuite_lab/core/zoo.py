@@ -14,10 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmsuite_lab.core import fetch, gguf
-from llmsuite_lab.core.adapters import adapter_base, adapter_damage, adapter_path, adapters, merge_adapter, unknown, write_adapter
+from llmsuite_lab.core.adapters import (
+    adapter_base,
+    adapter_damage,
+    adapter_path,
+    adapters,
+    adapters_dir,
+    merge_adapter,
+    unknown,
+    write_adapter,
+)
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.files import whole_folder
-from llmsuite_lab.core.paths import cache_dir, data_dir
+from llmsuite_lab.core.paths import cache_dir
 
 __all__ = [
     "ENTRIES",
@@ -199,7 +208,7 @@ def listing() -> list[dict[str, Any]]:
         source = known.wheel or known.hub
         rows.append({"name": known.name, "kind": known.kind, "state": state, "mb": _mb(folder), "source": source, "licence": known.licence})
     for name in adapters():
-        folder = data_dir() / "adapters" / name
+        folder = adapters_dir() / name
         base = {"source": f"adapter of {adapter_base(folder) or 'an unnamed model'}", "licence": "Apache-2.0"}
         rows.append({"name": name, "kind": "adapter", "state": adapter_damage(folder) or "ready", "mb": _mb(folder), **base})
     return rows
@@ -213,7 +222,7 @@ def verify() -> list[dict[str, Any]]:
         problem = fetch.damage(folder, full=True, layout=LAYOUT) if folder.exists() else "not fetched: run `llmsuite models fetch`"
         rows.append({"name": name, "ok": problem is None, "problem": problem})
     for name in adapters():
-        problem = adapter_damage(data_dir() / "adapters" / name)
+        problem = adapter_damage(adapters_dir() / name)
         rows.append({"name": name, "ok": problem is None, "problem": problem})
     return rows
 

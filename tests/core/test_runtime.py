@@ -144,9 +144,14 @@ def test_offline_is_put_back_even_after_an_error(monkeypatch):
 
     monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
     logging.enable_progress_bar()
-    with pytest.raises(KeyError), runtime.offline():
-        assert hub.HF_HUB_OFFLINE
-        assert not logging.is_progress_bar_enabled()
-        raise KeyError
+
+    def fail():
+        with runtime.offline():
+            assert hub.HF_HUB_OFFLINE
+            assert not logging.is_progress_bar_enabled()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert not hub.HF_HUB_OFFLINE
     assert logging.is_progress_bar_enabled()

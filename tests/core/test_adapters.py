@@ -1,0 +1,131 @@
+"""Adapters: written whole with checksums, read back, refused when damaged, pickled or unknown."""
+
+import json
+import os
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
+
+from llmsuite_lab.core import adapters, zoo
+from llmsuite_lab.core.errors import LabError
+
+
+@pytest.fixture
+def shelf(tmp_path, monkeypatch):
+    """A data folder of its own."""
+    monkeypatch.setattr(adapters, "data_dir", lambda: tmp_path)
+    return tmp_path / "adapters"
+
+
+@pytest.fixture
+def tuned(tiny_model):
+    """A LoRA on two layers' projections with weights that are not zero, rounded to bfloat16 as the file will hold them."""
+    config = LoraConfig(r=3, lora_alpha=7, target_modules=["v_proj", "down_proj"], task_type="CAUSAL_LM")
+    model = get_peft_model(tiny_model, config)
+    torch.manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data = torch.randn_like(parameter).mul(0.3).bfloat16().float()
+    return model.eval()
+
+
+def test_round_trip_gives_the_same_logits_merged_and_unmerged(shelf, tuned):
+    ids = torch.tensor([[3, 200, 45, 8, 17]])
+    with torch.no_grad():
+        expected = tuned(ids).logits
+    assert zoo.write_adapter(shelf / "pal", tuned, {"seed": 4, "command": "llmsuite train pal"}, base="toy") == shelf / "pal"
+    folder = zoo.adapter_path("pal")
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert (provenance["base"], provenance["seed"], sorted(provenance["sha256"])) == (
+        "toy",
+        4,
+        ["adapter_config.json", "adapter_model.safetensors"],
+    )
+    assert zoo.adapter_base(folder) == "toy"
+    assert zoo.adapters() == ["pal"]
+    assert {t.dtype for t in load_file(folder / "adapter_model.safetensors").values()} == {torch.bfloat16}
+    base = tuned.unload()
+    with torch.no_grad():
+        torch.testing.assert_close(PeftModel.from_pretrained(base, folder).eval()(ids).logits, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_state_dict_and_its_config_will_do(shelf, tuned):
+    zoo.write_adapter(shelf / "one", tuned, {})
+    state = load_file(shelf / "one" / "adapter_model.safetensors")
+    config = json.loads((shelf / "one" / "adapter_config.json").read_text())
+    zoo.write_adapter(shelf / "group" / "two", (state, config), {"seed": 1})
+    assert zoo.adapters() == ["group/two", "one"]
+    assert (shelf / "group" / "two" / "adapter_model.safetensors").read_bytes() == (
+        shelf / "one" / "adapter_model.safetensors"
+    ).read_bytes()
+    assert zoo.adapter_base(zoo.adapter_path("one")) is None
+
+
+def test_unknown_names_get_the_nearest_known_one(shelf, tuned, tmp_path):
+    with pytest.raises(ValueError, match="unknown adapter 'pal'.*none yet"):
+        zoo.adapter_path("pal")
+    zoo.write_adapter(shelf / "pal-seed0", tuned, {})
+    with pytest.raises(ValueError, match="unknown adapter 'pal'; did you mean 'pal-seed0'"):
+        zoo.adapter_path("pal")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"holds no adapter_config\.json"):
+        zoo.adapter_path(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda f: (f / "adapter_model.safetensors").write_bytes(b"x"), r"adapter_model\.safetensors has a wrong checksum"),
+        (lambda f: (f / "adapter_config.json").write_text("{}"), r"adapter_config\.json has a wrong checksum"),
+        (lambda f: (f / "adapter_model.safetensors").unlink(), "is missing; get it again with git"),
+        (lambda f: (f / "provenance.json").write_text("{"), r"provenance\.json is unreadable"),
+        (lambda f: (f / "provenance.json").write_text("{}"), "has no checksums"),
+        (lambda f: (f / "adapter_model.bin").write_bytes(b"x"), "may be a pickle and could run code"),
+    ],
+)
+def test_a_damaged_adapter_is_refused_and_verify_says_so(shelf, tuned, harm, message):
+    folder = zoo.write_adapter(shelf / "pal", tuned, {})
+    harm(folder)
+    with pytest.raises(LabError, match=message):
+        zoo.adapter_path("pal")
+    (row,) = (row for row in zoo.verify() if row["name"] == "pal")
+    assert not row["ok"]
+
+
+def test_a_folder_of_peft_itself_is_taken(tmp_path, tuned):
+    tuned.save_pretrained(tmp_path / "mine")
+    assert zoo.adapter_path(tmp_path / "mine") == tmp_path / "mine"
+    assert zoo.adapter_base(tmp_path / "mine") is None
+
+
+def test_a_diverged_or_empty_adapter_is_not_written(shelf, tuned):
+    with pytest.raises(ValueError, match="no weights"):
+        zoo.write_adapter(shelf / "bad", ({}, {}), {})
+    with pytest.raises(ValueError, match="1 of 2 adapter weights are not finite .first: b"):
+        zoo.write_adapter(shelf / "bad", ({"a": torch.zeros(2), "b": torch.tensor([float("nan")])}, {}), {})
+    assert not shelf.exists()
+
+
+def test_a_failed_write_leaves_the_old_adapter(shelf, tuned, monkeypatch):
+    folder = zoo.write_adapter(shelf / "pal", tuned, {"seed": 0})
+
+    def full(path, value):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(adapters, "write_json", full)
+    with pytest.raises(OSError, match="No space left"):
+        zoo.write_adapter(folder, tuned, {"seed": 1})
+    assert os.listdir(shelf) == ["pal"]
+    assert json.loads((zoo.adapter_path("pal") / "provenance.json").read_text())["seed"] == 0
+
+
+def test_an_adapter_of_another_shape_is_refused(shelf, tuned, tiny_lm):
+    folder = zoo.write_adapter(shelf / "pal", tuned, {})
+    state = {
+        name: tensor[:, :-1] if "lora_A" in name else tensor for name, tensor in load_file(folder / "adapter_model.safetensors").items()
+    }
+    zoo.write_adapter(shelf / "cut", (state, json.loads((folder / "adapter_config.json").read_text())), {})
+    with pytest.raises(ValueError, match="does not fit this model"):
+        zoo.merge_adapter(tuned.unload(), shelf / "cut")
