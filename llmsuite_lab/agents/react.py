@@ -140,7 +140,7 @@ def react(
     while running := [i for i, trajectory in enumerate(trajectories) if not trajectory.ended]:
         prompts = [examples + trajectories[i].text() for i in running]
         for i, turn in zip(running, model.complete(prompts, max_new_tokens=turn_tokens, stop=STOPS), strict=True):
-            _advance(trajectories[i], _close_bracket(turn), turn.prompt_tokens, turn.completion_tokens, tools[i])
+            _advance(trajectories[i], close_bracket(turn.text, turn.finish_reason), turn.prompt_tokens, turn.completion_tokens, tools[i])
             _check_limits(trajectories[i], model, examples, max_steps, max_tokens, turn_tokens)
             trajectories[i].wall_s = time.perf_counter() - start
         if on_round is not None:
@@ -198,10 +198,9 @@ def _check_limits(trajectory: Trajectory, model: Writer, examples: str, max_step
         trajectory.ended = "context full"
 
 
-def _close_bracket(turn: Any) -> str:
-    """The turn with the bracket that the stop string took with it."""
-    text = turn.text
-    return text + "]" if turn.finish_reason == "stop" and text.rfind("[") > text.rfind("]") and not text.endswith("\n") else text
+def close_bracket(text: str, finish_reason: str) -> str:
+    """A turn's text with the bracket that the stop string `]` + newline took with it."""
+    return text + "]" if finish_reason == "stop" and text.rfind("[") > text.rfind("]") and not text.endswith("\n") else text
 
 
 def _written(step: Step) -> str:
