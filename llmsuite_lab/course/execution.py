@@ -4,8 +4,9 @@ Memory is the proportional set size (PSS: shared pages counted once, divided amo
 started, sampled four times a second; on systems without PSS it is the resident set size, which counts shared pages in every process.
 """
 
+import atexit
 import re
-import sys
+import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -91,47 +92,50 @@ def execute(path: Path, notebook: NotebookNode | None = None, cell_timeout_s: in
     memory = PeakMemory()
     client = NotebookClient(
         notebook,
-        km=_kernel_manager(),
+        kernel_manager_class=_kernel_manager_class(),
+        shutdown_kernel="immediate",
         timeout=cell_timeout_s,
         startup_timeout=120,
         record_timing=False,
-        allow_errors=False,
         resources={"metadata": {"path": str(path.parent)}},
         on_cell_start=before,
         on_notebook_start=lambda notebook: memory.watch(client.km.provisioner.pid),
     )
     start = time.perf_counter()
-    try:
-        client.execute()
-    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        raise LabError(_story(path, notebook, at["cell"], numbers, error, cell_timeout_s)) from None
-    finally:
-        peak = memory.stop()
-        with suppress(RuntimeError, OSError):  # a kernel that is already gone cannot be shut down again
-            _shut_down(client)
+    with tempfile.TemporaryFile() as said:  # what the kernel's process itself writes: a crash's last words
+        try:
+            client.execute(stderr=said)
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            raise LabError(_story(path, notebook, at["cell"], numbers, error, cell_timeout_s, _tail(said))) from None
+        finally:
+            peak = memory.stop()
+            atexit.unregister(client._cleanup_kernel)  # it would look for the kernel again when this process ends
     return Run(notebook, time.perf_counter() - start, peak)
 
 
-def _shut_down(client: Any) -> None:
-    if client.km is not None and client.km.has_kernel:
-        client._cleanup_kernel()
+def _tail(file: Any) -> list[str]:
+    file.seek(0)
+    lines = file.read().decode(errors="replace").splitlines()
+    return [line for line in lines if "IPKernelApp" not in line][-4:]
 
 
-def _kernel_manager() -> Any:
-    """A manager whose kernel is the running interpreter, whether or not a kernelspec is installed."""
+def _kernel_manager_class() -> Any:
+    """A manager class whose kernel is the running interpreter, whether or not a kernelspec is installed."""
     from ipykernel.kernelspec import RESOURCES, get_kernel_dict
-    from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+    from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
-    class ThisInterpreter(KernelSpecManager):
-        def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+    class ThisInterpreter(AsyncKernelManager):
+        @property
+        def kernel_spec(self) -> KernelSpec:
             return KernelSpec(resource_dir=RESOURCES, **get_kernel_dict())
 
-    transport = "tcp" if sys.platform == "win32" else "ipc"  # ipc: no port that anyone else on the machine could read
-    return AsyncKernelManager(kernel_name="python3", kernel_spec_manager=ThisInterpreter(), transport=transport)
+    return ThisInterpreter
 
 
-def _story(path: Path, notebook: NotebookNode, index: int, numbers: dict[int, int], error: Exception, cell_timeout_s: int) -> str:
+def _story(
+    path: Path, notebook: NotebookNode, index: int, numbers: dict[int, int], error: Exception, cell_timeout_s: int, said: list[str]
+) -> str:
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
     where = f"{path.name}, code cell {numbers.get(index, -1) + 1} of {len(numbers)}"
@@ -140,7 +144,8 @@ def _story(path: Path, notebook: NotebookNode, index: int, numbers: dict[int, in
     if isinstance(error, CellTimeoutError):
         return f"{where} ran longer than {cell_timeout_s} s and was stopped; it begins `{head[0]}`. The notebook on disk is unchanged."
     if isinstance(error, DeadKernelError):
-        return f"{where}: the kernel died, often for want of memory; the cell begins `{head[0]}`. The notebook on disk is unchanged."
+        last = "".join(f"\n    {line}" for line in said)
+        return f"{where}: the kernel died, often for want of memory; the cell begins `{head[0]}`. The notebook on disk is unchanged.{last}"
     lines = _plain(str(getattr(error, "traceback", error))).strip().splitlines()[-_LAST_LINES:]
     return f"{where} failed; the notebook on disk is unchanged. Last lines:\n" + "\n".join(f"    {line}" for line in lines)
 

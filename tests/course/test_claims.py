@@ -1,0 +1,111 @@
+"""Verdicts come from value and criterion only; measurements that cannot be judged are refused; the rows are complete."""
+
+import math
+
+import pytest
+
+from llmsuite_lab.course.claims import FAILED, HELD, MIME, Claim, claim, claims
+from llmsuite_lab.course.exercises import exercises
+
+SECTIONS = "course transformer retrieval reasoning agents chains scaling bitnet finetuning peft_methods alignment".split()
+IN_CLAIMS_MD = """limits.cutoff limits.arithmetic limits.hallucination rag.accuracy rag.hallucination rag.context_window rag.vector_store
+cot.multi_step cot.large_numbers pal.exact pal.loop react.cycle react.grounding react.fact_checking langchain.composition attention.equation
+attention.multi_head attention.all_pairs attention.parallel positions.sinusoid families original.size ddp.equivalence ddp.speedup zero.stage1
+zero.stage2 zero.stage3 zero.optimizer_states fsdp.communication fsdp.fits fsdp.small_models bitnet.ternary bitnet.memory bitnet.latency
+bitnet.throughput bitnet.energy bitnet.quality data.catalogue tuning.instruction tuning.few_examples tuning.forgetting tuning.multitask
+tuning.templates tuning.domain flan.facts peft.memory peft.forgetting lora.count lora.quality lora.rank lora.merge prompt.count prompt.frozen
+prompt.scale prompt.neighbours peft.hybrid peft.adaptive reward.model ppo.objective ppo.trust_region ppo.entropy rlhf.improves
+rlhf.reward_hacking a2c rest.loop rest.cost rest.stability rest.hacking q_learning dpo""".split()
+
+
+def row(**changed):
+    """A claim judged on the low end ≥ 0.2, unless changed."""
+    usual = {"id": "x.y", "section": "course", "claim": "c", "paper": "p", "test": "t", "notebook": "00_start_here", "quantity": "gain"}
+    return Claim(**{**usual, "unit": "", "judged": "low", "op": ">=", "threshold": 0.2, "holds": "reproduced", **changed})
+
+
+def test_every_row_of_the_paper_is_there_and_complete():
+    rows = claims()
+    assert set(IN_CLAIMS_MD) <= set(rows)
+    assert {id for id in rows if id not in IN_CLAIMS_MD} == {id for id in rows if id.startswith("slips.")}
+    for item in rows.values():
+        assert item.section in SECTIONS
+        assert item.notebook[:2].isdigit()
+        assert all(text.strip() for text in (item.claim, item.paper, item.test, item.quantity)), item.id
+        assert bool(item.correction) == (item.holds == "wrong in the paper"), f"{item.id}: the correct fact with its source, and only there"
+    assert {item.section for item in exercises()} <= set(SECTIONS)
+
+
+@pytest.mark.parametrize(
+    ("op", "threshold", "value", "held"),
+    [
+        (">=", 0.2, 0.2, True),
+        (">", 0.2, 0.2, False),
+        ("<=", 0.2, 0.21, False),
+        ("<", 0.2, 0.19, True),
+        ("==", 74, 74, True),
+        ("==", 74, 73, False),
+    ],
+)
+def test_operators(op, threshold, value, held):
+    judged = row(judged="value", op=op, threshold=threshold, holds="arithmetic")
+    assert judged.measure(value, n=1, seeds=[0]).verdict == ("arithmetic" if held else FAILED)
+
+
+def test_the_end_named_in_the_row_decides():
+    assert row(judged="low").measure(0.3, 9, [0], spread=(0.1, 0.5)).verdict == FAILED
+    assert row(judged="value").measure(0.3, 9, [0], spread=(0.1, 0.5)).verdict == "reproduced"
+    assert row(judged="high", op="<=").measure(0.15, 9, [0], spread=(0.1, 0.5)).verdict == FAILED
+    with pytest.raises(ValueError, match="lower end of the interval: pass spread"):
+        row(judged="low").measure(0.3, 9, [0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"value": math.nan}, "value=nan"),
+        ({"value": math.inf}, "value=inf"),
+        ({"value": None}, "value=None is not a number"),
+        ({"n": 0}, "n=0"),
+        ({"n": 2.5}, "n=2.5"),
+        ({"n": True}, "n=True"),
+        ({"seeds": []}, "seeds is empty"),
+        ({"spread": (0.4, 0.5)}, "outside its own spread"),
+        ({"spread": (0.5, 0.1)}, "outside its own spread"),
+        ({"spread": (0.1, math.nan)}, "spread=nan"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused(arguments, said):
+    with pytest.raises(ValueError, match=said.replace("(", r"\(")):
+        row().measure(**{"value": 0.3, "n": 7, "seeds": [0], "spread": (0.1, 0.5), **arguments})
+
+
+def test_numpy_and_torch_numbers_are_taken():
+    np, torch = pytest.importorskip("numpy"), pytest.importorskip("torch")
+    taken = row().measure(torch.tensor(0.375), n=np.int64(7), seeds=np.arange(3), spread=np.array([0.25, 0.5]))
+    assert taken.record() == {
+        "id": "x.y", "verdict": "reproduced", "value": 0.375, "n": 7, "seeds": [0, 1, 2], "spread": [0.25, 0.5], "note": ""
+    }  # fmt: skip
+
+
+def test_display_is_stable_where_it_is_compared_and_full_where_it_is_read():
+    bundle = row().measure(0.31234, n=7, seeds=[0, 1], spread=(0.25, 0.5), note="a < b")._repr_mimebundle_()
+    assert bundle["text/plain"] == "x.y: reproduced (n = 7)"
+    assert bundle[MIME]["value"] == 0.31234
+    for part in ("x.y", "reproduced", "0.312 [0.25 … 0.5]", "2 seeds", "gain", "≥ 0.2", "a &lt; b"):
+        assert part in bundle["text/html"]
+
+
+def test_unknown_id_names_the_nearest():
+    with pytest.raises(ValueError, match="no claim 'rag.acuracy'.*rag.accuracy"):
+        claim("rag.acuracy")
+
+
+@pytest.mark.parametrize("changed", [{"op": "~"}, {"judged": "middle"}, {"holds": "true"}, {"threshold": math.nan}])
+def test_a_row_that_breaks_the_form_is_refused(changed):
+    with pytest.raises(ValueError, match="x.y"):
+        row(**changed)
+
+
+def test_verdict_words_are_the_five_of_the_design():
+    assert {item.holds for item in claims().values()} | {FAILED} == {*HELD, FAILED}
