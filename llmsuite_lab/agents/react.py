@@ -149,10 +149,12 @@ def react(
 
 
 def take_turn(tools: dict[str, Tool], turn: ParsedTurn | None, before: Sequence[Step] = ()) -> tuple[ToolResult, bool]:
-    """What the loop answers to a turn other than Finish, given the steps before it, and whether a tool was run for it. Never raises."""
+    """What the loop answers to a turn that does not end it, given the steps before it, and whether a tool was run for it. Never raises."""
     allowed = ", ".join(f"{tool.name}[{tool.argument.name}]" for tool in tools.values()) + f" or {FINISH}[answer]"
     if turn is None:
         return ToolResult(f"That is not one thought and one action. Write Action: {allowed}.", "unparsable"), False
+    if turn.name == FINISH:
+        return ToolResult("The answer is empty. Finish with an answer.", "bad argument"), False
     if turn.name not in tools:
         return ToolResult(f"There is no action {turn.name}. Use {allowed}.", "unknown action"), False
     if _key(turn.name, turn.argument, before, tools) in _taken(before, tools):
@@ -168,10 +170,7 @@ def _advance(trajectory: Trajectory, raw: str, prompt_tokens: int, completion_to
         trajectory.answer, trajectory.ended = argument, "finished"
         trajectory.steps.append(Step(thought, name, argument, "", "finish", raw, False, prompt_tokens, completion_tokens))
         return
-    if turn and turn.name == FINISH:
-        result, ran = ToolResult("The answer is empty. Finish with an answer.", "bad argument"), False
-    else:
-        result, ran = take_turn(tools, turn, trajectory.steps)
+    result, ran = take_turn(tools, turn, trajectory.steps)
     observation = " ".join(result.text.split())
     trajectory.steps.append(Step(thought, name, argument, observation, result.kind, raw, ran, prompt_tokens, completion_tokens))
 

@@ -1,0 +1,183 @@
+"""`LanguageModel` as a LangChain chat model: the one object of this course behind the one interface of LangChain (paper 2.4).
+
+    messages → prompt → LanguageModel.complete → AIMessage(text, tool calls, token usage)
+
+Without tools the model's chat template is used. With tools bound, the conversation is written in the ReAct form that the tuned model of
+notebook 04 knows (`react_format`), so that `create_agent` really drives it. In production: `langchain_huggingface.ChatHuggingFace`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ChatMessage, ToolMessage
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import get_config_list
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+from llmsuite_lab.chains.react_format import STOPS, message_of, prompt_of, text_of
+from llmsuite_lab.core.language_model import Completion
+
+_ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "user"}
+
+
+class LabChatModel(BaseChatModel):
+    """A chat model over a loaded `LanguageModel`. Greedy unless `temperature` is above zero; `batch` generates all inputs in one batch."""
+
+    language_model: Any  # LanguageModel; pydantic need not look into it
+    max_tokens: int = 128  # new tokens at most, per answer
+    temperature: float = 0.0
+    top_p: float | None = None
+    seed: int = 0
+    stop: list[str] | None = None
+
+    @property
+    def _llm_type(self) -> str:
+        return "llmsuite-lab"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {
+            "name": self.language_model.name,
+            "adapter": self.language_model.adapter,
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+        }
+
+    def bind_tools(
+        self, tools: Sequence[dict[str, Any] | type | Callable | BaseTool], *, tool_choice: str | bool | dict | None = None, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """The model with tools to choose from. `tool_choice` (a tool's name, or "any" when there is only one) makes it call that tool.
+
+        Raises ValueError for a choice that is not among the tools, or "any" among several: this model is not able to be forced to pick.
+        """
+        schemas = [convert_to_openai_tool(tool) for tool in tools]
+        return self.bind(tools=schemas, forced=_forced(tool_choice, [s["function"]["name"] for s in schemas]), **kwargs)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        *,
+        tools: Sequence[dict[str, Any]] = (),
+        forced: str | None = None,
+        completed: Completion | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        if completed is None:
+            prompt = self.prompt(messages, tools, forced)
+            (completed,) = self.language_model.complete([prompt], **self._options(stop, tools))
+        message = self._message(messages, completed, tools, forced)
+        return ChatResult(generations=[ChatGeneration(message=message, generation_info={"finish_reason": completed.finish_reason})])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        *,
+        tools: Sequence[dict[str, Any]] = (),
+        forced: str | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        if tools:  # a tool call is only known when its bracket closes: one chunk
+            message = self._generate(messages, stop, run_manager, tools=tools, forced=forced).generations[0].message
+            calls = [tool_call_chunk(name=c["name"], args=_json(c["args"]), id=c["id"], index=i) for i, c in enumerate(message.tool_calls)]
+            yield ChatGenerationChunk(
+                message=AIMessageChunk(
+                    message.content,
+                    tool_call_chunks=calls,
+                    usage_metadata=message.usage_metadata,
+                    additional_kwargs=message.additional_kwargs,
+                    response_metadata=message.response_metadata,
+                )
+            )
+            return
+        prompt, written = self.prompt(messages), ""
+        for piece in self.language_model.stream(prompt, **self._options(stop, tools)):
+            written += piece
+            chunk = ChatGenerationChunk(message=AIMessageChunk(piece))
+            if run_manager:
+                run_manager.on_llm_new_token(piece, chunk=chunk)
+            yield chunk
+        usage = _usage(self.language_model.count_tokens(prompt), self.language_model.count_tokens(written))
+        metadata = {"model_name": self.language_model.name}
+        yield ChatGenerationChunk(message=AIMessageChunk("", usage_metadata=usage, response_metadata=metadata, chunk_position="last"))
+
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Any]:
+        """Answer all inputs with one batched generation; each still passes through `invoke`, so that callbacks and traces see it."""
+        if not inputs:
+            return []
+        tools, forced, stop = kwargs.get("tools", ()), kwargs.get("forced"), kwargs.get("stop")
+        conversations = [self._convert_input(value).to_messages() for value in inputs]
+        prompts = [self.prompt(messages, tools, forced) for messages in conversations]
+        completions = self.language_model.complete(prompts, **self._options(stop, tools))
+        configs = get_config_list(config, len(inputs))
+        return [self.invoke(m, c, completed=done, **kwargs) for m, c, done in zip(conversations, configs, completions, strict=True)]
+
+    def prompt(self, messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]] = (), forced: str | None = None) -> str:
+        """The text the model continues for these messages: its chat template, or the ReAct form when there are tools."""
+        if not tools:
+            return self.language_model.chat_prompt([_turn(message) for message in messages])
+        return prompt_of(messages) + (f" I use {forced}.\nAction: {forced}[" if forced else "")
+
+    def _options(self, stop: list[str] | None, tools: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        stops = [*(stop or self.stop or []), *(STOPS if tools else ())]
+        return {"max_new_tokens": self.max_tokens, "stop": stops, "temperature": self.temperature, "top_p": self.top_p, "seed": self.seed}
+
+    def _message(self, messages: list[BaseMessage], done: Completion, tools: Sequence[dict[str, Any]], forced: str | None) -> AIMessage:
+        if tools:
+            raw = f"I use {forced}.\nAction: {forced}[{done.text}" if forced else done.text
+            if forced and "]" in raw:
+                raw = raw[: raw.index("]") + 1]
+            message = message_of(raw, done.finish_reason, tools, call_id=f"call_{sum(isinstance(m, ToolMessage) for m in messages)}")
+        else:
+            message = AIMessage(done.text)
+        message.usage_metadata = _usage(done.prompt_tokens, done.completion_tokens)
+        message.response_metadata = {"model_name": self.language_model.name, "finish_reason": done.finish_reason}
+        return message
+
+
+def _usage(read: int, written: int) -> dict[str, int]:
+    return {"input_tokens": read, "output_tokens": written, "total_tokens": read + written}
+
+
+def _turn(message: BaseMessage) -> dict[str, str]:
+    role = message.role if isinstance(message, ChatMessage) else _ROLES.get(message.type)
+    if role is None:
+        raise ValueError(
+            f"a message of type {message.type!r} has no role in the model's chat template; it knows system, user and assistant"
+        )
+    return {"role": role, "content": text_of(message)}
+
+
+def _forced(choice: str | bool | dict | None, names: list[str]) -> str | None:
+    if isinstance(choice, dict):
+        choice = choice.get("function", {}).get("name")
+    if choice in (None, False, "auto", "none"):
+        return None
+    if choice in (True, "any", "required"):
+        if len(names) != 1:
+            raise ValueError(f"tool_choice={choice!r} with {len(names)} tools: name the one to call ({', '.join(names)})")
+        return names[0]
+    if choice not in names:
+        raise ValueError(f"tool_choice={choice!r} is not among the tools: {', '.join(names)}")
+    return choice
+
+
+def _json(value: Any) -> str:
+    import json
+
+    return json.dumps(value, ensure_ascii=False)
