@@ -13,7 +13,7 @@ from llmsuite_lab.transformer.fused import written_out
 VOCABULARY, BATCH, SOURCE, TARGET = 43, 3, 11, 7
 
 
-def close(ours: torch.Tensor, theirs: torch.Tensor, atol: float = 1e-4) -> None:
+def assert_near(ours: torch.Tensor, theirs: torch.Tensor, atol: float = 1e-4) -> None:
     torch.testing.assert_close(ours, theirs, atol=atol, rtol=0)
 
 
@@ -62,9 +62,9 @@ def test_bert_gives_the_same_logits_with_padding_and_segments(batch):
     theirs = tiny("bert")
     ours = weights.from_transformers(theirs)
     expected = theirs(ids, attention_mask=mask.long(), token_type_ids=segments).logits
-    close(ours(ids, mask, segments)[mask], expected[mask])
+    assert_near(ours(ids, mask, segments)[mask], expected[mask])
     with written_out():
-        close(ours(ids, mask, segments)[mask], expected[mask])
+        assert_near(ours(ids, mask, segments)[mask], expected[mask])
 
 
 @pytest.mark.parametrize("options", [{}, {"tie_word_embeddings": False}])
@@ -77,16 +77,16 @@ def test_decoders_give_the_same_logits_padded_on_either_side(family, options, ba
     for m in (mask, mask.flip(1)):
         positions = (m.long().cumsum(1) - 1).clamp(min=0)
         expected = theirs(ids, attention_mask=m.long(), position_ids=positions).logits
-        close(ours(ids, m)[m], expected[m])
+        assert_near(ours(ids, m)[m], expected[m])
         with written_out():
-            close(ours(ids, m)[m], expected[m])
+            assert_near(ours(ids, m)[m], expected[m])
 
 
 @torch.no_grad()
 def test_llama_options_head_width_and_biases():
     theirs = tiny("llama", head_dim=10, attention_bias=True, mlp_bias=True)
     ids = torch.arange(14).view(2, 7)
-    close(weights.from_transformers(theirs)(ids), theirs(ids).logits)
+    assert_near(weights.from_transformers(theirs)(ids), theirs(ids).logits)
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
@@ -97,7 +97,7 @@ def test_a_cache_changes_nothing_but_the_work(family, batch):
     whole, cache = ours(ids, mask), KVCache(2)
     parts = [ours(ids[:, a:b], mask[:, :b], cache) for a, b in ((0, 5), (5, 6), (6, 9), (9, 11))]
     assert cache.length == SOURCE
-    close(torch.cat(parts, 1)[mask], whole[mask], 1e-5)
+    assert_near(torch.cat(parts, 1)[mask], whole[mask], 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -117,17 +117,18 @@ def test_encoder_decoders_give_the_same_logits_and_the_same_greedy_text(family, 
     theirs = tiny(family, **options)
     ours = weights.from_transformers(theirs)
     expected = theirs(ids, attention_mask=mask.long(), decoder_input_ids=target, decoder_attention_mask=target_mask.long()).logits
-    close(ours(ids, target, mask, target_mask)[target_mask], expected[target_mask])
+    assert_near(ours(ids, target, mask, target_mask)[target_mask], expected[target_mask])
     with written_out():
-        close(ours(ids, target, mask, target_mask)[target_mask], expected[target_mask])
+        assert_near(ours(ids, target, mask, target_mask)[target_mask], expected[target_mask])
 
     memory, cache = ours.encode(ids, mask), KVCache(3)
     parts = [ours.decode(target[:, a:b], memory, mask, cache=cache) for a, b in ((0, 3), (3, 4), (4, 7))]
-    close(torch.cat(parts, 1), ours(ids, target, mask), 1e-5)
+    assert_near(torch.cat(parts, 1), ours(ids, target, mask), 1e-5)
 
     written = theirs.generate(
         ids, attention_mask=mask.long(), do_sample=False, num_beams=1, max_new_tokens=9, min_new_tokens=9, decoder_start_token_id=2,
-        forced_bos_token_id=None, forced_eos_token_id=None, eos_token_id=VOCABULARY, pad_token_id=1, suppress_tokens=None, use_cache=False,  # their cache counts encoder layers
+        forced_bos_token_id=None, forced_eos_token_id=None, eos_token_id=VOCABULARY, pad_token_id=1, suppress_tokens=None,
+        use_cache=False,  # their cache counts the encoder's layers, which are fewer here
     )[:, 1:]  # fmt: skip
     assert ours.greedy(ids, mask, start_id=2, eos_id=VOCABULARY, max_new_tokens=9) == written.tolist()
     eos = int(written[0, 4])
@@ -141,11 +142,11 @@ def test_gradients_of_a_carried_model_equal_theirs():
     ids = torch.arange(18).view(2, 9) % VOCABULARY
     loss = ours.loss(ids[:, :-1], ids[:, 1:])
     expected = theirs(ids, labels=ids).loss
-    close(loss, expected, 1e-6)
+    assert_near(loss, expected, 1e-6)
     loss.backward()
     expected.backward()
-    close(ours.stack.blocks[0].attention.W_K.weight.grad, theirs.model.layers[0].self_attn.k_proj.weight.grad, 1e-5)
-    close(ours.embedding.token.weight.grad, theirs.model.embed_tokens.weight.grad, 1e-5)
+    assert_near(ours.stack.blocks[0].attention.W_K.weight.grad, theirs.model.layers[0].self_attn.k_proj.weight.grad, 1e-5)
+    assert_near(ours.embedding.token.weight.grad, theirs.model.embed_tokens.weight.grad, 1e-5)
 
 
 def test_copies_by_default_and_shares_on_request():
@@ -181,7 +182,7 @@ def test_smollm2_gives_the_same_logits():
     ids = torch.randint(0, 49152, (2, 19), generator=torch.Generator().manual_seed(3))
     mask = torch.arange(19)[None] >= torch.tensor([0, 6])[:, None]
     positions = (mask.long().cumsum(1) - 1).clamp(min=0)
-    close(ours(ids, mask)[mask], theirs(ids, attention_mask=mask.long(), position_ids=positions).logits[mask])
+    assert_near(ours(ids, mask)[mask], theirs(ids, attention_mask=mask.long(), position_ids=positions).logits[mask])
 
 
 @pytest.mark.real_model
@@ -197,7 +198,7 @@ def test_minilm_gives_the_sentence_embeddings_of_sentence_transformers():
     assert isinstance(encoder, Encoder)
     tokens = theirs.tokenizer(texts, padding=True, return_tensors="pt")
     ours = sentence_embeddings(encoder, tokens.input_ids, tokens.attention_mask.bool())
-    close(ours, torch.tensor(theirs.encode(texts, normalize_embeddings=True)), 1e-5)
+    assert_near(ours, torch.tensor(theirs.encode(texts, normalize_embeddings=True)), 1e-5)
 
 
 def test_load_encoder_refuses_a_decoder(tmp_path):

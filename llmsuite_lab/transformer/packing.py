@@ -1,0 +1,103 @@
+"""The same y = x Wᵀ + b, with W laid out the way the processor wants to read it.
+
+Generating one token multiplies a few rows with every matrix of the model: the time is spent reading weights, and the layout decides how fast they
+stream. Matrices that read the same input (Q, K, V; gate, up) become one; then, measured on an AVX-512 processor:
+
+    transposed    W stored as (d_in, d_out): best for a single row in float32
+    prepacked     oneDNN's blocked layout, prepared once: best for several rows, and for bfloat16
+    plain         `torch.nn.functional.linear` on W as it is: accelerators, and wherever oneDNN is not there
+
+A layer that is not a plain linear (a quantised one, an adapter not merged) is called as it is.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from llmsuite_lab.transformer.layers import Linear
+
+
+class Packed:
+    """A fused linear layer: `packed(x)` is x Wᵀ + b for x (rows, d_in), `packed.add(x, y)` is y + x Wᵀ + b."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, layout: str, rows: int) -> None:
+        self.layout, self.bias = layout, bias
+        if layout == "prepacked":
+            self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
+        elif layout == "transposed":
+            self.weight = weight.t().contiguous()
+        else:
+            self.weight = weight
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x Wᵀ + b."""
+        if self.layout == "prepacked":
+            return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+        if self.layout == "transposed":
+            return torch.mm(x, self.weight) if self.bias is None else torch.addmm(self.bias, x, self.weight)
+        return nn.functional.linear(x, self.weight, self.bias)
+
+    def add(self, x: Tensor, y: Tensor) -> Tensor:
+        """y + x Wᵀ + b: the residual connection, in one call where the layout has one."""
+        if self.layout == "prepacked":
+            return torch.ops.mkldnn._linear_pointwise(x, y, self.weight, self.bias, "add")
+        if self.layout == "transposed" and self.bias is None:
+            return torch.addmm(y, x, self.weight)
+        return self(x) + y
+
+
+class Modules:
+    """Layers that only they know how to compute, side by side: concat(layer(x) for each layer)."""
+
+    layout = "modules"
+
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        self.layers = list(layers)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """concat of every layer's output."""
+        return self.layers[0](x) if len(self.layers) == 1 else torch.cat([layer(x) for layer in self.layers], dim=-1)
+
+    def add(self, x: Tensor, y: Tensor) -> Tensor:
+        """y + concat(...)."""
+        return y + self(x)
+
+
+def pack(layers: Sequence[nn.Module], layout: str, rows: int, dtype: torch.dtype) -> Packed | Modules:
+    """One callable for layers that read the same input, in `dtype`, laid out for about `rows` rows."""
+    if not all(type(layer) in (Linear, nn.Linear) for layer in layers):
+        return Modules(layers)
+    weight = torch.cat([layer.weight.detach().to(dtype) for layer in layers]) if len(layers) > 1 else layers[0].weight.detach().to(dtype)
+    biases = [layer.bias for layer in layers]
+    if all(b is None for b in biases):
+        return Packed(weight, None, layout, rows)
+    whole = [torch.zeros(len(layer.weight), device=weight.device) if b is None else b.detach() for layer, b in zip(layers, biases)]
+    return Packed(weight, torch.cat(whole).to(dtype), layout, rows)
+
+
+def choose_layout(dtype: torch.dtype, device: torch.device, rows: int) -> str:
+    """The layout that streams weights fastest for this many rows at a time. oneDNN's is probed once with a tiny product and must agree."""
+    if device.type != "cpu":
+        return "plain"
+    if dtype == torch.float32 and rows == 1:
+        return "transposed"
+    return "prepacked" if _onednn(dtype) else "transposed" if dtype == torch.float32 else "plain"
+
+
+_PROBED: dict[torch.dtype, bool] = {}
+
+
+def _onednn(dtype: torch.dtype) -> bool:
+    if dtype not in _PROBED:
+        x, W = torch.arange(12.0).view(3, 4).to(dtype), torch.arange(20.0).view(5, 4).to(dtype)
+        probe: Callable[[], Tensor] = lambda: Packed(W, None, "prepacked", 3).add(x, torch.ones(3, 5, dtype=dtype))  # noqa: E731
+        try:
+            _PROBED[dtype] = torch.backends.mkldnn.is_available() and torch.allclose(probe().float(), (x @ W.T + 1).float(), rtol=0.02)
+        except (
+            AttributeError,
+            RuntimeError,
+            NotImplementedError,
+        ):  # another build of torch: the layout is not there, `plain` is as right, only slower
+            _PROBED[dtype] = False
+    return _PROBED[dtype]
