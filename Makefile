@@ -7,7 +7,7 @@
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do $$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
 BIN := $(if $(LLMSUITE_VENV),$(LLMSUITE_VENV),.venv)/bin
-NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/sanitize.cfg --nbval-cell-timeout=300
+NBVAL := -p llmsuite_lab.course.nbval_plugin --nbval
 export PYTHONUNBUFFERED = 1
 .DEFAULT_GOAL := help
 .PHONY: help setup lab course test test-fast slides bench clean
