@@ -2,8 +2,9 @@
 
 Question: …  ( Thought: …  Action: name[argument]  Observation: … )*  Thought: …  Action: Finish[answer]
 
-A thought states the fact just found and names the next one wanted, so that the plan unrolls one relation at a time: what is learned is the step,
-not the whole chain. Observations come from the tools themselves; a demonstration cannot show text that the almanac does not hold.
+The first thought is the plan, read off the question relation by relation; each later thought states the fact just found and takes the next
+item of the plan. What is learned is to read a plan and to follow one, not the plans themselves. Observations come from the tools themselves; a
+demonstration cannot show text that the almanac does not hold.
 """
 
 from dataclasses import dataclass
@@ -34,39 +35,47 @@ def demonstrate(item: Question | Claim, almanac: Almanac) -> list[Turn]:
     """The gold turns for a question or claim of `almanac`. Raises ValueError when the pages do not say what its hops say."""
     tools = {tool.name: tool for tool in almanac_tools(almanac)}
     turns: list[Turn] = []
-    known, open_page = "", None
+    open_page = None
+    thought = plan(item)
 
     def act(thought: str, name: str, argument: str) -> str:
         result = call(tools[name], argument)
-        turns.append(Turn(f"{known}{thought}", name, argument, result.text))
+        turns.append(Turn(thought, name, argument, result.text))
         return result.text
 
-    for subject, name, value in item.hops:
+    for i, (subject, name, value) in enumerate(item.hops):
         text = ""
+        if i > 0:
+            fresh = f" of {subject}" if subject != item.hops[i - 1][2] else ""  # the second half of a comparison starts at its own page
+            thought = f"The {item.hops[i - 1][1]} is {item.hops[i - 1][2]}. Now the {name}{fresh}."
         if subject != open_page:
-            named = f" of {subject}" if subject in item.text else ""
-            text = act(f"I need the {name}{named}.", "Search", subject)
+            text = act(thought, "Search", subject)
             open_page = subject
         if subject in almanac.pages and (keyword := relation(almanac.pages[subject].kind, name).keyword):
-            known = ""
-            text = act("The page does not say it. I look it up.", "Lookup", keyword)
+            text = act("The page does not say it.", "Lookup", keyword)
         if value is not None and value not in text:
             raise ValueError(f"the almanac says {text!r}, which does not hold {value!r}: the {name} of {subject}")
-        known = f"The {name} is {value}. "
-    turns.append(Turn(*_conclude(item, known.strip())))
+    turns.append(Turn(*_conclude(item)))
     return turns
 
 
-def _conclude(item: Question | Claim, known: str) -> tuple[str, str, str]:
+def plan(item: Question | Claim) -> str:
+    """The first thought: the relations to follow, in order. "I need the founder, then the birthplace." or "I need the start year of both."""
+    names = [name for _, name, _ in item.hops]
+    both = isinstance(item, Question) and bool(item.reason)
+    return "I need the " + ", then the ".join(names[: len(names) // 2] if both else names) + (" of both." if both else ".")
+
+
+def _conclude(item: Question | Claim) -> tuple[str, str, str]:
+    _, name, value = item.hops[-1]
     if isinstance(item, Question):
-        return f"{known} {item.reason}".strip(), "Finish", item.answer
-    subject, name, value = item.hops[-1]
+        return f"The {name} is {value}. {item.reason}".strip(), "Finish", item.answer
     if not item.page_exists:
-        return f"There is no page on {subject}.", "Finish", item.label
+        return "There is no such page.", "Finish", item.label
     if value is None:
-        return f"The page does not say the {name}.", "Finish", item.label
+        return "No page says it.", "Finish", item.label
     verdict = "too, so it is true." if item.label == "supports" else "instead, so it is false."
-    return f"{known} The claim says {item.claimed} {verdict}", "Finish", item.label
+    return f"The {name} is {value}. The claim says {item.claimed} {verdict}", "Finish", item.label
 
 
 def render_turn(turn: Turn) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from llmsuite_lab.agents.demonstrations import Turn, demonstrate, opening_text, render_observation, render_turn
-from llmsuite_lab.core.batching import Batch, collate
+from llmsuite_lab.core.batching import Batch, collate, fingerprint
 from llmsuite_lab.core.training import Example, History, fit
 from llmsuite_lab.world.almanac import Almanac, build
 from llmsuite_lab.world.almanac_claims import LABELS, Claim, draw_claim
@@ -28,7 +28,7 @@ _EXTRA_PAIRS = tuple(kind for kind in PAIRS if kind not in TRAINED_KINDS and kin
 MIXTURES: dict[str, dict[str, float]] = {
     "two_hop": {"trained": 0.80, "claim": 0.20},
     "one_three_hop": {"trained": 0.68, "editor_birthplace_founding": 0.12, "claim": 0.20},
-    "varied": {"trained": 0.46, "chain_1": 0.06, "chain_2": 0.08, "chain_3": 0.10, "chain_4": 0.02, "pair": 0.08, "claim": 0.20},
+    "varied": {"trained": 0.48, "chain_1": 0.05, "chain_2": 0.07, "chain_3": 0.09, "chain_4": 0.02, "pair": 0.08, "claim": 0.21},
 }
 
 
@@ -37,8 +37,8 @@ class Recipe:
     """What a run is made of. `rank`, `alpha`: the LoRA on `targets`; `lr`: peak of the cosine; `steps` updates from `batch_size` trajectories."""
 
     mixture: str = "varied"
-    steps: int = 120
-    batch_size: int = 6
+    steps: int = 160
+    batch_size: int = 4
     lr: float = 1e-3
     warmup: float = 0.08
     rank: int = 8
@@ -146,5 +146,5 @@ def train(
         model, data, steps=recipe.steps, batch_size=recipe.batch_size, lr=recipe.lr, warmup=recipe.warmup, seed=seed, dtype=dtype,
         collate_fn=collate_turns, checkpoint=checkpoint, checkpoint_every=20, resume=checkpoint is not None, progress=progress, on_step=on_step,
     )  # fmt: skip
-    settings = asdict(recipe) | {"seed": seed, "dtype": str(dtype).removeprefix("torch."), "examples": len(data)}
+    settings = asdict(recipe) | {"data": fingerprint(data), "seed": seed, "dtype": str(dtype).removeprefix("torch."), "examples": len(data)}
     return model, history, settings

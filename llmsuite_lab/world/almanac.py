@@ -25,7 +25,7 @@ _GIVEN = (
     "Anna Boris David Elena Felix Julia Marta Olga Peter Rosa Simon Tina Viktor Edith Frank Helen Alice Diana Emil Gustav Linda Nora"
 ).split()
 _VALUES = {
-    "occupation": "baker painter doctor lawyer singer farmer printer sailor teacher tailor dentist potter miller".split(),
+    "occupation": "baker painter doctor lawyer singer farmer printer sailor weaver tailor dentist potter miller".split(),
     "product": "clocks paint bicycles lamps chairs soap glass boots pianos carpets kites ropes stoves pens".split(),
     "subject": "chess gardening cooking trains music fishing birds poetry sailing maps dance coins bees theatre".split(),
     "company": "Works Mills Brothers Group".split(),
