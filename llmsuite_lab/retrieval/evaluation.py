@@ -1,0 +1,102 @@
+"""Evaluation: did the search find it, did the model say it, and did it stand in what the model was given?
+
+    recall@k = share of questions with a gold passage among the first k         MRR = mean of 1 / rank of the first gold passage (0 if none)
+
+An answer is *correct* when it says the true value and no other number; of the answers that are not, *declined* is honest and *wrong* is not.
+*Grounded* means that the answer stands word for word in the passages of the prompt: a wrong answer can be grounded in the wrong passage.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmsuite_lab.core.metrics import Interval, mean_interval
+
+_NUMBER = re.compile(r"\d+")
+OUTCOMES = ("correct", "wrong", "declined")
+
+
+def _plain(text: str) -> str:
+    """Lower-case words and numbers with single spaces; clock times stay whole ("10:50am" becomes "10:50 am")."""
+    text = re.sub(r"(\d)([a-z])", r"\1 \2", text.lower())
+    return " ".join(re.findall(r"\w+(?:[:-]\w+)*", text))
+
+
+def says(answer: str, truth: str, question: str = "") -> bool:
+    """Whether `answer` states `truth`: its words in a row, and no number besides those of truth and question.
+
+    "The lamp costs 67 crowns." says "67 crowns"; "67 or 76 crowns" and "167 crowns" do not. Empty says nothing.
+    """
+    said = _plain(answer)
+    others = set(_NUMBER.findall(said)) - set(_NUMBER.findall(truth)) - set(_NUMBER.findall(question))
+    return bool(truth) and f" {_plain(truth)} " in f" {said} " and not others
+
+
+def grounded(answer: str, texts: Sequence[str], question: str = "") -> bool:
+    """Whether every number and every capitalised word of `answer` stands in the texts or the question, and at least one word in the texts."""
+    given = set(_plain(" ".join([*texts, question])).split())
+    names = set(_plain(" ".join(re.findall(r"\b[A-Z][\w-]*", answer.strip()[1:]))).split()) | set(_NUMBER.findall(answer))
+    inside = set(_plain(" ".join(texts)).split())
+    return names <= (given | set(_NUMBER.findall(" ".join([*texts, question])))) and bool(set(_plain(answer).split()) & inside)
+
+
+def recall_at_k(rankings: Sequence[Sequence[str]], gold: Sequence[Sequence[str]], k: int) -> list[float]:
+    """Per question, the share of its gold passages among the first `k` ids. Raises ValueError for k < 1, unequal lengths or an empty gold."""
+    _check(rankings, gold)
+    if k < 1:
+        raise ValueError(f"k={k}, but recall looks at one passage at least")
+    return [len(set(ranking[:k]) & set(wanted)) / len(set(wanted)) for ranking, wanted in zip(rankings, gold)]
+
+
+def reciprocal_ranks(rankings: Sequence[Sequence[str]], gold: Sequence[Sequence[str]]) -> list[float]:
+    """Per question, 1 / rank of the first gold passage, 0 when it was not found; their mean is the MRR. Raises ValueError as recall_at_k."""
+    _check(rankings, gold)
+    return [next((1 / rank for rank, i in enumerate(ranking, 1) if i in wanted), 0.0) for ranking, wanted in zip(rankings, gold)]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One judged answer: `verdict` is one of OUTCOMES; `answerable` says whether the question had an answer; `grounded` as above."""
+
+    verdict: str
+    answerable: bool
+    grounded: bool
+
+
+def judge(answer: str, truth: str | None, question: str, texts: Sequence[str], declined: bool = False) -> Outcome:
+    """Judge one answer. `truth` None: the question has no answer, so any definite statement is wrong and only declining is honest."""
+    if declined or not answer.strip():
+        return Outcome("declined", truth is not None, False)
+    correct = truth is not None and says(answer, truth, question)
+    return Outcome("correct" if correct else "wrong", truth is not None, grounded(answer, texts, question))
+
+
+def shares(outcomes: Sequence[Outcome], answerable: bool | None = None) -> dict[str, Interval]:
+    """Share of each outcome with its interval, over all questions or only the (un)answerable ones. Raises ValueError when there are none."""
+    chosen = [o for o in outcomes if answerable is None or o.answerable == answerable]
+    if not chosen:
+        raise ValueError("no outcomes of this kind to take shares of")
+    return {name: mean_interval([float(o.verdict == name) for o in chosen]) for name in OUTCOMES}
+
+
+def tally(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """How many answers were correct, wrong (of these: grounded in the passages given), declined."""
+    counts = Counter(o.verdict for o in outcomes)
+    return {name: counts[name] for name in OUTCOMES} | {"wrong but grounded": sum(o.verdict == "wrong" and o.grounded for o in outcomes)}
+
+
+def paired_gain(after: Sequence[bool], before: Sequence[bool], seed: int = 0) -> Interval:
+    """Mean of after − before over the same questions, with its bootstrap interval. Raises ValueError for unequal lengths."""
+    if len(after) != len(before):
+        raise ValueError(f"{len(after)} against {len(before)} outcomes: a paired difference needs the same questions on both sides")
+    return mean_interval(np.array(after, dtype=float) - np.array(before, dtype=float), seed=seed)
+
+
+def _check(rankings: Sequence, gold: Sequence) -> None:
+    if len(rankings) != len(gold):
+        raise ValueError(f"{len(rankings)} rankings for {len(gold)} gold sets")
+    if any(not wanted for wanted in gold):
+        raise ValueError("a question without gold passages has no recall: leave unanswerable ones out")
