@@ -126,7 +126,8 @@ def table(notebooks: dict[str, NotebookNode], stored: dict[str, dict[str, Any]])
         figures = stored.get(name)
         took, memory = (duration(figures["wall_s"]), f"{figures['peak_bytes'] / 1e9:.1f} GB") if figures else ("–", "–")
         link = f"[{name[:2]} {title(notebook).removeprefix(name[:2]).lstrip(' .:·-')}](notebooks/{name}.ipynb)"
-        rows.append(f"| {link} | {about.get('paper', '–')} | {about.get('see', '–')} | {took} | {memory} |")
+        see = str(about.get("see", "–")).replace("|", "\\|")
+        rows.append(f"| {link} | {about.get('paper', '–')} | {see} | {took} | {memory} |")
     hosts = {(f["machine"]["cores"], f["machine"]["cpu"]) for f in stored.values()}
     return (
         "\n".join([*rows, "", "Measured on " + "; ".join(f"{cores} cores of {cpu}" for cores, cpu in sorted(hosts)) + "."])

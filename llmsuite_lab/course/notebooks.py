@@ -23,6 +23,7 @@ from llmsuite_lab.core.paths import repo_dir
 from llmsuite_lab.course import headers
 from llmsuite_lab.course.execution import Run, execute
 from llmsuite_lab.course.normalise import normalise
+from llmsuite_lab.course.page import to_html
 
 
 def folder() -> Path:
@@ -112,13 +113,6 @@ def _keep_copy(name: str, run: Run, out: Path) -> dict[str, Any]:
     write(out / f"{name}.ipynb", notebook)
     write_text(out / f"{name}.html", to_html(notebook, name))
     return figures
-
-
-def to_html(notebook: NotebookNode, name: str) -> str:
-    """One self-contained HTML page of an executed notebook; it asks nothing of the network but the typesetting of formulas."""
-    from nbconvert import HTMLExporter
-
-    return HTMLExporter(template_name="lab").from_notebook_node(notebook, resources={"metadata": {"name": name}})[0]
 
 
 def _verdicts(notebook: NotebookNode) -> dict[str, int]:

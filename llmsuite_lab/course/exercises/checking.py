@@ -10,6 +10,7 @@ import dis
 import functools
 import inspect
 import linecache
+import re
 import signal
 import textwrap
 import threading
@@ -61,7 +62,7 @@ class Report:
         colour = {"passed": "#2e9e5b", "not yet": "#d9822b"}.get(self.status, "#5b7fb8")  # mid tones: legible on white and on black
         mark = {"passed": "✓", "not yet": "✗", "not attempted": "…"}.get(self.status, "☞")
         style = f"border-left:4px solid {colour};padding:2px 10px;margin:4px 0"
-        text = escape(self.message).replace("\n", "<br>")
+        text = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(self.message)).replace("\n", "<br>")
         return f'<div style="{style}"><b style="color:{colour}">{mark} {escape(self.status)}</b> &nbsp;<code>{escape(self.id)}</code><br>{text}</div>'
 
 
