@@ -1,0 +1,219 @@
+"""Readers of public data sets in their own formats, from a file the user names or from the Hugging Face hub.
+
+| name | keys of a row | becomes |
+|---|---|---|
+| gsm8k | question, answer (ends in `#### N`) | Problem |
+| gsm-hard | input, code, target | Problem |
+| svamp | input, target; or Body, Question, Answer, Equation | Problem |
+| hotpotqa | question, answer, type; the full format adds level, context, supporting_facts | MultiHop |
+| fever | claim, label (verifiable, evidence) | Verdict |
+| dialogsum | dialogue, summary (topic) | Dialogue |
+| samsum | dialogue, summary | Dialogue |
+
+A file is JSON Lines or one JSON list. A row that does not fit stops the reading with its line number and what is missing: a silently skipped
+row is a wrong score later. In production: `datasets.load_dataset`.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from llmsuite_lab.core.errors import LabError
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A word problem: its text, the number that solves it, and the worked solution or program where the set has one."""
+
+    question: str
+    answer: float
+    solution: str = ""
+
+
+@dataclass(frozen=True)
+class MultiHop:
+    """A question over several documents: `kind` is "bridge" or "comparison"; `paragraphs` and `supporting` (titles) may be empty."""
+
+    question: str
+    answer: str
+    kind: str
+    paragraphs: tuple[tuple[str, str], ...] = ()  # (title, text)
+    supporting: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim with its label, "supports", "refutes" or "not enough info", and the titles of the pages that prove it."""
+
+    claim: str
+    label: str
+    pages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """A conversation, its turns as (speaker, words), and its human summary."""
+
+    turns: tuple[tuple[str, str], ...]
+    summary: str
+    topic: str = ""
+
+
+LABELS = {"SUPPORTS": "supports", "REFUTES": "refutes", "NOT ENOUGH INFO": "not enough info"}
+
+
+def _number(value: Any) -> float:
+    number = float(str(value).replace(",", "").replace("$", "").strip())
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is not a finite number")
+    return number
+
+
+def _text(row: dict, key: str) -> str:
+    if not isinstance(row[key], str):
+        raise ValueError(f"{key!r} is {type(row[key]).__name__}, not text")
+    return row[key].strip()
+
+
+def _gsm8k(row: dict) -> Problem:
+    solution, mark, number = _text(row, "answer").rpartition("####")
+    if not mark:
+        raise ValueError("'answer' does not end in '#### <number>'")
+    return Problem(_text(row, "question"), _number(number), solution.strip())
+
+
+def _gsm_hard(row: dict) -> Problem:
+    return Problem(_text(row, "input"), _number(row["target"]), _text(row, "code"))
+
+
+def _svamp(row: dict) -> Problem:
+    if "Body" in row:
+        body = _text(row, "Body")
+        body += "" if body.endswith((".", "!", "?")) else "."
+        return Problem(f"{body} {_text(row, 'Question')}", _number(row["Answer"]), str(row.get("Equation", "")))
+    return Problem(_text(row, "input"), _number(row["target"]))
+
+
+def _hotpotqa(row: dict) -> MultiHop:
+    context, facts = row.get("context") or [], row.get("supporting_facts") or []
+    if isinstance(context, dict):  # the hub's columns instead of the file's pairs
+        context = list(zip(context["title"], context["sentences"]))
+    titles = facts["title"] if isinstance(facts, dict) else [title for title, _ in facts]
+    paragraphs = tuple((title, " ".join(s.strip() for s in sentences)) for title, sentences in context)
+    return MultiHop(_text(row, "question"), _text(row, "answer"), _text(row, "type"), paragraphs, tuple(dict.fromkeys(titles)))
+
+
+def _fever(row: dict) -> Verdict:
+    label = _text(row, "label")
+    if label not in LABELS:
+        raise ValueError(f"label {label!r} is none of {', '.join(LABELS)}")
+    pages = [item[2] for group in row.get("evidence") or [] for item in group if item[2] is not None]
+    names = (name.replace("-LRB-", "(").replace("-RRB-", ")").replace("-COLON-", ":").replace("_", " ") for name in pages)
+    return Verdict(_text(row, "claim"), LABELS[label], tuple(dict.fromkeys(names)))
+
+
+def _dialogue(row: dict) -> Dialogue:
+    turns = []
+    for line in _text(row, "dialogue").splitlines():
+        speaker, colon, words = line.partition(":")
+        if colon:
+            turns.append((speaker.strip().strip("#"), words.strip()))
+        elif line.strip() and turns:  # a turn that goes on in the next line
+            turns[-1] = (turns[-1][0], f"{turns[-1][1]} {line.strip()}")
+    if not turns:
+        raise ValueError("'dialogue' holds no turn of the form 'Speaker: words'")
+    return Dialogue(tuple(turns), _text(row, "summary"), str(row.get("topic", "")))
+
+
+@dataclass(frozen=True)
+class Format:
+    """How one public set is read: the parser of a row, and where the hub keeps it (data set, configuration, split)."""
+
+    parse: Callable[[dict], Any]
+    hub: str
+    configuration: str | None
+    split: str
+
+
+FORMATS: dict[str, Format] = {
+    "gsm8k": Format(_gsm8k, "openai/gsm8k", "main", "test"),
+    "gsm-hard": Format(_gsm_hard, "reasoning-machines/gsm-hard", None, "train"),
+    "svamp": Format(_svamp, "ChilleD/SVAMP", None, "test"),
+    "hotpotqa": Format(_hotpotqa, "hotpotqa/hotpot_qa", "distractor", "validation"),
+    "fever": Format(_fever, "fever/fever", "v1.0", "labelled_dev"),
+    "dialogsum": Format(_dialogue, "knkarthick/dialogsum", None, "validation"),
+    "samsum": Format(_dialogue, "knkarthick/samsum", None, "test"),
+}
+
+
+def read(name: str, path: str | Path | None = None, limit: int | None = None) -> list[Any]:
+    """Rows of one public set as the dataclass of its kind: from `path`, or from the hub without one; at most `limit` rows.
+
+    Raises ValueError for an unknown name or limit < 1, LabError for a file or row that does not fit (with its line) or an unreachable hub.
+    """
+    if name not in FORMATS:
+        raise ValueError(f"name={name!r}, but the formats are {', '.join(FORMATS)}")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit={limit}, but at least one row must be read")
+    rows = _file_rows(Path(path)) if path is not None else _hub_rows(FORMATS[name])
+    return list(islice(_parsed(name, rows, "the hub" if path is None else Path(path).name), limit))
+
+
+def _parsed(name: str, rows: Iterable[tuple[int, Any]], source: str) -> Iterator[Any]:
+    for line, row in rows:
+        where = f"{source}, line {line}"
+        if not isinstance(row, dict):
+            raise LabError(f"{where}: a row of {name} is an object with keys, not {type(row).__name__}.")
+        try:
+            yield FORMATS[name].parse(row)
+        except KeyError as error:
+            keys = ", ".join(row) or "none"
+            raise LabError(
+                f"{where}: the key {error} of the {name} format is missing; the row has {keys}. Is this a {name} file?"
+            ) from None
+        except (ValueError, TypeError, IndexError) as error:
+            raise LabError(f"{where}: not a row of the {name} format: {error}.") from None
+
+
+def _file_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """(line number, value) of a JSON Lines file, or (position, value) of a JSON list."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise LabError(f"No file at {path}. Give the path of a downloaded file, or leave it out to load from the hub.") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise LabError(f"{path} cannot be read as a file ({error.strerror}).") from None
+    except UnicodeDecodeError as error:
+        raise LabError(f"{path.name} is not UTF-8 (byte {error.start}). Is it compressed? Unpack it first.") from None
+    if text.lstrip().startswith("["):
+        try:
+            yield from enumerate(json.loads(text), start=1)
+        except ValueError as error:
+            raise LabError(f"{path.name} begins as a JSON list but is not one: {error}.") from None
+        return
+    if not text.strip():
+        raise LabError(f"{path.name} is empty.")
+    for number, line in enumerate(text.split("\n"), start=1):  # not splitlines(): U+2028 may stand inside a JSON text
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except ValueError as error:
+                raise LabError(f"{path.name}, line {number}: not JSON ({error}). A download that broke off ends like this.") from None
+
+
+def _hub_rows(known: Format) -> Iterator[tuple[int, Any]]:
+    from datasets import load_dataset
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        rows = load_dataset(known.hub, known.configuration, split=known.split)
+    except (OSError, ValueError, RuntimeError, HfHubHTTPError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise LabError(
+            f"{known.hub} could not be loaded from the hub ({reason}). Without a network, download it elsewhere and pass its path."
+        ) from None
+    yield from enumerate(rows, start=1)

@@ -1,0 +1,45 @@
+"""Prompts stay inside their budget, keep the best passages, and say what they used."""
+
+import pytest
+
+from llmsuite_lab.retrieval.prompting import assemble, closed_book, context_prompt, delimited_prompt
+
+QUESTION = "What does the kettle cost?"
+PASSAGES = [("a", "The kettle costs 67 crowns."), ("b", "The lamp costs 12 crowns and is red."), ("c", "Nothing here.")]
+
+
+def count(text):
+    return len(text.split())
+
+
+@pytest.mark.parametrize("budget", range(12, 60))
+def test_the_budget_holds_for_prompt_and_answer(budget):
+    prompt = assemble(QUESTION, PASSAGES, count, budget, answer_tokens=4)
+    assert prompt.tokens == count(prompt.text) <= budget - 4
+    assert prompt.used == tuple(i for i, _ in PASSAGES[: len(prompt.used)])
+    assert not prompt.cut
+
+
+def test_all_passages_fit_into_a_large_budget_and_none_into_a_small_one():
+    assert assemble(QUESTION, PASSAGES, count, 100, answer_tokens=4).text == context_prompt(QUESTION, [t for _, t in PASSAGES])
+    small = assemble(QUESTION, PASSAGES, count, 12, answer_tokens=4)
+    assert (small.text, small.used) == (closed_book(QUESTION), ())
+
+
+def test_a_passage_is_cut_only_when_asked_and_then_at_a_word():
+    room = count(context_prompt(QUESTION, ["The kettle"])) + 4
+    assert assemble(QUESTION, PASSAGES, count, room, answer_tokens=4).used == ()
+    cut = assemble(QUESTION, PASSAGES, count, room, answer_tokens=4, cut=True)
+    assert cut.cut
+    assert cut.text == context_prompt(QUESTION, ["The kettle"])
+
+
+def test_a_budget_smaller_than_the_question_is_refused_with_the_figures():
+    with pytest.raises(ValueError, match=r"budget=10 tokens, 4 of them for the answer, but the question alone takes 7: give at least 11"):
+        assemble(QUESTION, PASSAGES, count, 10, answer_tokens=4)
+
+
+def test_the_delimited_form_marks_every_passage():
+    text = delimited_prompt(QUESTION, ["one", "two"])
+    assert text.count("<passage>") == text.count("</passage>") == 2
+    assert text.endswith(f"Question: {QUESTION}\nAnswer:")
