@@ -14,9 +14,12 @@ from dataclasses import dataclass
 import torch
 
 from llmsuite_lab.transformer.decoder import Decoder
-from llmsuite_lab.transformer.fast_decoder import CACHE_CHUNK, FastDecoder
+from llmsuite_lab.transformer.fast_batch import FastBatch
+from llmsuite_lab.transformer.fast_decoder import FastDecoder
 from llmsuite_lab.transformer.packing import choose_layout
 from llmsuite_lab.transformer.sampling import check_sampling, draw, token_probabilities
+
+COMPACT_AT = 0.75  # rows leave the batch when at most this share still runs: copying their keys and values costs about a step
 
 
 @dataclass(frozen=True)
@@ -111,48 +114,31 @@ class Generator:
         check_sampling(temperature, top_k, top_p)
         eos = {eos_ids} if isinstance(eos_ids, int) else set(eos_ids)
         self._check(prompts, max_new_tokens)
-        batch, longest = len(prompts), max(map(len, prompts))
+        batch = len(prompts)
         seeds = [(seed * 1_000_003 + i) for i in range(batch)] if isinstance(seed, int) else list(seed)
         if len(seeds) != batch:
             raise ValueError(f"{len(seeds)} seeds for {batch} prompts: give one number, or one per prompt")
         draws = [torch.Generator().manual_seed(s) for s in seeds] if temperature else []
-        return self._run(prompts, max_new_tokens, longest, eos, (temperature, top_k, top_p), draws, should_stop)
+        return self._run(prompts, max_new_tokens, eos, (temperature, top_k, top_p), draws, should_stop)
 
-    def _run(self, prompts, max_new_tokens, longest, eos, sampling, draws, should_stop) -> Iterator[list[NewToken]]:
-        batch = len(prompts)
-        decoder = self.decoder(batch)
-        device = decoder.device
-        ids = torch.tensor([[0] * (longest - len(p)) + list(p) for p in prompts], device=device)
-        pad = torch.tensor([longest - len(p) for p in prompts], device=device)
-        padded = bool(pad.any())
-        positions = (torch.arange(longest, device=device)[None] - pad[:, None]).clamp(min=0)
-        live = list(range(batch))  # which prompt each row of the running batch belongs to
-        ended = [False] * batch
-        written: list[list[int]] = [[] for _ in range(batch)]
-        past, cache = 0, None
+    def _run(self, prompts, max_new_tokens, eos, sampling, draws, should_stop) -> Iterator[list[NewToken]]:
+        batch = FastBatch(self.decoder(len(prompts)), prompts, max_new_tokens)
+        live = list(range(len(prompts)))  # which prompt each row of the running batch belongs to
+        ended = [False] * len(prompts)
+        written: list[list[int]] = [[] for _ in prompts]
         for count in range(1, max_new_tokens + 1):
-            # inference_mode is entered per step, not around the loop: a generator must not leave it switched on between two items
-            with torch.inference_mode():
-                cache = self._room(decoder, cache, len(live), past + ids.shape[1], longest + max_new_tokens)
-                real = (torch.arange(past + ids.shape[1], device=device)[None] >= pad[:, None]) if padded else None
-                logits = decoder.forward(ids, positions, cache, past, real)
-                past += ids.shape[1]
-                if sampling[0] == 0:
-                    chosen = logits.argmax(-1)
-                else:
-                    chosen = draw(token_probabilities(logits, *sampling), [draws[row] for row in live])
-                step = self._advance(chosen.tolist(), live, ended, written, eos, count == max_new_tokens, should_stop)
-                running = [i for i, row in enumerate(live) if not ended[row]]
-                ids = chosen[:, None]
-                positions = positions[:, -1:] + 1
-                if running and len(running) <= 0.75 * len(live):  # copying the cache costs about a step, so not for every row that ends
-                    keep = torch.tensor(running, device=device)
-                    cache = [layer[keep] for layer in cache]
-                    ids, positions, pad = ids[keep], positions[keep], pad[keep]
-                    live = [live[i] for i in running]
-            yield step
+            if sampling[0] == 0:
+                chosen = batch.logits.argmax(-1)
+            else:
+                chosen = draw(token_probabilities(batch.logits, *sampling), [draws[row] for row in live])
+            yield self._advance(chosen.tolist(), live, ended, written, eos, count == max_new_tokens, should_stop)
+            running = [i for i, row in enumerate(live) if not ended[row]]
             if not running:
                 return
+            if len(running) <= COMPACT_AT * len(live):
+                batch.select(running)
+                chosen, live = chosen[running], [live[i] for i in running]
+            batch.advance(chosen)
 
     def _advance(self, chosen, live, ended, written, eos, last, should_stop) -> list[NewToken]:
         """Book one step's tokens and find the rows that end with it."""
@@ -169,17 +155,6 @@ class Generator:
             ended[row] = reason is not None
             step.append(NewToken(row, token, reason))
         return step
-
-    def _room(self, decoder: FastDecoder, cache: list[torch.Tensor] | None, batch: int, needed: int, most: int) -> list[torch.Tensor]:
-        """A cache with at least `needed` positions; grown by half or a chunk, never beyond what this call can use."""
-        if cache is not None and cache[0].shape[2] >= needed:
-            return cache
-        held = 0 if cache is None else cache[0].shape[2]
-        capacity = min(most, max(needed, held) + max(CACHE_CHUNK, held // 2))
-        grown = decoder.new_cache(batch, capacity)
-        for old, new in zip(cache or [], grown):
-            new[:, :, :held] = old
-        return grown
 
     def _check(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
         config = self.model.config
