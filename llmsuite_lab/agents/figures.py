@@ -1,0 +1,217 @@
+"""The pictures of the ReAct section, the same for notebook and slides. Functions without arguments read the recorded runs in data/runs/."""
+
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llmsuite_lab.agents.evaluation import Answer, by_kind, cost
+from llmsuite_lab.agents.react import Step, Trajectory
+from llmsuite_lab.agents.trace import COLOURS as ROLES
+from llmsuite_lab.agents.trace import lines
+from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.history import History
+from llmsuite_lab.core.metrics import Interval, mean_interval
+from llmsuite_lab.core.paths import data_dir
+from llmsuite_lab.core.plots import COLOURS, bars_with_intervals, figure, heat_map, loss_curve
+from llmsuite_lab.world.almanac_claims import LABELS
+from llmsuite_lab.world.almanac_questions import TRAINED_KINDS, UNTRAINED_KINDS
+
+METHOD_COLOURS = {"no tool": "base", "chain of thought": "baseline", "few-shot ReAct": "third", "tuned ReAct": "tuned"}
+KIND_NAMES = {
+    "compare_magazines": "which magazine was first?", "compare_rivers": "which river is longer?", "same_birthplace": "born in the same city?",
+    "publisher_product": "product of the publisher", "editor_birth_year": "birth year of the editor", "founder_birthplace": "birthplace of the founder",
+    "headquarters_mayor": "mayor of the headquarters", "birthplace_river": "river of the birthplace",
+    "founder_birthplace_river": "river of the founder's birthplace", "publisher_headquarters_mayor": "mayor of the publisher's headquarters",
+    "compare_publishers": "which publisher is older?",
+}  # fmt: skip
+MIXTURE_NAMES = {"two_hop": "eight kinds of two hops", "one_three_hop": "and one kind of three", "varied": "varied plans"}
+SEEDS = (0, 1, 2)
+
+
+def record(name: str) -> dict[str, Any]:
+    """A recorded run by the name of its file in data/runs. Raises LabError with the command that makes it when it is missing or broken."""
+    path = data_dir() / "runs" / f"{name}.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LabError(
+            f"{path.name} is missing or broken in data/runs ({error}); restore it with git, or run `llmsuite train react`"
+        ) from error
+
+
+def trajectory_from(data: Mapping[str, Any]) -> Trajectory:
+    """A trajectory from its plain data (`Trajectory.as_dict`)."""
+    return Trajectory(**{**data, "steps": [Step(**step) for step in data["steps"]]})
+
+
+def draw_trace(trajectory: Trajectory, title: str = "Think, act, read, think again", width: int = 76) -> Any:
+    """One trajectory as a picture: thoughts, actions and observations each in its own colour and lane."""
+    rows = [(role, wrapped) for role, text in lines(trajectory) for wrapped in [textwrap.wrap(text, width) or [""]]]
+    height = sum(len(text) + 0.55 for _, text in rows)
+    drawn, ax = figure(10.0, 1.0 + 0.29 * height)
+    ax.axis("off")
+    ax.set_xlim(0, 100)
+    ax.set_ylim(height + 0.2, -0.4)
+    ax.set_title(title)
+    y = 0.0
+    for role, text in rows:
+        tall = len(text)
+        if role in ("question", "end"):
+            ax.text(0, y + tall / 2, "\n".join(text), va="center", fontsize=14, fontweight="bold")
+        else:
+            colour = ROLES[role]
+            inset = 6 if role in ("observation", "refused") else 0
+            ax.text(inset, y + tall / 2, role, va="center", color=colour, fontsize=12.5, fontweight="bold")
+            ax.plot([inset + 15.5] * 2, [y + 0.02, y + tall - 0.02], color=colour, linewidth=4, solid_capstyle="butt")
+            family = "monospace" if role == "action" else None
+            ax.text(inset + 17, y + tall / 2, "\n".join(text), va="center", fontsize=13, family=family, color=COLOURS["text"])
+        y += tall + 0.55
+    return drawn
+
+
+def trace() -> Any:
+    """The recorded trajectory of the shipped adapter on a question about two magazines."""
+    return draw_trace(
+        trajectory_from(record("react_seed0")["results"]["showcase"]), "Which of two magazines was first? The tuned model looks it up"
+    )
+
+
+def loop() -> Any:
+    """The cycle as a diagram: the model writes, the loop decides, the tools answer."""
+    drawn, ax = figure(10.0, 4.0)
+    ax.axis("off")
+    ax.set_xlim(0, 100)
+    ax.set_ylim(0, 42)
+    ax.set_title("The model only writes text; the loop decides what happens")
+    boxes = [
+        (2, "language model", "writes a thought\nand one action", "action"),
+        (37, "the loop", "strict parser,\nclosed action set", "thought"),
+    ]
+    boxes.append((72, "tools", "Search, Lookup", "observation"))
+    for x, name, text, role in boxes:
+        ax.add_patch(_box(x, 15, 25, 15, ROLES[role]))
+        ax.text(x + 12.5, 26, name, ha="center", va="center", fontweight="bold", color=ROLES[role], fontsize=14)
+        ax.text(x + 12.5, 19.5, text, ha="center", va="center", fontsize=12)
+    _arrow(ax, (27.5, 25), (36.5, 25), "Action:\nSearch[…]", above=True)
+    _arrow(ax, (62.5, 25), (71.5, 25), "runs it", above=True)
+    _arrow(ax, (71.5, 19), (62.5, 19), "text", above=False)
+    _arrow(ax, (36.5, 19), (27.5, 19), "Observation:", above=False)
+    _arrow(ax, (49.5, 14.5), (49.5, 6.5), "", above=True)
+    ax.text(49.5, 3.5, "Finish[answer], or a limit on steps and tokens", ha="center", va="center", fontsize=12.5)
+    ax.text(
+        49.5, 35, "unknown, repeated or unreadable action: refused, counted, answered", ha="center", color=ROLES["refused"], fontsize=12.5
+    )
+    return drawn
+
+
+def _box(x: float, y: float, width: float, height: float, colour: str) -> Any:
+    from matplotlib.patches import FancyBboxPatch
+
+    return FancyBboxPatch(
+        (x, y), width, height, boxstyle="round,pad=0.3,rounding_size=1.5", facecolor="white", edgecolor=colour, linewidth=2.2
+    )
+
+
+def _arrow(ax: Any, start: tuple[float, float], end: tuple[float, float], text: str, *, above: bool) -> None:
+    ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": COLOURS["text"], "linewidth": 1.6})
+    middle = ((start[0] + end[0]) / 2, start[1] + (1.2 if above else -1.2))
+    ax.text(*middle, text, ha="center", va="bottom" if above else "top", fontsize=10.5)
+
+
+def dots_by_kind(methods: Mapping[str, Sequence[Answer]], title: str = "Looking things up beats reasoning alone on every kind") -> Any:
+    """Exact match by kind of question, one dot with its 95 % interval per method. Raises ValueError for no methods."""
+    if not methods:
+        raise ValueError("there is nothing to draw: give at least one method's answers")
+    return _dots({name: by_kind(answers) for name, answers in methods.items()}, title)
+
+
+def _dots(methods: Mapping[str, Mapping[str, Interval]], title: str) -> Any:
+    kinds = [k for k in (*TRAINED_KINDS, *UNTRAINED_KINDS) if any(k in table for table in methods.values())]
+    drawn, ax = figure(10.0, 1.6 + 0.46 * len(kinds))
+    step = 0.62 / max(1, len(methods) - 1)
+    for m, (name, table) in enumerate(methods.items()):
+        for row, kind in enumerate(kinds):
+            if kind in table:
+                i, y, colour = table[kind], row - 0.31 + m * step, COLOURS[METHOD_COLOURS.get(name, "accent")]
+                ax.plot([i.low, i.high], [y, y], color=colour, linewidth=2, alpha=0.45)
+                ax.plot(i.mean, y, "o", color=colour, markersize=8, label=name if row == 0 else None)
+    trained = sum(kind in TRAINED_KINDS for kind in kinds)
+    if 0 < trained < len(kinds):
+        ax.axhline(trained - 0.5, color=COLOURS["bound"], linestyle="--", linewidth=1.4)
+        ax.text(1.03, trained - 0.42, "never trained", va="top", fontsize=12, style="italic")
+        ax.text(1.03, trained - 0.58, "trained kinds", va="bottom", fontsize=12, style="italic")
+    ax.set_yticks(range(len(kinds)), [KIND_NAMES.get(kind, kind) for kind in kinds])
+    ax.set_ylim(len(kinds) - 0.45, -0.55)
+    ax.set_xlim(-0.02, 1.02)
+    ax.set_xlabel("exact match (dot) with 95 % interval")
+    ax.grid(axis="y", visible=False)
+    ax.legend(loc="lower left", bbox_to_anchor=(-0.35, 1.0), ncols=len(methods), fontsize=12.5, handletextpad=0.2, columnspacing=1.2)
+    ax.set_title(title, pad=36, x=-0.35)
+    return drawn
+
+
+def recorded_by_kind() -> Any:
+    """Recorded: no tool, chain of thought and few-shot ReAct (untuned model) against the tuned model's three seeds together."""
+    results = record("react_baselines")["results"]
+    methods = {name: by_kind([Answer(**row) for row in rows]) for name, rows in results.items()}
+    tuned = [Answer(**row) for seed in SEEDS for row in record(f"react_seed{seed}")["results"]["questions"]]
+    return _dots({**methods, "tuned ReAct": by_kind(tuned)}, "Looking things up beats reasoning alone on every kind")
+
+
+def transfer() -> Any:
+    """Recorded: the untrained kinds after three training mixtures of equal length, which differ in how varied their plans are."""
+    rows = record("react_mixtures")["results"]
+    groups = {}
+    for kind in UNTRAINED_KINDS:
+        of_kind = {MIXTURE_NAMES[m]: [row["correct"] for row in answers if row["kind"] == kind] for m, answers in rows.items()}
+        groups[KIND_NAMES[kind]] = {name: mean_interval(hits) for name, hits in of_kind.items()}
+    colours = dict(zip(MIXTURE_NAMES.values(), ("base", "third", "tuned"), strict=True))
+    return bars_with_intervals(
+        groups, title="Varied plans transfer to plans never seen", ylabel="exact match", colours=colours, ylim=(0, 1.15)
+    )
+
+
+def draw_confusion(table: Mapping[str, Mapping[str, int]], title: str = "What the loop says about claims, against the truth") -> Any:
+    """A confusion matrix of fact checking: rows are the truth, columns what was said."""
+    given = [name for name in next(iter(table.values())) if name in LABELS or any(row[name] for row in table.values())]
+    matrix = [[row[name] for name in given] for row in table.values()]
+    return heat_map(
+        matrix, title=title, xlabel="said", ylabel="true", xticks=given, yticks=list(table), annotate=True, colour_label="claims"
+    )
+
+
+def fact_checking() -> Any:
+    """Recorded: the confusion matrix of the three seeds together."""
+    tables = [record(f"react_seed{seed}")["results"]["confusion"] for seed in SEEDS]
+    return draw_confusion({label: {said: sum(t[label][said] for t in tables) for said in tables[0][label]} for label in LABELS})
+
+
+def draw_cost(
+    methods: Mapping[str, Sequence[Answer]], title: str = "What an answer costs: the loop reads its context again in every turn"
+) -> Any:
+    """Tokens read and written per answer, by method, with tool calls beside the bars. Raises ValueError for no methods."""
+    if not methods:
+        raise ValueError("there is nothing to draw: give at least one method's answers")
+    drawn, ax = figure(9.5, 1.6 + 0.62 * len(methods))
+    for row, (_, answers) in enumerate(methods.items()):
+        one = cost(answers)
+        ax.barh(row, one["prompt_tokens"], 0.6, color=COLOURS["baseline"], label="tokens read" if row == 0 else None)
+        left = one["prompt_tokens"]
+        ax.barh(row, one["completion_tokens"], 0.6, left=left, color=COLOURS["tuned"], label="tokens written" if row == 0 else None)
+        text = f" {one['prompt_tokens']:,.0f} + {one['completion_tokens']:,.0f}, {one['tool_calls']:.1f} tool calls"
+        ax.text(left + one["completion_tokens"], row, text, va="center", fontsize=12)
+    ax.set_yticks(range(len(methods)), list(methods))
+    ax.set_ylim(len(methods) - 0.5, -0.5)
+    ax.set_xlim(0, 1.45 * max(sum(list(cost(answers).values())[:2]) for answers in methods.values()))
+    ax.grid(axis="y", visible=False)
+    ax.set_xlabel("tokens per answer")
+    ax.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=2, fontsize=12)
+    ax.set_title(title, pad=36)
+    return drawn
+
+
+def loss() -> Any:
+    """Recorded: training loss of the three seeds on the model's own turns."""
+    histories = {f"seed {seed}": History.from_dict(record(f"react_seed{seed}")["history"]) for seed in SEEDS}
+    return loss_curve(histories, title="The loop is learned from a few hundred trajectories")

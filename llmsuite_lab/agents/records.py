@@ -1,0 +1,85 @@
+"""What the recorded runs of this section hold, and how they are made again.
+
+data/runs/react_seed0.json …   one training run each, with the answers of its adapter to the whole frozen split (`llmsuite train react --seed 0`)
+data/runs/react_baselines.json  the untuned model without a tool, with chain of thought, and with ReAct examples in its prompt (`record_baselines`)
+data/runs/react_mixtures.json   the held-out kinds after three training mixtures that differ only in how varied their plans are (`record_mixture`)
+"""
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from llmsuite_lab.agents import evaluation
+from llmsuite_lab.agents.fact_checking import check_claims, confusion
+from llmsuite_lab.agents.tools import almanac_tools
+from llmsuite_lab.core.files import write_text
+from llmsuite_lab.core.paths import data_dir
+from llmsuite_lab.world.almanac_frozen import load_almanac, load_claims, load_questions
+from llmsuite_lab.world.almanac_questions import UNTRAINED_KINDS
+
+FEW_SHOT_STEPS = 6  # turns that the untuned model gets: a correct answer takes two to five
+
+
+def results(adapter: Path | str) -> dict[str, Any]:
+    """An adapter's answers to every frozen question and claim, with one trajectory to show; plain data for a recorded run."""
+    from llmsuite_lab.core.language_model import LanguageModel
+
+    lm, almanac, questions, claims = LanguageModel.load(adapter=adapter), load_almanac(), load_questions(), load_claims()
+    start = time.perf_counter()
+    answers, trajectories = evaluation.react_answers(lm, questions, almanac)
+    questions_s = time.perf_counter() - start
+    verdicts = check_claims(lm, claims, lambda: almanac_tools(almanac))
+    return {
+        "questions": [_rounded(asdict(answer)) for answer in answers],
+        "steps": dict(evaluation.problems(trajectories)),
+        "questions_s": round(questions_s, 1),
+        "claims_s": round(time.perf_counter() - start - questions_s, 1),
+        "claims": [{"text": c.text, "label": c.label, "said": v.label} for c, v in zip(claims, verdicts, strict=True)],
+        "confusion": confusion(claims, verdicts),
+        "showcase": trajectories[0].as_dict(),
+    }
+
+
+def record_baselines(per_kind: int | None = None) -> dict[str, Any]:
+    """Run the three untuned ways of answering on the frozen questions (the first `per_kind` of each kind) and write react_baselines.json."""
+    from llmsuite_lab.core.language_model import LanguageModel
+
+    lm, almanac, questions = LanguageModel.load(), load_almanac(), load_questions(per_kind=per_kind)
+    few_shot, trajectories = evaluation.react_answers(lm, questions, almanac, examples=evaluation.react_shots(), max_steps=FEW_SHOT_STEPS)
+    methods = {
+        "no tool": evaluation.direct(lm, questions),
+        "chain of thought": evaluation.chain_of_thought(lm, questions),
+        "few-shot ReAct": few_shot,
+    }
+    found = {
+        "command": f"llmsuite_lab.agents.records.record_baselines({per_kind})",
+        "model": lm.name,
+        "results": {name: [_rounded(asdict(answer)) for answer in answers] for name, answers in methods.items()},
+        "steps": dict(evaluation.problems(trajectories)),
+    }
+    _write("react_baselines", found)
+    return found
+
+
+def record_mixture(mixture: str, adapter: Path | str, made: dict[str, Any]) -> dict[str, Any]:
+    """Add the answers of an adapter trained on `mixture` to react_mixtures.json, with how it was made (`made`: settings, wall time, commit)."""
+    from llmsuite_lab.core.language_model import LanguageModel
+
+    questions = load_questions(("founder_birthplace", "birthplace_river", "publisher_product", *UNTRAINED_KINDS))
+    answers, _ = evaluation.react_answers(LanguageModel.load(adapter=adapter), questions, load_almanac())
+    file = data_dir() / "runs" / "react_mixtures.json"
+    held = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"made": {}, "results": {}}
+    held["made"][mixture] = made
+    held["results"][mixture] = [_rounded(asdict(answer)) for answer in answers]
+    _write("react_mixtures", held)
+    return held
+
+
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"wall_s": round(row["wall_s"], 3)}
+
+
+def _write(name: str, value: dict[str, Any]) -> None:
+    write_text(data_dir() / "runs" / f"{name}.json", json.dumps(value, ensure_ascii=False) + "\n")
