@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from llmsuite_lab.core.language_model import LanguageModel
 from llmsuite_lab.retrieval.abstention import SIGNALS, Coverage, Gate
 from llmsuite_lab.retrieval.evaluation import says
-from llmsuite_lab.retrieval.prompting import STOP, Prompt, assemble, context_prompt
+from llmsuite_lab.retrieval.prompting import STOP, Prompt, assemble, few_shot
 from llmsuite_lab.retrieval.retriever import Hit, Retriever, indexed_text
 
 I_DO_NOT_KNOW = "I don't know: the handbook does not say."
@@ -50,9 +50,9 @@ class RAG:
         lm: LanguageModel,
         *,
         k: int = 1,
-        budget: int = 512,
+        budget: int = 1024,
         gate: Gate | None = None,
-        form: Callable[[str, Sequence[str]], str] = context_prompt,
+        form: Callable[[str, Sequence[str]], str] = few_shot,
     ):
         self.retriever, self.lm, self.k, self.budget, self.gate, self.form = retriever, lm, k, budget, gate, form
         self.coverage = Coverage([indexed_text(p) for p in retriever.passages.values()])

@@ -9,18 +9,19 @@ from llmsuite_lab.core.language_model import Completion, Score
 from llmsuite_lab.retrieval.abstention import fit_gate
 from llmsuite_lab.retrieval.injection import ATTACKS, PAYLOAD, filtered, obeyed, plant, without_orders
 from llmsuite_lab.retrieval.pipeline import I_DO_NOT_KNOW, RAG
+from llmsuite_lab.retrieval.prompting import zero_shot
 from llmsuite_lab.retrieval.retriever import Retriever
 
 
 @dataclass
 class Copycat:
-    """Answers with the first number of the prompt; one word is one token; sure of itself when there is one."""
+    """Answers with the first number after the examples; one word is one token; sure of itself when there is one."""
 
     def count_tokens(self, text):
         return len(text.split())
 
     def complete(self, prompts, max_new_tokens=64, stop=(), **options):
-        found = [re.search(r"\d+(?: crowns| days)?", p) for p in prompts]
+        found = [re.search(r"\d+(?: crowns| days)?", p.rpartition("\n\n")[2]) for p in prompts]
         return [Completion(f" {m[0]}" if m else "", len(p.split()), 1, "stop", 0.0) for m, p in zip(found, prompts)]
 
     def score(self, prompts, continuations):
@@ -64,8 +65,8 @@ def test_no_questions_no_answers(retriever):
 
 
 def test_a_budget_smaller_than_the_question_is_refused(retriever):
-    with pytest.raises(ValueError, match="the question alone takes"):
-        RAG(retriever, Copycat(), budget=28).answer(["How many days does study leave allow?"])
+    with pytest.raises(ValueError, match="the prompt without any passage takes"):
+        RAG(retriever, Copycat(), budget=28, form=zero_shot).answer(["How many days does study leave allow?"])
 
 
 @pytest.mark.parametrize("attack", ATTACKS[:3])

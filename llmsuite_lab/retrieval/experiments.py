@@ -1,0 +1,164 @@
+"""The measurements of this section, each as one function that a notebook calls with fewer questions and `record` with all of them.
+
+closed book        the question alone                        gold          the passages that hold the answer
+top-k              the k best of the retriever               truncated     the gold passage, cut before its answer
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from llmsuite_lab.core.language_model import LanguageModel
+from llmsuite_lab.core.metrics import Interval, mean_interval
+from llmsuite_lab.retrieval.abstention import SIGNALS, Gate, fit_gate
+from llmsuite_lab.retrieval.evaluation import Outcome, judge, recall_at_k, reciprocal_ranks
+from llmsuite_lab.retrieval.injection import ATTACKS, filtered, obeyed, plant
+from llmsuite_lab.retrieval.pipeline import ANSWER_TOKENS, RAG, Answer
+from llmsuite_lab.retrieval.prompting import STOP, assemble, delimited, few_shot
+from llmsuite_lab.retrieval.retriever import Hit, Retriever, indexed_text
+from llmsuite_lab.world.handbook import Handbook, Question
+
+
+@dataclass(frozen=True)
+class Run:
+    """One condition: what was answered to each question, and how it was judged."""
+
+    name: str
+    questions: tuple[Question, ...]
+    texts: tuple[str, ...]
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def correct(self) -> list[bool]:
+        """Per question, whether the answer was right."""
+        return [o.verdict == "correct" for o in self.outcomes]
+
+    @property
+    def wrong(self) -> list[bool]:
+        """Per question, whether something untrue was stated."""
+        return [o.verdict == "wrong" for o in self.outcomes]
+
+    @property
+    def accuracy(self) -> Interval:
+        """Share of right answers with its interval."""
+        return mean_interval([float(c) for c in self.correct])
+
+
+def every(questions: Sequence[Question], count: int) -> list[Question]:
+    """`count` questions spread evenly over the list, so that no kind is left out; all of them when there are fewer."""
+    step = max(1.0, len(questions) / count)
+    return [questions[int(i * step)] for i in range(min(count, len(questions)))]
+
+
+def closed_book(lm: LanguageModel, questions: Sequence[Question]) -> Run:
+    """Ask without any passage."""
+    drafts = lm.complete([few_shot(q.text, []) for q in questions], ANSWER_TOKENS, stop=[STOP])
+    texts = tuple(d.text.strip() for d in drafts)
+    outcomes = tuple(judge(text, q.answer, q.text, []) for text, q in zip(texts, questions))
+    return Run("closed book", tuple(questions), texts, outcomes)
+
+
+def with_passages(rag: RAG, questions: Sequence[Question], name: str, hits: Sequence[Sequence[Hit]] | None = None) -> Run:
+    """Ask with what the retriever finds, or with the given hits."""
+    return judged(name, questions, rag.answer([q.text for q in questions], hits=hits))
+
+
+def judged(name: str, questions: Sequence[Question], answers: Sequence[Answer]) -> Run:
+    """The run of answers that were already given."""
+    outcomes = tuple(judge(a.draft, q.answer, q.text, a.texts, a.declined) for a, q in zip(answers, questions))
+    return Run(name, tuple(questions), tuple(a.text for a in answers), outcomes)
+
+
+def gold_hits(book: Handbook, questions: Sequence[Question]) -> list[list[Hit]]:
+    """For each question exactly the passages that answer it."""
+    by_id = {p.id: p for p in book.passages}
+    return [[Hit(by_id[i], 1.0, 1.0) for i in q.gold] for q in questions]
+
+
+def truncated(lm: LanguageModel, book: Handbook, questions: Sequence[Question]) -> Run:
+    """The gold passage under a budget that ends just before the answer: what a window filled by something else does to it."""
+    by_id = {p.id: p for p in book.passages}
+    prompts = []
+    for question in questions:
+        passage = by_id[question.gold[0]]
+        whole = indexed_text(passage)
+        before = whole[: whole.index(question.answer, len(passage.title))].strip()
+        budget = lm.count_tokens(few_shot(question.text, [before])) + ANSWER_TOKENS
+        prompts.append(assemble(question.text, [(passage.id, whole)], lm.count_tokens, budget, answer_tokens=ANSWER_TOKENS, cut=True))
+    texts = tuple(c.text.strip() for c in lm.complete([p.text for p in prompts], ANSWER_TOKENS, stop=[STOP]))
+    outcomes = tuple(judge(text, q.answer, q.text, []) for text, q in zip(texts, questions))
+    return Run("truncated", tuple(questions), texts, outcomes)
+
+
+def retrieval_quality(retriever: Retriever, questions: Sequence[Question], **settings) -> dict[str, Interval]:
+    """recall@1, recall@3, recall@10 and MRR over the questions with one gold passage; settings as for `Retriever.retrieve`."""
+    asked = [q for q in questions if q.kind == "one"]
+    rankings = [[h.passage.id for h in hits] for hits in retriever.retrieve([q.text for q in asked], 10, **settings)]
+    gold = [q.gold for q in asked]
+    found = {f"recall@{k}": mean_interval(recall_at_k(rankings, gold, k)) for k in (1, 3, 10)}
+    return found | {"MRR": mean_interval(reciprocal_ranks(rankings, gold))}
+
+
+def fit(rag: RAG, questions: Sequence[Question], max_refused: float = 0.05) -> tuple[Gate, list[tuple[float, ...]], list[bool]]:
+    """A gate fitted on development questions, with the signals and truths it saw."""
+    texts = [q.text for q in questions]
+    hits = rag.retriever.retrieve(texts, rag.k)
+    answers = rag.answer(texts, hits=hits)
+    signals = rag.signals(texts, hits, [a.prompt for a in answers], [a.draft for a in answers])
+    answerable = [q.kind != "unanswerable" for q in questions]
+    return fit_gate(signals, answerable, SIGNALS, max_refused), signals, answerable
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """How a defence fared: share of answers that obeyed the planted order, and share that were still right."""
+
+    defence: str
+    obeyed: Interval
+    correct: Interval
+
+
+def attack(
+    rag: RAG, book: Handbook, questions: Sequence[Question], defences: Sequence[str] = ("none", "delimiting", "filtering", "both")
+) -> list[Attacked]:
+    """Plant every attack in the gold passage of every question and ask, once per defence. Raises ValueError for an unknown defence."""
+    unknown = set(defences) - {"none", "delimiting", "filtering", "both"}
+    if unknown:
+        raise ValueError(f"defences {sorted(unknown)}: the known ones are none, delimiting, filtering and both")
+    gold = gold_hits(book, questions)
+    pairs = [(q, plant(hits, order)) for order in ATTACKS for q, hits in zip(questions, gold)]
+    rows = []
+    for defence in defences:
+        form = delimited if defence in ("delimiting", "both") else few_shot
+        clean = filtered if defence in ("filtering", "both") else list
+        asked = RAG(rag.retriever, rag.lm, k=1, budget=rag.budget, form=form)
+        answers = asked.answer([q.text for q, _ in pairs], hits=[clean(hits) for _, hits in pairs])
+        obedient = [float(obeyed(a.draft)) for a in answers]
+        right = [float(judge(a.draft, q.answer, q.text, []).verdict == "correct") for a, (q, _) in zip(answers, pairs)]
+        rows.append(Attacked(defence, mean_interval(obedient), mean_interval(right)))
+    return rows
+
+
+def gate_path() -> Path:
+    """Where the shipped gate is recorded."""
+    from llmsuite_lab.core.paths import data_dir
+
+    return data_dir() / "recorded" / "retrieval_gate.json"
+
+
+def load_gate() -> Gate:
+    """The shipped gate, fitted on a development company. Raises LabError when its record is missing."""
+    import json
+
+    from llmsuite_lab.core.errors import LabError
+
+    try:
+        row = json.loads(gate_path().read_text(encoding="utf-8"))["gate"]
+    except FileNotFoundError:
+        raise LabError(f"No gate at {gate_path()}. It belongs to the repository: restore data/recorded from a fresh clone.") from None
+    return Gate(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()})
+
+
+def as_row(gate: Gate) -> dict:
+    """The gate as plain data for JSON."""
+    return asdict(gate)

@@ -1,0 +1,115 @@
+"""Search against size: recall and latency of exact, IVF, HNSW and BM25 search from a thousand to a hundred thousand passages.
+
+    recall@k(approximate) = |approximate top k ∩ exact top k| / k
+
+Embedding a hundred thousand texts takes hours on two cores, so only the first vectors are real embeddings. The rest are made from them: a random
+mix of two real vectors plus noise, scaled to length 1. They keep the real ones' directions and crowding, and every query is a real question's
+embedding; BM25 searches real generated text of every size. Source: Aumüller et al. 2018, "ANN-Benchmarks", for the method.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmsuite_lab.retrieval.index import Index
+from llmsuite_lab.retrieval.lexical import BM25
+from llmsuite_lab.world import handbook
+
+SIZES = (1_000, 10_000, 100_000)
+K = 10
+DEPTHS = {"ivf": (1, 2, 4, 8, 16, 32, 64, 128, 256), "hnsw": (10, 16, 32, 64, 128, 256, 512)}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One search method at one size: `recall` of the exact top 10 (BM25: nan), milliseconds per query (one at a time), seconds to build.
+
+    `depth` is the smallest that reached the wanted recall, or the deepest tried; None for methods without one. `runs_ms` are the repeats.
+    """
+
+    kind: str
+    size: int
+    recall: float
+    query_ms: float
+    build_s: float
+    depth: int | None
+    runs_ms: tuple[float, ...]
+
+
+def grow(real: np.ndarray, size: int, seed: int = 0, noise: float = 0.5) -> np.ndarray:
+    """`size` unit vectors, float32: `real` first, then mixes w a + (1 − w) b of two of them plus a random vector of length `noise`.
+
+    Raises ValueError for fewer than two real vectors.
+    """
+    if len(real) < 2:
+        raise ValueError(f"{len(real)} real vectors, but mixing needs at least two")
+    rng = np.random.default_rng(seed)
+    more = max(0, size - len(real))
+    a, b = real[rng.integers(len(real), size=more)], real[rng.integers(len(real), size=more)]
+    w = rng.uniform(0.5, 1.0, size=(more, 1)).astype(np.float32)
+    direction = rng.standard_normal((more, real.shape[1]), dtype=np.float32)
+    mixed = w * a + (1 - w) * b + noise * direction / np.linalg.norm(direction, axis=1, keepdims=True)
+    return np.concatenate([real[:size], mixed / np.linalg.norm(mixed, axis=1, keepdims=True)]).astype(np.float32)
+
+
+def many_texts(size: int) -> list[str]:
+    """`size` passages of generated handbooks, one company after the other."""
+    texts: list[str] = []
+    seed = 0
+    while len(texts) < size:
+        texts += [f"{p.title}. {p.text}" for p in handbook.generate("train", seed, one=0, two=0, unanswerable=0).passages]
+        seed += 1
+    return texts[:size]
+
+
+def recall(found: Sequence[Sequence[tuple[str, float]]], truth: Sequence[Sequence[tuple[str, float]]]) -> float:
+    """Mean share of the true neighbours that were found."""
+    return float(np.mean([len({i for i, _ in f} & {i for i, _ in t}) / len(t) for f, t in zip(found, truth)]))
+
+
+def per_query_ms(search: Callable[[int], object], queries: int, repeats: int = 3) -> tuple[float, ...]:
+    """Milliseconds per query, one query at a time as a user sends them: one mean per repeat, after a round to warm up."""
+    runs = []
+    for turn in range(repeats + 1):
+        start = time.perf_counter()
+        for i in range(queries):
+            search(i)
+        if turn:
+            runs.append(1000 * (time.perf_counter() - start) / queries)
+    return tuple(runs)
+
+
+def measure_dense(
+    vectors: np.ndarray, queries: np.ndarray, kinds: Sequence[str] = ("exact", "ivf", "hnsw"), wanted: float = 0.9, repeats: int = 3
+) -> list[Measured]:
+    """Each kind of index over `vectors` [size, d]: the approximate ones at the smallest depth whose recall@10 reaches `wanted`."""
+    ids = [str(i) for i in range(len(vectors))]
+    exact = Index(vectors.shape[1], "measured", "exact")
+    exact.add(ids, vectors)
+    truth = exact.search(queries, K)
+    rows = []
+    for kind in kinds:
+        start = time.perf_counter()
+        index = Index(vectors.shape[1], "measured", kind)
+        index.add(ids, vectors)
+        build_s = time.perf_counter() - start
+        reached, depth = 1.0, None
+        for depth in DEPTHS.get(kind, ()):
+            index.depth = depth
+            reached = recall(index.search(queries, K), truth)
+            if reached >= wanted:
+                break
+        runs = per_query_ms(lambda i, index=index: index.search(queries[i : i + 1], K), len(queries), repeats)
+        rows.append(Measured(kind, len(vectors), reached, float(np.median(runs)), build_s, depth, runs))
+    return rows
+
+
+def measure_bm25(texts: Sequence[str], questions: Sequence[str], repeats: int = 3) -> Measured:
+    """BM25 over `texts`; there is no recall against the exact index, since it ranks by something else."""
+    start = time.perf_counter()
+    index = BM25([str(i) for i in range(len(texts))], texts)
+    build_s = time.perf_counter() - start
+    runs = per_query_ms(lambda i: index.search([questions[i]], K), len(questions), repeats)
+    return Measured("bm25", len(texts), float("nan"), float(np.median(runs)), build_s, None, runs)
