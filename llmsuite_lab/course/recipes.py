@@ -84,13 +84,20 @@ def finish(
     }
     write_adapter(folder, model, made, base=settings["model"])
     record = {"name": name, **made, "history": history.as_dict()}
-    if evaluate and name != "react":
+    if evaluate:
         record["results"] = evaluated(name, folder)
     return record
 
 
-def evaluated(name: str, adapter: Path | str) -> dict[str, list[dict[str, Any]]]:
-    """The adapter's answers to the frozen problems, as rows by set: "test" (unseen sentences) and "seen" (training sentences, new problems)."""
+def evaluated(name: str, adapter: Path | str) -> dict[str, Any]:
+    """The adapter's answers to the frozen problems, as rows by set: "test" (unseen sentences) and "seen" (training sentences, new problems).
+
+    For react: its answers to the frozen questions and claims (`agents.records.results`).
+    """
+    if name == "react":
+        from llmsuite_lab.agents.records import results
+
+        return results(adapter)
     from llmsuite_lab.core.language_model import LanguageModel
     from llmsuite_lab.reasoning.evaluation import as_rows, evaluate
     from llmsuite_lab.world.word_problems import load
