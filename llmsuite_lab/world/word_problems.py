@@ -1,7 +1,7 @@
 """Word problems with exact truth: a story is a chain of sentences, and each sentence is one or two lines of a program.
 
     text    "Ben has 40 pears. Then he gives 15 pears to Zoe. How many are left?"
-    program count = 40 / count = count - 15 / answer = count            chain of thought: 40; 40 - 15 = 25
+    program "# Ben has 40 pears." count = 40 …              chain of thought "Ben has 40 pears. So 40." …
 
 Compositional: 2 to 6 arithmetic steps from + - * /, percentages, dozens, meters and prices, with sentences whose numbers play no part.
 The split is by construction: sentences, people, things and places of the two splits stand in two files (`data/word_problems/templates_*.toml`), and
@@ -19,7 +19,7 @@ from typing import Any, Literal
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.files import write_text
 from llmsuite_lab.core.paths import data_dir
-from llmsuite_lab.world.word_stories import Line, Part, draw_story
+from llmsuite_lab.world.word_stories import Line, Part, Sentence, draw_story
 
 DIGITS = (1, 2, 3, 4, 5, 6)
 STEPS = (2, 3, 4, 5, 6)
@@ -27,11 +27,10 @@ STEPS = (2, 3, 4, 5, 6)
 
 @dataclass(frozen=True)
 class Problem:
-    """A word problem: its text, its solution line by line, the true `answer`, the operands' `digits`, the number of arithmetic `steps`, and
-    `templates`, the sentences it was made from (`context.kind.index`)."""
+    """A word problem: its sentences, each with the solution lines it stands for, the true `answer`, the operands' `digits`, the number of
+    arithmetic `steps`, `templates`, the sentences' origins (`context.kind.index`), and how many sentences play no part."""
 
-    text: str
-    lines: tuple[Line, ...]
+    sentences: tuple[Sentence, ...]
     answer: int
     digits: int
     steps: int
@@ -39,20 +38,33 @@ class Problem:
     distractors: int = 0
 
     @property
+    def text(self) -> str:
+        """The problem as it is asked."""
+        return " ".join(sentence.text for sentence in self.sentences)
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """The whole solution, line by line."""
+        return tuple(line for sentence in self.sentences for line in sentence.lines)
+
+    @property
     def program(self) -> str:
-        """The solution as Python in the form of PAL's Fig. 3: reasoning as comments, then code; the result is in `answer`."""
-        body = "".join(f"# {line.note}\n{line.target} = {line.expression}\n" for line in self.lines)
+        """The solution as Python in the form of PAL's Fig. 3: each sentence as a comment, under it its code; the result is in `answer`."""
+        body = "".join(f"# {s.text}\n" + "".join(f"{line.target} = {line.expression}\n" for line in s.lines) for s in self.sentences)
         return f"{body}answer = {self.lines[-1].target}\n"
 
     @property
     def chain_of_thought(self) -> str:
-        """The same lines as text with every value worked out; ends in "The answer is N."."""
+        """The same sentences, each followed by its equations worked out; ends in "The answer is N."."""
         known: dict[str, int] = {}
         written = []
-        for line in self.lines:
-            numbers = " ".join(str(known.get(token, token)) for token in line.expression.split())
-            written.append(f"{line.note}: {numbers}" + (f" = {line.value}" if " " in numbers else ""))
-            known[line.target] = line.value
+        for sentence in self.sentences:
+            equations = []
+            for line in sentence.lines:
+                numbers = " ".join(str(known.get(token, token)) for token in line.expression.split())
+                equations.append(numbers + (f" = {line.value}" if " " in numbers else ""))
+                known[line.target] = line.value
+            written.append(sentence.text + (f" So {'; '.join(equations)}." if equations else ""))
         return "\n".join(written) + f"\nThe answer is {self.answer}.\n"
 
     def as_dict(self) -> dict[str, Any]:
@@ -63,8 +75,8 @@ class Problem:
     def from_dict(cls, data: Mapping[str, Any]) -> "Problem":
         """Rebuild a problem from `as_dict`. Raises LabError for data of another shape."""
         try:
-            lines = tuple(Line(**line) for line in data["lines"])
-            return cls(**{**data, "lines": lines, "templates": tuple(data["templates"])})
+            sentences = tuple(Sentence(s["text"], tuple(Line(**line) for line in s["lines"])) for s in data["sentences"])
+            return cls(**{**data, "sentences": sentences, "templates": tuple(data["templates"])})
         except (KeyError, TypeError) as error:
             raise LabError(f"this is not a word problem ({error}): restore the file from the repository") from error
 
@@ -80,11 +92,13 @@ def problems(part: Part = "train", seed: int = 0, digits: tuple[int, ...] = DIGI
     seen: set[str] = set()
     while True:
         size, length = rng.choice(digits), rng.choice(steps)
-        made = None
-        while made is None or made.text in seen:
-            made = draw_story(rng, part, size, length)
+        story = None
+        while story is None or " ".join(sentence.text for sentence in story.sentences) in seen:
+            story = draw_story(rng, part, size, length)
+        last = [line for sentence in story.sentences for line in sentence.lines][-1]
+        made = Problem(story.sentences, last.value, size, length, story.templates, story.distractors)
         seen.add(made.text)
-        yield Problem(made.text, made.lines, made.lines[-1].value, size, length, made.templates, made.distractors)
+        yield made
 
 
 def grid(part: Part, per_cell: int, seed: int = 0) -> list[Problem]:

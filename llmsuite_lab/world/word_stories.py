@@ -6,6 +6,7 @@ A story is start, events and question about one running quantity x, or a whole p
 value on the way is a positive whole number. `word_problems` is the public side; this file is its inside.
 """
 
+import re
 import tomllib
 import zlib
 from collections.abc import Mapping
@@ -23,55 +24,60 @@ PERCENTS = (5, 10, 15, 20, 25, 30, 40, 50, 60, 75, 80)
 LARGEST = 10**13  # intermediate values stay exact in float division too
 WORDS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten", 11: "eleven", 12: "twelve"}
 
-# What each kind of sentence does to the running quantity x: (note, target, expression) a line. One line = one step, but for a bare `x = {a}`.
-_MORE, _FEWER, _GROUPS, _PART = "then more", "then fewer", "equal groups", "that part of it"
-_EVENTS: dict[str, tuple[tuple[str, str, str], ...]] = {
-    "start": (("at first", "{x}", "{a}"),),
-    "start_mul": ((_GROUPS, "{x}", "{k} * {a}"),),
-    "start_sum": (("both together", "{x}", "{a} + {b}"),),
-    "add": ((_MORE, "{x}", "{x} + {a}"),),
-    "sub": ((_FEWER, "{x}", "{x} - {a}"),),
-    "add2": ((_MORE, "{x}", "{x} + {a}"), (_MORE, "{x}", "{x} + {b}")),
-    "sub2": ((_FEWER, "{x}", "{x} - {a}"), (_FEWER, "{x}", "{x} - {b}")),
-    "addmul": ((_GROUPS, "part", "{k} * {a}"), (_MORE, "{x}", "{x} + part")),
-    "submul": ((_GROUPS, "part", "{k} * {a}"), (_FEWER, "{x}", "{x} - part")),
-    "dozen": (("dozens", "part", "{k} * 12"), (_MORE, "{x}", "{x} + part")),
-    "times": (("so many times", "{x}", "{x} * {k}"),),
-    "double": (("twice", "{x}", "{x} * 2"),),
-    "halve": (("half", "{x}", "{x} / 2"),),
-    "share": (("equal shares", "{x}", "{x} / {k}"),),
-    "off": ((_PART, "part", "{x} * {p} / 100"), (_FEWER, "{x}", "{x} - part")),
-    "up": ((_PART, "part", "{x} * {p} / 100"), (_MORE, "{x}", "{x} + part")),
-    "keep": ((_PART, "{x}", "{x} * {p} / 100"),),
+# What each kind of sentence does to the running quantity x: (target, expression) a line. One line is one step, but for a bare `x = {a}`.
+_EVENTS: dict[str, tuple[tuple[str, str], ...]] = {
+    "start": (("{x}", "{a}"),),
+    "start_mul": (("{x}", "{k} * {a}"),),
+    "start_sum": (("{x}", "{a} + {b}"),),
+    "add": (("{x}", "{x} + {a}"),),
+    "sub": (("{x}", "{x} - {a}"),),
+    "add2": (("{x}", "{x} + {a}"), ("{x}", "{x} + {b}")),
+    "sub2": (("{x}", "{x} - {a}"), ("{x}", "{x} - {b}")),
+    "addmul": (("part", "{k} * {a}"), ("{x}", "{x} + part")),
+    "submul": (("part", "{k} * {a}"), ("{x}", "{x} - part")),
+    "dozen": (("part", "{k} * 12"), ("{x}", "{x} + part")),
+    "times": (("{x}", "{x} * {k}"),),
+    "double": (("{x}", "{x} * 2"),),
+    "halve": (("{x}", "{x} / 2"),),
+    "share": (("{x}", "{x} / {k}"),),
+    "off": (("part", "{x} * {p} / 100"), ("{x}", "{x} - part")),
+    "up": (("part", "{x} * {p} / 100"), ("{x}", "{x} + part")),
+    "keep": (("{x}", "{x} * {p} / 100"),),
     "ask": (),
-    "ask_share": (("equal shares", "{x}", "{x} / {k}"),),
-    "ask_price": (("price for all", "money", "{x} * {c}"),),
-    "ask_total": (("both together", "{x}", "{x} + {a}"),),
-    "ask_meters": (("in meters", "meters", "{x} * 1000"),),
+    "ask_share": (("{x}", "{x} / {k}"),),
+    "ask_price": (("money", "{x} * {c}"),),
+    "ask_total": (("{x}", "{x} + {a}"),),
+    "ask_meters": (("meters", "{x} * 1000"),),
 }
 _STARTS, _ASKS = ("start", "start_mul", "start_sum"), ("ask", "ask_share", "ask_price", "ask_total", "ask_meters")
 _MIDDLE = tuple(kind for kind in _EVENTS if kind not in _STARTS + _ASKS)
 _ONCE = {"share", "halve", "keep", "double"}  # more than one of these in a story reads oddly and runs out of whole numbers
 _WEIGHT = {"add": 4, "sub": 5, "addmul": 2, "submul": 2, "off": 2}
-_WHOLE_NOTES = {"*": "so many times", "+": "together", "-": "the difference"}
+_SENTENCE_END = re.compile(r"(?<=[.?]) ")
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a solution: what it means, the variable it sets, the expression (numbers and variables, apart by blanks) and its exact value."""
+    """One line of a solution: the variable it sets, the expression (numbers and variables, apart by blanks) and its exact value."""
 
-    note: str
     target: str
     expression: str
     value: int
 
 
 @dataclass(frozen=True)
-class Story:
-    """A told problem: text, solution lines, the sentences it was made from, and how many sentences play no part."""
+class Sentence:
+    """One sentence of a story with the solution lines it stands for; none for the question and for what plays no part."""
 
     text: str
-    lines: tuple[Line, ...]
+    lines: tuple[Line, ...] = ()
+
+
+@dataclass(frozen=True)
+class Story:
+    """A told problem: its sentences in order, the templates they were made from, and how many of them play no part."""
+
+    sentences: tuple[Sentence, ...]
     templates: tuple[str, ...]
     distractors: int
 
@@ -144,35 +150,32 @@ def draw_story(rng: Random, part: Part, digits: int, steps: int) -> Story | None
     whole = [t for t in pool["whole"]["problems"] if _whole_steps(t[1]) == steps]
     if whole and rng.random() < 0.2:
         chosen = rng.choice(whole)
-        story = [(f"whole.{pool['whole']['problems'].index(chosen)}", chosen[0], _whole_lines(chosen[1]))]
-        context: dict[str, Any] = {}
+        texts, segments = _SENTENCE_END.split(chosen[0]), chosen[1].split("|")
+        plan = [("", text, _whole_lines(segment)) for text, segment in zip(texts, segments, strict=True)]
+        identities, context = (f"whole.{pool['whole']['problems'].index(chosen)}",), {}
     else:
         name = rng.choice([key for key, value in pool.items() if isinstance(value, dict) and key != "whole"])
         context = pool[name]
         kinds = _kinds(rng, context, steps)
         if kinds is None:
             return None
-        story = []
-        for kind in kinds:
-            i = rng.randrange(len(context[kind]))
-            lines = [tuple(cell.replace("{x}", context["variable"]) for cell in line) for line in _EVENTS[kind]]
-            story.append((f"{name}.{kind}.{i}", context[kind][i], lines))
+        chosen = [(kind, rng.randrange(len(context[kind]))) for kind in kinds]
+        filled = {kind: [tuple(cell.replace("{x}", context["variable"]) for cell in line) for line in _EVENTS[kind]] for kind in kinds}
+        plan = [(kind, context[kind][i], filled[kind]) for kind, i in chosen]
+        identities = tuple(f"{name}.{kind}.{i}" for kind, i in chosen)
     for _ in range(150):
-        solved = _numbers(rng, part, digits, story)
-        if solved is not None:
-            slots, lines = solved
-            text, extra = _tell(rng, pool, context, story, slots, digits)
-            return Story(text, lines, tuple(identity for identity, _, _ in story), extra)
+        if (solved := _numbers(rng, part, digits, plan)) is not None:
+            sentences, extra = _tell(rng, pool, context, plan, solved, digits)
+            return Story(sentences, identities, extra)
     return None
 
 
-def _whole_lines(program: str) -> list[tuple[str, str, str]]:
-    pairs = [line.split(" = ") for line in program.split("; ")]
-    return [(next((note for sign, note in _WHOLE_NOTES.items() if f" {sign} " in e), "at first"), target, e) for target, e in pairs]
+def _whole_lines(segment: str) -> list[tuple[str, str]]:
+    return [tuple(line.strip().split(" = ")) for line in segment.split(";") if line.strip()]
 
 
 def _whole_steps(program: str) -> int:
-    return sum(" " in expression for _, _, expression in _whole_lines(program))
+    return sum(" " in expression for segment in program.split("|") for _, expression in _whole_lines(segment))
 
 
 def _kinds(rng: Random, context: Mapping[str, Any], steps: int) -> list[str] | None:
@@ -188,26 +191,28 @@ def _kinds(rng: Random, context: Mapping[str, Any], steps: int) -> list[str] | N
     return None if left < 0 or not middle else [start, *middle, ask]
 
 
-def _numbers(
-    rng: Random, part: Part, digits: int, story: list[tuple[str, str, list[tuple[str, str, str]]]]
-) -> tuple[list[dict[str, int]], tuple[Line, ...]] | None:
-    """Numbers for the slots of every sentence and the solution with its values; None when a value is not a positive whole number."""
+def _numbers(rng: Random, part: Part, digits: int, plan: list[Any]) -> list[tuple[dict[str, int], tuple[Line, ...]]] | None:
+    """For each sentence the numbers of its slots and its lines with their values; None when a value is not a positive whole number."""
     known: dict[str, int] = {}
-    slots, lines = [], []
-    for _, _, specification in story:
+    shared = {
+        "k": rng.randint(2, 9 if rng.random() < 0.8 else 12),
+        "m": rng.randint(2, 9),
+    }  # a whole problem's factors mean one thing throughout
+    solved = []
+    for kind, _, specification in plan:
         drawn = {
-            "a": _operand(rng, part, digits), "b": _operand(rng, part, digits), "k": rng.randint(2, 9 if rng.random() < 0.8 else 12),
-            "m": rng.randint(2, 9), "c": rng.randint(2, 9 if digits < 3 else 60), "p": rng.choice(PERCENTS),
-        }  # fmt: skip
-        for note, target, expression in specification:
+            "a": _operand(rng, part, digits), "b": _operand(rng, part, digits), "c": rng.randint(2, 9 if digits < 3 else 60), "p": rng.choice(PERCENTS),
+        } | (shared if not kind else {"k": rng.randint(2, 9 if rng.random() < 0.8 else 12), "m": rng.randint(2, 9)})  # fmt: skip
+        lines = []
+        for target, expression in specification:
             filled = expression.format(**drawn)
             value = value_of(filled, known)
             if value.denominator != 1 or not 0 < value < LARGEST:
                 return None
             known[target] = int(value)
-            lines.append(Line(note, target, filled, int(value)))
-        slots.append(drawn)
-    return slots, tuple(lines)
+            lines.append(Line(target, filled, int(value)))
+        solved.append((drawn, tuple(lines)))
+    return solved
 
 
 def _operand(rng: Random, part: Part, digits: int) -> int:
@@ -220,9 +225,9 @@ def _operand(rng: Random, part: Part, digits: int) -> int:
 
 
 def _tell(
-    rng: Random, pool: Mapping[str, Any], context: Mapping[str, Any], story: list[Any], slots: list[dict[str, int]], digits: int
-) -> tuple[str, int]:
-    """The text of a story with entities, linking words and distracting sentences; and the number of the latter."""
+    rng: Random, pool: Mapping[str, Any], context: Mapping[str, Any], plan: list[Any], solved: list[Any], digits: int
+) -> tuple[tuple[Sentence, ...], int]:
+    """The sentences with entities, linking words and distracting sentences put in; and the number of the latter."""
     name, other = rng.sample(pool["names"], 2)
     item, item2 = rng.sample(pool["items"], 2)
     when, when2 = rng.sample(pool["whens"], 2)
@@ -236,16 +241,17 @@ def _tell(
     }
     entities |= {"when": when, "when2": when2}
     sentences = []
-    for i, ((_, text, _), drawn) in enumerate(zip(story, slots, strict=True)):
+    for i, ((kind, text, _), (drawn, lines)) in enumerate(zip(plan, solved, strict=True)):
         shown: dict[str, Any] = dict(drawn)
         shown |= {key: WORDS[drawn[key]] for key in ("k", "m") if rng.random() < 0.3}
         written = text.format(**entities, **shown)
-        if 0 < i < len(story) - 1 and rng.random() < 0.25 and not text.startswith("{when}"):
+        if kind and 0 < i < len(plan) - 1 and rng.random() < 0.25 and not text.startswith("{when}"):
             written = rng.choice(pool["links"]) + (written if text.startswith(("{name}", "{other}")) else written[0].lower() + written[1:])
-        sentences.append(written[0].upper() + written[1:])
+        sentences.append(Sentence(written[0].upper() + written[1:], lines))
     extra = min(rng.choice((0, 0, 0, 1, 1, 2)), len(context.get("distractor", ())))
     for text in rng.sample(context.get("distractor", []), extra):
         d = rng.randint(1800, 2020) if " in {d}" in text or "year {d}" in text else rng.randint(2, 99)
         d = rng.randint(max(2, 10 ** (digits - 1)), 10**digits - 1) if "{item}" in text else d
-        sentences.insert(rng.randint(1, len(sentences) - 1) if len(sentences) > 1 else 0, text.format(**entities, d=d))
-    return " ".join(sentences), extra
+        written = text.format(**entities, d=d)
+        sentences.insert(rng.randint(1, len(sentences) - 1), Sentence(written[0].upper() + written[1:]))
+    return tuple(sentences), extra

@@ -1,5 +1,6 @@
 """Chain of thought: reading answers, and checking every stated equation exactly."""
 
+import re
 from fractions import Fraction
 
 import pytest
@@ -35,6 +36,7 @@ def test_direct_answer(text, value):
 @pytest.mark.parametrize(
     ("text", "stated"),
     [
+        ("Ben cuts 27 km. So 3 * 60 = 180; 63 + 180 = 243.", [("3 * 60", "180", True), ("63 + 180", "243", True)]),
         ("200 - 93 = 107", [("200 - 93", "107", True)]),
         ("3 * 4 + 2 = 14", [("3 * 4 + 2", "14", True)]),
         ("2 + 3 * 4 = 20", [("2 + 3 * 4", "20", False)]),
@@ -75,7 +77,7 @@ def test_every_true_chain_of_the_test_set_is_judged_true():
 def test_one_changed_digit_is_judged_false():
     for problem in load("test")[::7]:
         first = next(line for line in problem.lines if " " in line.expression)
-        changed = problem.chain_of_thought.replace(f"= {first.value}\n", f"= {first.value + 1}\n", 1)
+        changed = re.sub(rf"= {first.value}\b", f"= {first.value + 1}", problem.chain_of_thought, count=1)
         assert sum(not e.true for e in equations(changed)) >= 1
 
 

@@ -26,11 +26,13 @@ def test_the_program_run_in_the_sandbox_gives_the_exact_answer(drawn):
 
 def test_every_equation_of_the_chain_of_thought_is_true_and_the_last_is_the_answer(drawn):
     for problem in drawn["train"] + drawn["test"]:
-        lines = problem.chain_of_thought.splitlines()
-        for line in lines[:-1]:
-            left, _, right = line.partition(": ")[2].partition(" = ")
-            assert word_stories.value_of(left, {}) == Fraction(right or left), line
-        assert lines[-1] == f"The answer is {problem.answer}."
+        written = problem.chain_of_thought.splitlines()
+        assert written[-1] == f"The answer is {problem.answer}."
+        stated = [e for line in written[:-1] for e in line.partition(" So ")[2].removesuffix(".").split("; ") if e]
+        assert len(stated) == len(problem.lines)
+        for equation in stated:
+            left, _, right = equation.partition(" = ")
+            assert word_stories.value_of(left, {}) == Fraction(right or left), equation
 
 
 def test_sizes_steps_and_whole_positive_numbers(drawn):
@@ -102,6 +104,12 @@ def test_seeds_repeat_and_differ():
     assert not set(texts[0]) & set(texts[2])
 
 
+def test_the_program_is_the_text_with_code_between_its_sentences(drawn):
+    for problem in drawn["train"][:50] + drawn["test"][:50]:
+        comments = [line.removeprefix("# ") for line in problem.program.splitlines() if line.startswith("#")]
+        assert " ".join(comments) == problem.text
+
+
 def test_few_texts_are_alike(drawn):
     assert len({p.templates for p in drawn["train"]}) > 250
 
@@ -127,7 +135,7 @@ def test_bad_input(tmp_path):
     broken.write_text('{"text": "half')
     with pytest.raises(LabError, match="restore the file"):
         w.read(broken)
-    broken.write_text(json.dumps({"text": "no lines"}) + "\n")
+    broken.write_text(json.dumps({"answer": 3}) + "\n")
     with pytest.raises(LabError, match="not a word problem"):
         w.read(broken)
     with pytest.raises(ValueError, match="neither a whole number"):
