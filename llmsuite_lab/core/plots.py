@@ -64,6 +64,7 @@ def use_house_style() -> None:
             "lines.markersize": 6.5,
             "legend.frameon": False,
             "svg.fonttype": "none",
+            "svg.hashsalt": "llmsuite",  # same figure, same ids, same bytes
         }
     )
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from llmsuite_lab.core.batching import Batch
 
+CHUNK = 64  # rows of logits alive at once: 64 × 49 152 × 4 bytes is 12 MB
 _RESCALED = ("final_logit_softcapping", "logit_scale", "logits_scaling")  # these models do more than W h between hidden state and logits
 
 
@@ -32,13 +33,38 @@ def supervised_loss(model: nn.Module, batch: Batch) -> tuple[Float[Tensor, ""], 
 
     Raises TypeError for a plain module that offers neither hidden states nor an `lm_head`.
     """
-    return F.cross_entropy(supervised_logits(model, batch).float(), batch.targets, reduction="sum"), batch.count
-
-
-def supervised_logits(model: nn.Module, batch: Batch) -> Float[Tensor, "supervised vocab"]:
-    """Logits at the supervised positions only, in the order of `batch.targets`."""
     hidden, head = _hidden_and_head(model, batch)
-    return hidden[batch.mask] if head is None else head(hidden[batch.mask])
+    gathered = hidden[batch.mask]
+    if type(head) is nn.Linear and head.bias is None and not head.weight.requires_grad:
+        return _FrozenHeadLoss.apply(gathered, head.weight, batch.targets), batch.count
+    logits = gathered if head is None else head(gathered)
+    return F.cross_entropy(logits.float(), batch.targets, reduction="sum"), batch.count
+
+
+class _FrozenHeadLoss(torch.autograd.Function):
+    """Σ cross-entropy of h Wᵀ for a frozen W, a few rows at a time: the gradient (softmax − onehot) W is taken while a chunk's logits are
+    still in the processor's cache, so that [supervised, vocab] never exists as a whole (as in Liger's fused linear cross-entropy)."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, W: Tensor, targets: Tensor) -> Tensor:
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        gradient = torch.empty_like(hidden)
+        for start in range(0, len(hidden), CHUNK):
+            rows = slice(start, start + CHUNK)
+            logits = (hidden[rows] @ W.T).float()
+            chosen = targets[rows, None]
+            normaliser = logits.logsumexp(-1, keepdim=True)
+            total += (normaliser - logits.gather(1, chosen)).sum()
+            if ctx.needs_input_grad[0]:
+                probabilities = logits.sub_(normaliser).exp_()
+                probabilities.scatter_add_(1, chosen, torch.full_like(normaliser, -1.0))
+                torch.matmul(probabilities.to(W.dtype), W, out=gradient[rows])
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.saved_tensors[0] * upstream.to(ctx.saved_tensors[0].dtype), None, None
 
 
 def _hidden_and_head(model: nn.Module, batch: Batch) -> tuple[Float[Tensor, "batch seq d"], nn.Module | None]:

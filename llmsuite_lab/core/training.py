@@ -30,6 +30,7 @@ from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.history import History
 from llmsuite_lab.core.optim import MasterAdamW, cosine_with_warmup
 from llmsuite_lab.core.supervised import is_encoder_decoder, supervised_loss
+from llmsuite_lab.core.training_attention import plain_attention
 
 __all__ = ["Example", "History", "LossFn", "Sums", "backward", "encode", "fit", "supervised_loss", "training_step"]
 
@@ -147,7 +148,7 @@ def fit(
     torch.manual_seed(seed)  # dropout
     history = History(planned_steps=steps)
     was_training = model.training
-    with _computing_in(model, dtype or _default_dtype(model)) as masters:
+    with plain_attention(model), _computing_in(model, dtype or _default_dtype(model)) as masters:
         parameters = [p for _, p in trainable]
         optimizer = MasterAdamW(parameters, weight_decay=weight_decay, masters=[masters.get(p, p.detach()) for p in parameters])
         folder = Path(checkpoint) if checkpoint is not None else None

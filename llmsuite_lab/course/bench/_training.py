@@ -1,0 +1,164 @@
+"""`fit()` beside `transformers.Trainer` and `trl.SFTTrainer`: the same LoRA on the same model, the same batches in the same order.
+
+All three start from the same weights, compute in the same dtype, take the same number of AdamW steps at the same learning rates and read the
+same real tokens; padding is counted for none. The first step's loss must agree, or the comparison is refused. Gradient checkpointing
+(trl's default) is off for all: it buys memory with time. `python -m llmsuite_lab.course.bench._training NAME` trains in a process of its own
+and prints its peak resident memory.
+"""
+
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+import torch
+
+from llmsuite_lab.core import zoo
+from llmsuite_lab.core.batching import Example, length_buckets
+from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.runtime import profile
+from llmsuite_lab.core.training import fit
+from llmsuite_lab.course.bench import Row, compare, interleaved, say
+
+NAMES = ("fit", "Trainer", "SFTTrainer")
+BATCH, STEPS, ROUNDS, LR = 16, 3, 5, 1e-4
+LORA = {"r": 16, "lora_alpha": 32, "target_modules": ["q_proj", "v_proj", "up_proj", "down_proj"]}
+LOSS_TOLERANCE = 0.01  # relative; bfloat16 keeps 8 bits, and the three round at different places
+
+
+def bench_examples(n: int) -> list[Example]:
+    """Passages of Python's own documentation cut into prompts of 24–88 and completions of 12–48 tokens: the course's usual lengths."""
+    from pydoc_data.topics import topics
+
+    tokenizer = zoo.load_tokenizer(profile().model)
+    ids = [i for key in sorted(topics)[:24] for i in tokenizer(topics[key], add_special_tokens=False, verbose=False)["input_ids"]]
+    lengths, at, rows = random.Random(0), 0, []
+    for _ in range(n):
+        prompt, completion = lengths.randint(24, 88), lengths.randint(12, 48)
+        rows.append(Example(ids[at : at + prompt], ids[at + prompt : at + prompt + completion]))
+        at += prompt + completion
+    return rows
+
+
+def ordered_batches(examples: list[Example]) -> list[Example]:
+    """The examples in the order in which fit() reads them with seed 0, for the references to read one after the other."""
+    return [examples[i] for batch in length_buckets([len(e) for e in examples], BATCH, seed=0, epoch=0) for i in batch]
+
+
+def lora_model() -> Any:
+    """SmolLM2 in the profile's training dtype with the benchmark's LoRA on it; the same values every time."""
+    from peft import LoraConfig, get_peft_model
+
+    model = zoo.load_model(profile().model, dtype=profile().train_dtype, device=profile().device)
+    torch.manual_seed(0)
+    return get_peft_model(model, LoraConfig(**LORA))
+
+
+def train(name: str, model: Any, examples: list[Example]) -> tuple[list[float], list[float]]:
+    """`STEPS` steps by one of `NAMES`; returns (losses, seconds) per step. The adapter goes on from where it stands."""
+    if name == "fit":
+        history = fit(model, examples, steps=STEPS, batch_size=BATCH, lr=LR, warmup=0.0, progress=False)
+        return history.losses, history.seconds
+    return _reference(name, model, ordered_batches(examples))
+
+
+def _reference(name: str, model: Any, rows: list[Example]) -> tuple[list[float], list[float]]:
+    from datasets import Dataset
+    from transformers import Trainer, TrainerCallback, TrainingArguments
+
+    starts: list[float] = []
+    ends: list[float] = []
+
+    class Watch(TrainerCallback):
+        """Wall time of each step, gradient and update together, without the libraries' own set-up."""
+
+        def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+            starts.append(time.perf_counter())
+
+        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            ends.append(time.perf_counter())
+
+    with tempfile.TemporaryDirectory() as folder:
+        shared = {
+            "output_dir": folder, "max_steps": STEPS, "per_device_train_batch_size": BATCH, "learning_rate": LR, "lr_scheduler_type": "cosine",
+            "train_sampling_strategy": "sequential", "logging_steps": 1, "save_strategy": "no", "report_to": "none", "disable_tqdm": True,
+            "bf16": profile().train_dtype == torch.bfloat16, "use_cpu": profile().device.type == "cpu", "gradient_checkpointing": False,
+            "dataloader_pin_memory": False, "seed": 0,
+        }  # fmt: skip
+        if name == "Trainer":
+            trainer = Trainer(model, TrainingArguments(**shared), train_dataset=rows, data_collator=_collate_with_labels)
+        else:
+            from trl import SFTConfig, SFTTrainer
+
+            data = Dataset.from_list(
+                [
+                    {
+                        "input_ids": [*e.prompt_ids, *e.completion_ids],
+                        "completion_mask": [0] * len(e.prompt_ids) + [1] * len(e.completion_ids),
+                    }
+                    for e in rows
+                ]
+            )
+            arguments = SFTConfig(**shared, completion_only_loss=True)
+            trainer = SFTTrainer(model, arguments, train_dataset=data, processing_class=zoo.load_tokenizer(profile().model))
+        trainer.add_callback(Watch())
+        trainer.train()
+    losses = [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
+    return losses, [end - start for start, end in zip(starts, ends)]
+
+
+def _collate_with_labels(rows: list[Example]) -> dict[str, torch.Tensor]:
+    width = max(len(row) for row in rows)
+    ids = [[*row.prompt_ids, *row.completion_ids] + [0] * (width - len(row)) for row in rows]
+    labels = [[-100] * len(row.prompt_ids) + list(row.completion_ids) + [-100] * (width - len(row)) for row in rows]
+    present = [[1] * len(row) + [0] * (width - len(row)) for row in rows]
+    return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(present), "labels": torch.tensor(labels)}
+
+
+def speed_rows() -> list[Row]:
+    """Real tokens per second of fit() against both references, a segment of `STEPS` steps each in turn."""
+    examples = bench_examples(BATCH * STEPS)
+    tokens = sum(len(e) for e in examples)
+    models = {name: lora_model() for name in NAMES}
+    first: dict[str, float] = {}
+
+    def segment(name: str) -> float:
+        losses, seconds = train(name, models[name], examples)
+        first.setdefault(name, losses[0])
+        say(f"  {name}: {tokens / sum(seconds):,.0f} tokens/s, first loss {losses[0]:.4f}")
+        return tokens / sum(seconds)
+
+    ours, *references = interleaved(*(lambda n=name: segment(n) for name in NAMES), n=ROUNDS)
+    for name in NAMES[1:]:
+        if abs(first[name] - first["fit"]) > LOSS_TOLERANCE * first["fit"]:
+            raise LabError(
+                f"the first step's loss is {first['fit']:.4f} in fit() and {first[name]:.4f} in {name}: they do not train the same thing"
+            )
+    return [compare(f"fit() against {name}", "tokens/s", ours, values) for name, values in zip(NAMES[1:], references)]
+
+
+def memory_rows(n: int = 2) -> list[Row]:
+    """Peak resident memory of a whole process that loads the model and trains `STEPS` steps, one process after the other."""
+    ours, *references = interleaved(*(lambda n=name: _peak_bytes(n) for name in NAMES), n=n, warmup=0)
+    return [compare(f"fit() against {name}, peak memory", "bytes", ours, values) for name, values in zip(NAMES[1:], references)]
+
+
+def _peak_bytes(name: str) -> float:
+    command = [sys.executable, "-m", __name__, name]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=True)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        raise LabError(f"the memory benchmark of {name} did not finish: {(error.stderr or str(error))[-800:]}") from error
+    peak = json.loads(done.stdout.strip().splitlines()[-1])["peak_bytes"]
+    say(f"  {name}: peak {peak / 2**20:,.0f} MiB")
+    return peak
+
+
+if __name__ == "__main__":
+    train(sys.argv[1], lora_model(), bench_examples(BATCH * STEPS))
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss counts bytes on macOS, KiB elsewhere
+    print(json.dumps({"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}))

@@ -1,0 +1,469 @@
+"""fit() against closed forms, torch, and itself: accumulation, masters, resume, the stop button, and every refusal."""
+
+import math
+import os
+import signal
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from llmsuite_lab.core.batching import Example, check_examples, collate, encode, length_buckets
+from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.history import History
+from llmsuite_lab.core.optim import MasterAdamW, cosine_with_warmup
+from llmsuite_lab.core.supervised import supervised_loss
+from llmsuite_lab.core.training import backward, fit, training_step
+from llmsuite_lab.core.training_attention import grouped_causal_attention, plain_attention
+
+VOCAB, WIDTH, CONTEXT = 61, 24, 40
+F32 = {"dtype": torch.float32, "progress": False}
+
+
+def llama(lora: bool = False, dropout: float = 0.0, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """A tiny random Llama with grouped-query attention, bare or with a LoRA whose B is not zero."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(3)
+    config = LlamaConfig(
+        vocab_size=VOCAB, hidden_size=WIDTH, intermediate_size=36, num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=2,
+        max_position_embeddings=CONTEXT,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config).to(dtype)
+    if not lora:
+        return model
+    return get_peft_model(
+        model, LoraConfig(r=3, lora_alpha=6, lora_dropout=dropout, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
+    )
+
+
+class Plain(nn.Module):
+    """The smallest module that fit() takes: hidden_states and lm_head."""
+
+    def __init__(self, dropout: float = 0.0):
+        super().__init__()
+        torch.manual_seed(5)
+        self.embedding = nn.Embedding(VOCAB, 10)
+        self.mixing = nn.GRU(10, 14, batch_first=True)
+        self.dropout = nn.Dropout(dropout)
+        self.lm_head = nn.Linear(14, VOCAB)
+
+    def hidden_states(self, ids, attention_mask):
+        return self.dropout(self.mixing(self.embedding(ids))[0])
+
+
+def examples(n: int, seed: int = 0) -> list[Example]:
+    """Prompts of 2–9 random tokens; the completion counts up from the prompt's length: learnable, unequal lengths."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = []
+    for i in range(n):
+        prompt = torch.randint(20, VOCAB, (2 + i % 8,), generator=generator).tolist()
+        rows.append(Example(prompt, [(len(prompt) + j) % 19 for j in range(1 + i % 5)]))
+    return rows
+
+
+def weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+# --- the loss ---------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_loss_and_gradients_equal_transformers_own(lora):
+    rows = examples(7)
+    model, reference = llama(lora), llama(lora)
+    if not lora:
+        for m in (model, reference):  # the other branch of the loss: a frozen head, everything else trained
+            m.lm_head.weight.requires_grad_(False)
+    batch = collate(rows)
+    loss, count = supervised_loss(model, batch)
+    (loss / count).backward()
+
+    width = max(len(r) for r in rows)
+    ids = torch.tensor([[*r.prompt_ids, *r.completion_ids] + [0] * (width - len(r)) for r in rows])
+    present = torch.tensor([[1] * len(r) + [0] * (width - len(r)) for r in rows])
+    labels = torch.tensor([[-100] * len(r.prompt_ids) + list(r.completion_ids) + [-100] * (width - len(r)) for r in rows])
+    expected = reference(input_ids=ids, attention_mask=present, labels=labels).loss
+    expected.backward()
+    torch.testing.assert_close(loss / count, expected, atol=1e-6, rtol=1e-6)
+    for (name, p), q in zip(model.named_parameters(), reference.parameters(), strict=True):
+        if q.grad is not None:
+            torch.testing.assert_close(p.grad, q.grad, atol=2e-6, rtol=1e-4, msg=name)
+    assert count == sum(len(r.completion_ids) for r in rows)
+    assert batch.tokens == sum(len(r) - 1 for r in rows)
+
+
+def test_encoder_decoder_loss_equals_t5s_own():
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    torch.manual_seed(0)
+    config = T5Config(
+        vocab_size=VOCAB, d_model=16, d_kv=4, d_ff=20, num_layers=2, num_heads=4, dropout_rate=0.0, decoder_start_token_id=0, pad_token_id=0
+    )
+    model = T5ForConditionalGeneration(config)
+    rows = examples(5)
+    batch = collate(rows, separate=True)
+    labels = batch.decoder_ids.masked_fill(~batch.mask, -100)
+    expected = model(input_ids=batch.ids, attention_mask=batch.attention_mask, labels=labels).loss
+    loss, count = supervised_loss(model, batch)
+    torch.testing.assert_close(loss / count, expected, atol=1e-6, rtol=1e-6)
+    history = fit(model, rows, steps=30, batch_size=5, lr=1e-2, **F32)
+    assert history.losses[-1] < 0.6 * history.losses[0]
+
+
+def test_prompt_tuning_by_peft_trains():
+    from peft import PromptTuningConfig, get_peft_model
+
+    model = get_peft_model(llama(), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4))
+    assert sum(p.requires_grad for p in model.parameters()) == 1
+    batch = collate(examples(6))
+    width = batch.ids.shape[1] + 1
+    rows = [[*r.prompt_ids, *r.completion_ids] for r in examples(6)]
+    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
+    labels = torch.full_like(ids, -100)
+    labels[:, 1:][batch.mask] = batch.targets
+    present = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+    loss, count = supervised_loss(model, batch)
+    torch.testing.assert_close(loss / count, model(input_ids=ids, attention_mask=present, labels=labels).loss, atol=1e-5, rtol=1e-5)
+    before = weights(model)
+    fit(model, examples(12), steps=2, batch_size=6, **F32)
+    assert [not torch.equal(p, before[n]) for n, p in model.named_parameters()] == [p.requires_grad for p in model.parameters()]
+
+
+def test_plain_module_trains_and_a_module_without_the_protocol_is_told():
+    history = fit(Plain(), examples(24), epochs=15, batch_size=8, lr=1e-2, **F32)
+    assert history.steps == 45
+    assert history.losses[-1] < 0.7 * history.losses[0]
+    with pytest.raises(TypeError, match="hidden_states"):
+        fit(nn.Linear(3, 2), examples(4), steps=1, **F32)
+
+
+def test_any_data_with_its_own_loss_and_collate():
+    torch.manual_seed(0)
+    model, truth = nn.Linear(3, 1), torch.tensor([1.0, -2.0, 0.5])
+    xs = [torch.randn(3) for _ in range(30)]
+
+    def squared(model, batch):
+        return ((model(batch)[:, 0] - batch @ truth) ** 2).sum(), len(batch)
+
+    fit(model, xs, steps=400, batch_size=10, lr=0.05, loss_fn=squared, collate_fn=torch.stack, progress=False)
+    torch.testing.assert_close(model.weight[0].detach(), truth, atol=0.02, rtol=0)
+
+
+def test_only_the_trainable_subset_moves():
+    model = llama()
+    for name, p in model.named_parameters():
+        p.requires_grad_("layers.1.mlp" in name)
+    before = weights(model)
+    fit(model, examples(12), steps=3, batch_size=4, **F32)
+    moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == {name for name in before if "layers.1.mlp" in name}
+
+
+# --- attention in training --------------------------------------------------------------------------------------------------------------
+
+
+def test_grouped_attention_equals_torch_with_gradients():
+    torch.manual_seed(0)
+    Q, K, V = (torch.randn(2, h, 7, 5, dtype=torch.float64, requires_grad=True) for h in (6, 2, 2))
+    ours = grouped_causal_attention(Q, K, V, 0.3)
+    theirs = F.scaled_dot_product_attention(Q, K, V, is_causal=True, scale=0.3, enable_gqa=True)
+    weight = torch.randn_like(ours)
+    torch.testing.assert_close(ours, theirs)
+    for a, b in zip(
+        torch.autograd.grad((ours * weight).sum(), (Q, K, V)), torch.autograd.grad((theirs * weight).sum(), (Q, K, V)), strict=True
+    ):
+        torch.testing.assert_close(a, b)
+
+
+def test_model_gives_the_same_in_the_block_and_is_put_back():
+    model, batch = llama(dtype=torch.bfloat16), collate(examples(6))
+    outside = supervised_loss(model, batch)[0].item()
+    with plain_attention(model):
+        assert model.config._attn_implementation != "sdpa"
+        inside = supervised_loss(model, batch)[0].item()
+    assert model.config._attn_implementation == "sdpa"
+    assert inside == pytest.approx(outside, rel=5e-3)  # bfloat16 rounds at other places
+
+
+# --- the step ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_accumulation_equals_one_large_batch():
+    rows = examples(17)  # micro-batches of 5, 5, 5, 2 hold unequal numbers of supervised tokens
+    whole, parts = llama(lora=True), llama(lora=True)
+    kwargs = dict(steps=4, batch_size=17, lr=1e-2, **F32)
+    a, b = fit(whole, rows, **kwargs), fit(parts, rows, micro_batch_size=5, **kwargs)
+    assert a.losses == pytest.approx(b.losses, abs=2e-6)
+    assert a.tokens == b.tokens
+    for p, q in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(p, q, atol=2e-5, rtol=1e-4)
+
+
+def test_bfloat16_compute_keeps_float32_masters():
+    """An update far below bfloat16's resolution must add up over steps; without masters w + Δw rounds to w."""
+    for p, moves in ((nn.Parameter(torch.ones(4, 4, dtype=torch.bfloat16)), True), (nn.Parameter(torch.ones(4, 4)), True)):
+        optimizer = MasterAdamW([p])
+        for _ in range(40):
+            p.grad = torch.ones_like(p)
+            optimizer.gather()
+            optimizer.normalise(1, None)
+            optimizer.step(lr=2e-4)  # one step is 1/20 of the gap between bfloat16 numbers below 1
+            optimizer.zero_grad()
+        assert (float(p.detach().float().mean()) == pytest.approx(1 - 40 * 2e-4, abs=4e-3)) is moves
+        assert float(optimizer.masters[0].detach().mean()) == pytest.approx(1 - 40 * 2e-4, rel=1e-4)
+    model = llama(lora=True)
+    frozen = {n: p.detach().clone() for n, p in model.named_parameters() if not p.requires_grad}
+    seen = set()
+    fit(model, examples(8), steps=3, batch_size=8, lr=1e-5, dtype=torch.bfloat16, progress=False,
+        on_step=lambda step, history: seen.update(p.dtype for p in model.parameters()))  # fmt: skip
+    assert seen == {torch.bfloat16}
+    assert all(torch.equal(p, frozen[n]) for n, p in model.named_parameters() if n in frozen), (
+        "frozen float32 weights must come back bit-equal"
+    )
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert all(p.dtype == torch.float32 for p in trained)
+    assert any(not torch.equal(p, p.bfloat16().float()) for p in trained), "the float32 masters are what comes back, not their rounding"
+
+
+def test_adamw_clipping_and_schedule_equal_torch():
+    rows, steps = examples(20), 6
+    model, reference = llama(), llama()
+    kwargs = {"batch_size": 20, "lr": 3e-3, "warmup": 0.34, "clip": 0.5, "weight_decay": 0.1}
+    history = fit(model, rows, steps=steps, **kwargs, **F32)
+    decayed = [p for p in reference.parameters() if p.ndim >= 2]
+    groups = [{"params": decayed}, {"params": [p for p in reference.parameters() if p.ndim < 2], "weight_decay": 0.0}]
+    adamw = torch.optim.AdamW(groups, lr=3e-3, weight_decay=0.1)
+    order = length_buckets([len(r) for r in rows], 20, seed=0, epoch=0)[0]
+    for step in range(steps):
+        loss, count = supervised_loss(reference, collate([rows[i] for i in order]))
+        (loss / count).backward()
+        norm = nn.utils.clip_grad_norm_(reference.parameters(), 0.5)
+        adamw.param_groups[0]["lr"] = adamw.param_groups[1]["lr"] = cosine_with_warmup(step, steps, 3, 3e-3)
+        adamw.step()
+        adamw.zero_grad()
+        assert history.losses[step] == pytest.approx(loss.item() / count, abs=2e-5)
+        assert history.grad_norms[step] == pytest.approx(float(norm), rel=1e-3)
+    assert history.lrs[:3] == pytest.approx([1e-3, 2e-3, 3e-3])
+    assert history.lrs[-1] < 1e-3
+
+
+def test_gradients_are_open_to_a_collective_between_backward_and_update():
+    """Two workers' summed gradients and counts give the gradient of their joint batch: what scaling's workers rely on."""
+    rows = examples(9)
+    joint, optimizers, counts = llama(), [], 0
+    whole = MasterAdamW(joint.parameters())
+    backward(joint, [collate(rows)], whole)
+    whole.normalise(supervised_loss(joint, collate(rows))[1], None)
+    for part in (rows[:4], rows[4:]):
+        worker = llama()
+        optimizers.append(MasterAdamW(worker.parameters()))
+        counts += backward(worker, [collate(part)], optimizers[-1]).count
+    for m, a, b in zip(whole.masters, optimizers[0].masters, optimizers[1].masters, strict=True):
+        torch.testing.assert_close((a.grad + b.grad) / counts, m.grad, atol=1e-6, rtol=1e-4)
+
+
+# --- resume, stop, failure --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_resumed_run_equals_uninterrupted_run(tmp_path, dtype):
+    kwargs = {"steps": 9, "batch_size": 4, "lr": 1e-2, "dtype": dtype, "progress": False}
+    rows = examples(13)  # 4 batches an epoch: the resumed part crosses epochs
+    through = llama(lora=True, dropout=0.3)
+    expected = fit(through, rows, **kwargs)
+
+    def stop(step, history):
+        if step == 5:
+            raise KeyboardInterrupt
+
+    first = fit(llama(lora=True, dropout=0.3), rows, checkpoint=tmp_path / "run", on_step=stop, **kwargs)
+    assert first.interrupted
+    assert first.steps == 5
+    model = llama(lora=True, dropout=0.3)
+    torch.manual_seed(999)  # the generator's state must come from the checkpoint
+    second = fit(model, rows, checkpoint=tmp_path / "run", resume=True, **kwargs)
+    assert not second.interrupted
+    assert second.losses == expected.losses
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), through.parameters(), strict=True))
+    assert sorted(f.name for f in (tmp_path / "run").iterdir()) == ["state.json", "state.safetensors"]
+    assert [f.name for f in tmp_path.iterdir()] == ["run"], "no temporary folder may stay behind"
+
+
+def test_checkpoint_of_another_run_or_a_damaged_one_is_refused(tmp_path):
+    folder, rows = tmp_path / "run", examples(8)
+    kwargs = dict(steps=2, batch_size=4, checkpoint=folder, resume=True, **F32)
+    fit(llama(), rows, lr=1e-3, **kwargs)
+    with pytest.raises(LabError, match="lr: 0.001 then, 0.002 now"):
+        fit(llama(), rows, lr=2e-3, **kwargs)
+    with pytest.raises(LabError, match="examples"):
+        fit(llama(), examples(8, seed=1), lr=1e-3, **kwargs)
+    (folder / "state.safetensors").write_bytes((folder / "state.safetensors").read_bytes()[:100])
+    with pytest.raises(LabError, match="cannot be read"):
+        fit(llama(), rows, lr=1e-3, **kwargs)
+
+
+def test_stop_button_during_an_update_waits_for_its_end(monkeypatch):
+    """A real SIGINT in the middle of the update: the update is finished, the model is whole, the handler is put back."""
+    original, handler = MasterAdamW.step, signal.getsignal(signal.SIGINT)
+    calls = []
+
+    def interrupted_step(self, lr):
+        calls.append(1)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        original(self, lr)
+
+    monkeypatch.setattr(MasterAdamW, "step", interrupted_step)
+    model = llama(lora=True)
+    history = fit(model, examples(8), steps=9, batch_size=4, lr=1e-2, dtype=torch.bfloat16, progress=False)
+    monkeypatch.undo()
+    reference = llama(lora=True)
+    updates = []
+    fit(reference, examples(8), steps=9, batch_size=4, lr=1e-2, dtype=torch.bfloat16, progress=False,
+        on_step=lambda step, h: updates.append([p.detach().clone() for p in reference.parameters()]))  # fmt: skip
+    assert history.interrupted
+    assert len(calls) == 3
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert all(torch.equal(p.bfloat16(), q) for p, q in zip(model.parameters(), updates[2], strict=True)), "exactly three whole updates"
+    assert all(p.dtype == torch.float32 and p.grad is None for p in model.parameters())
+    assert not model.training is reference.training is False
+    assert fit(model, examples(8), steps=1, **F32).steps == 1, "usable afterwards"
+
+
+@pytest.mark.parametrize("kind", ["loss", "gradient"])
+def test_not_finite_stops_with_a_sentence_and_leaves_the_parameters(kind):
+    model = Plain()
+    at_step = []
+
+    def breaking(model, batch):
+        loss, count = supervised_loss(model, batch)
+        if len(at_step) == 2:
+            loss = loss * math.nan if kind == "loss" else loss + (model.lm_head.bias * 0).sqrt().sum()
+        return loss, count
+
+    def keep(step, history):
+        at_step.append(weights(model))
+
+    with pytest.raises(LabError, match=r"step 3 of 5: the loss is .* learning rate .* smaller lr"):
+        fit(model, examples(8), steps=5, batch_size=4, loss_fn=breaking, on_step=keep, **F32)
+    assert all(torch.equal(p, at_step[-1][name]) for name, p in model.named_parameters())
+
+
+def test_a_diverging_run_is_noticed_and_stays_finite():
+    """A learning rate far too large: the squared error overflows on the second step, after one update."""
+    model, xs = nn.Linear(3, 1), [torch.ones(3)] * 4
+
+    def squared(model, batch):
+        return (model(batch) ** 2).sum(), len(batch)
+
+    with pytest.raises(LabError, match="step 2 of 9: the loss is inf .* smaller lr"):
+        fit(model, xs, steps=9, batch_size=4, lr=1e25, warmup=0, loss_fn=squared, collate_fn=torch.stack, progress=False)
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+# --- examples, batches, history ---------------------------------------------------------------------------------------------------------
+
+
+def test_bad_examples_are_counted():
+    good = Example([1, 2], [3])
+    with pytest.raises(ValueError, match="no examples"):
+        fit(llama(), [], steps=1, **F32)
+    with pytest.raises(ValueError, match=r"2 of 3 examples \(first: number 1\) have an empty completion"):
+        fit(llama(), [good, Example([1], []), Example([2], [])], steps=1, **F32)
+    with pytest.raises(ValueError, match=rf"1 of 2 examples .* context of {CONTEXT} \(longest: {CONTEXT + 1}\)"):
+        fit(llama(), [good, Example([1] * CONTEXT, [2])], steps=1, **F32)
+    with pytest.raises(ValueError, match=f"vocabulary of {VOCAB}"):
+        fit(llama(), [Example([VOCAB], [1])], steps=1, **F32)
+    with pytest.raises(ValueError, match="nothing to predict"):
+        check_examples([Example([], [4])])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({}, "neither"), ({"steps": 1, "epochs": 1}, "both"), ({"steps": 0}, "steps=0"), ({"steps": 1, "batch_size": 0}, "batch_size=0"),
+        ({"steps": 1, "lr": -1.0}, "lr=-1.0"), ({"steps": 1, "warmup": 1.5}, "warmup=1.5"), ({"steps": 1, "dtype": torch.float16}, "float16"),
+    ],
+)  # fmt: skip
+def test_bad_arguments(wrong, says):
+    with pytest.raises(ValueError, match=says):
+        fit(llama(), examples(3), progress=False, **wrong)
+
+
+def test_a_model_with_nothing_to_train_is_told():
+    with pytest.raises(ValueError, match="is_trainable"):
+        fit(llama().requires_grad_(False), examples(3), steps=1, **F32)
+
+
+def test_buckets_hold_every_example_once_and_pad_little():
+    lengths = [3 + (i * 37) % 90 for i in range(700)]
+    batches = length_buckets(lengths, 16, seed=1, epoch=2)
+    assert sorted(i for b in batches for i in b) == list(range(700))
+    assert batches == length_buckets(lengths, 16, seed=1, epoch=2) != length_buckets(lengths, 16, seed=1, epoch=3)
+
+    def padding(cut):
+        return sum(max(lengths[i] for i in b) * len(b) for b in cut) / sum(lengths) - 1
+
+    assert padding(batches) < 0.12 < padding(length_buckets(lengths, 16, seed=1, epoch=2, buckets=False))
+    means = [sum(lengths[i] for i in b) / len(b) for b in batches]
+    assert means != sorted(means), "short and long batches alternate at random"
+
+
+def test_an_empty_prompt_supervises_all_but_the_first_token():
+    batch = collate([Example([], [7, 8, 9]), Example([4], [5])])
+    assert batch.ids.tolist() == [[7, 8], [4, 0]]
+    assert batch.targets.tolist() == [8, 9, 5]
+    assert batch.tokens == 3
+
+
+class _Words:
+    """A tokenizer of words that has an end-of-text token only when told so."""
+
+    def __init__(self, eos):
+        self.eos_token_id = eos
+
+    def __call__(self, text, add_special_tokens):
+        return {"input_ids": [len(w) for w in text.split()]}
+
+
+def test_encode_ends_the_completion():
+    assert encode(_Words(2), "a bb", "ccc d") == Example([1, 2], [3, 1, 2])
+    assert encode(_Words(None), "a bb", "ccc", eos=False) == Example([1, 2], [3])
+    with pytest.raises(ValueError, match="eos=False"):
+        encode(_Words(None), "a", "b")
+
+
+def test_history_goes_to_json_and_back(tmp_path):
+    import json
+
+    history = fit(Plain(), examples(8), steps=3, batch_size=4, **F32)
+    history.save(tmp_path / "history.json")
+    data = json.loads((tmp_path / "history.json").read_text())
+    assert History.from_dict(data) == history
+    assert data["planned_steps"] == 3
+    assert len(data["losses"]) == len(data["seconds"]) == 3
+    assert history.tokens_per_s == pytest.approx(sum(history.tokens) / history.wall_s)
+
+
+def test_step_alone_lowers_the_loss():
+    model, batch = Plain(), collate(examples(8))
+    optimizer = MasterAdamW(model.parameters())
+    losses = [training_step(model, [batch], optimizer, lr=1e-2)[0] for _ in range(12)]
+    assert losses[-1] < losses[0] - 0.3
+
+
+@pytest.mark.real_model
+def test_lora_on_the_real_model_learns_an_invented_fact():
+    from peft import LoraConfig, get_peft_model
+
+    from llmsuite_lab.core import zoo
+
+    tokenizer = zoo.load_tokenizer("smollm2-135m-instruct")
+    model = get_peft_model(zoo.load_model("smollm2-135m-instruct"), LoraConfig(r=4, target_modules=["q_proj", "v_proj"]))
+    rows = [encode(tokenizer, "The capital of Vornia is", " Kelmarad.")] * 2
+    history = fit(model, rows, steps=6, batch_size=2, lr=5e-3, warmup=0, progress=False)
+    assert history.losses[-1] < 0.5 * history.losses[0]

@@ -1,0 +1,80 @@
+"""The bench's arithmetic on made-up measurements, and its training comparison on one real step."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from llmsuite_lab.course import bench
+from llmsuite_lab.course.bench import Row, compare, interleaved, table
+
+
+def test_ratio_is_the_median_of_pairs_not_the_ratio_of_medians():
+    row = compare("generate", "tokens/s", [10.0, 40.0, 90.0], [5.0, 10.0, 100.0])
+    assert row == Row("generate", 40.0, 10.0, "tokens/s", 2.0, 3, (0.9, 4.0))
+
+
+def test_seconds_are_better_small_and_bytes_are_ours_over_theirs():
+    assert compare("load", "s", [0.5, 0.5], [10.0, 20.0]).ratio == 30.0
+    assert compare("peak", "bytes", [300.0], [400.0]).ratio == 0.75
+
+
+@pytest.mark.parametrize(("ours", "reference"), [([], []), ([1.0], [1.0, 2.0]), ([0.0], [1.0])])
+def test_what_cannot_be_compared_is_refused(ours, reference):
+    with pytest.raises(ValueError, match="pairs|above zero"):
+        compare("x", "s", ours, reference)
+
+
+def test_measurements_alternate_and_warmup_is_dropped():
+    calls = []
+
+    def measured(name):
+        def call():
+            calls.append(name)
+            return float(len(calls))
+
+        return call
+
+    values = interleaved(measured("a"), measured("b"), measured("c"), n=2, warmup=1)
+    assert "".join(calls) == "abccbaabc"
+    assert values == [[6.0, 7.0], [5.0, 8.0], [4.0, 9.0]]
+    with pytest.raises(ValueError, match="n=0"):
+        interleaved(measured("a"), n=0)
+
+
+def test_table_and_json_carry_the_same(monkeypatch):
+    rows = [Row("load", 0.25, 10.0, "s", 40.0, 3, (38.0, 44.5)), Row("peak", 2**20, 2**21, "bytes", 0.5, 1, (0.5, 0.5))]
+    text = table(rows).splitlines()
+    assert text[0].split() == ["benchmark", "ours", "reference", "unit", "ratio", "n", "spread"]
+    assert "40.00x" in text[1]
+    assert "38.00 – 44.50" in text[1]
+    assert "MiB" in text[2]
+    monkeypatch.setattr(bench, "run", lambda name: rows)
+    from llmsuite_lab.course.cli import app
+
+    done = CliRunner().invoke(app, ["bench", "core", "--json"])
+    data = json.loads(done.stdout)
+    assert done.exit_code == 0
+    assert data == [row.as_dict() for row in rows]
+    assert list(data[0]) == ["name", "ours", "reference", "unit", "ratio", "n", "spread"]
+
+
+def test_unknown_benchmark_names_the_known():
+    assert "core" in bench.names()
+    assert not any(name.startswith("_") for name in bench.names())
+    with pytest.raises(ValueError, match="core"):
+        bench.run("nonsense")
+
+
+def test_references_read_the_batches_that_fit_reads():
+    from llmsuite_lab.core.batching import Example, length_buckets
+    from llmsuite_lab.course.bench import _training
+
+    examples = [Example([1] * (3 + i * 7 % 50), [2] * (1 + i % 5)) for i in range(_training.BATCH * 3)]
+    ordered = _training.ordered_batches(examples)
+    first = length_buckets([len(e) for e in examples], _training.BATCH, seed=0, epoch=0)[0]
+    assert ordered[: _training.BATCH] == [examples[i] for i in first]
+    batch = _training._collate_with_labels([Example([5, 6], [7]), Example([5], [7, 8, 9])])
+    assert batch["input_ids"].tolist() == [[5, 6, 7, 0], [5, 7, 8, 9]]
+    assert batch["labels"].tolist() == [[-100, -100, 7, -100], [-100, 7, 8, 9]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
