@@ -41,6 +41,12 @@ def supervised_loss(model: nn.Module, batch: Batch) -> tuple[Float[Tensor, ""], 
     return F.cross_entropy(logits.float(), batch.targets, reduction="sum"), batch.count
 
 
+def supervised_logits(model: nn.Module, batch: Batch) -> Float[Tensor, "supervised vocab"]:
+    """Logits at the supervised positions only, in the order of `batch.targets`: what `LanguageModel.score` reads."""
+    hidden, head = _hidden_and_head(model, batch)
+    return hidden[batch.mask] if head is None else head(hidden[batch.mask])
+
+
 class _FrozenHeadLoss(torch.autograd.Function):
     """Σ cross-entropy of h Wᵀ for a frozen W, a few rows at a time: the gradient (softmax − onehot) W is taken while a chunk's logits are
     still in the processor's cache, so that [supervised, vocab] never exists as a whole (as in Liger's fused linear cross-entropy)."""
