@@ -41,18 +41,9 @@ class CachedDecoder:
         from transformers import DynamicCache
 
         self.model, self.device = model, model.device
-        shared = _shared_prefix(prompts)
-        width = max(map(len, prompts)) - shared
-        ids = torch.zeros(len(prompts), width, dtype=torch.long)
-        self.mask = torch.zeros(len(prompts), shared + width, dtype=torch.long)
-        self.mask[:, :shared] = 1
-        for row, prompt in enumerate(prompts):
-            rest = prompt[shared:]
-            ids[row, width - len(rest) :] = torch.tensor(rest)
-            self.mask[row, shared + width - len(rest) :] = 1
-        self.padded = bool((self.mask == 0).any())
-        self.mask, ids = self.mask.to(self.device), ids.to(self.device)
-        positions = (self.mask.cumsum(1) - 1)[:, shared:].clamp(min=0)  # a row counts its own tokens, not its padding
+        shared, ids, mask, positions = layout_prompts(prompts)
+        self.padded = bool((mask == 0).any())
+        ids, self.mask, positions = ids.to(self.device), mask.to(self.device), positions.to(self.device)
         self.cache = DynamicCache(config=model.config)
         if shared:
             self.mask, full = self.mask[:1, :shared], self.mask
@@ -85,6 +76,23 @@ class CachedDecoder:
             logits_to_keep=1,
         )
         self.logits = out.logits[:, -1].float()
+
+
+def layout_prompts(
+    prompts: Sequence[Sequence[int]],
+) -> tuple[int, Int[Tensor, "rows new"], Int[Tensor, "rows total"], Int[Tensor, "rows new"]]:
+    """(shared, ids, mask, positions): how many tokens all prompts begin with; the rest of each, padded on the left; 1 for every real token,
+    shared ones included; and where each of `ids` stands in its own row (a row counts its own tokens, not its padding)."""
+    shared = _shared_prefix(prompts)
+    width = max(map(len, prompts)) - shared
+    ids = torch.zeros(len(prompts), width, dtype=torch.long)
+    mask = torch.zeros(len(prompts), shared + width, dtype=torch.long)
+    mask[:, :shared] = 1
+    for row, prompt in enumerate(prompts):
+        rest = prompt[shared:]
+        ids[row, width - len(rest) :] = torch.tensor(rest)
+        mask[row, shared + width - len(rest) :] = 1
+    return shared, ids, mask, (mask.cumsum(1) - 1)[:, shared:].clamp(min=0)
 
 
 def _shared_prefix(prompts: Sequence[Sequence[int]]) -> int:

@@ -19,7 +19,8 @@ import torch
 from tqdm.auto import tqdm
 
 from llmsuite_lab.core import zoo
-from llmsuite_lab.core.decoding import CachedDecoder, Sampling, batches, evaluating, first_stop, held_back, stop_list
+from llmsuite_lab.core.decoding import Sampling, batches, evaluating, first_stop, held_back, stop_list
+from llmsuite_lab.core.packed_decoding import engine_for
 from llmsuite_lab.core.runtime import profile
 
 if TYPE_CHECKING:
@@ -72,13 +73,12 @@ class _Row:
 class LanguageModel:
     """A causal language model with its tokenizer. Make one with `LanguageModel.load()`, or from any `transformers` model and tokenizer.
 
-    `engine` is the decoding engine (see core.decoding): a class that can be replaced.
+    `engine` is the class that decodes (see core.decoding): the course's own transformer where it can drive the model, else transformers'.
     """
-
-    engine: type = CachedDecoder
 
     def __init__(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", name: str, adapter: str | None = None) -> None:
         self.model, self.tokenizer, self.name, self.adapter = model, tokenizer, name, adapter
+        self.engine = engine_for(model)
         eos = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
         self._eos = {tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])} - {None}
 

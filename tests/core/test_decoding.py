@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 
 from llmsuite_lab.core.decoding import CachedDecoder, Sampling, batches, first_stop, held_back, stop_list
+from llmsuite_lab.core.packed_decoding import PackedDecoder, engine_for
 
 
 def allowed(sampling: Sampling, logits: torch.Tensor) -> list[set[int]]:
@@ -95,14 +96,15 @@ def test_batches_hold_each_item_once_within_the_limits(lengths, rows, tokens, ro
         assert len(batch) == 1 or len(batch) * (max(lengths[i] for i in batch) + room) <= tokens
 
 
+@pytest.mark.parametrize("make", [CachedDecoder, PackedDecoder])
 @pytest.mark.parametrize("shared", [0, 21])
-def test_cached_steps_equal_a_full_forward_pass(tiny_lm, shared):
+def test_cached_steps_equal_a_full_forward_pass(tiny_lm, shared, make):
     """Left padding, a shared prefix, dropped rows and the cache change nothing: each row's logits are those of the row alone, uncached."""
     generator = torch.Generator().manual_seed(4)
     random = lambda n: torch.randint(0, 256, (n,), generator=generator).tolist()  # noqa: E731
     prefix = random(shared)
     texts = [prefix + random(n) for n in (5, 1, 9)]
-    engine = CachedDecoder(tiny_lm.model, texts, room=6)
+    engine = make(tiny_lm.model, texts, room=6)
     rows = [0, 1, 2]
     for step in range(5):
         with torch.no_grad():
@@ -115,3 +117,24 @@ def test_cached_steps_equal_a_full_forward_pass(tiny_lm, shared):
         for i, token in zip(rows, tokens):
             texts[i].append(token)
         engine.advance(torch.tensor(tokens))
+
+
+def test_packed_weights_follow_the_model_when_it_is_trained(tiny_lm):
+    before = PackedDecoder(tiny_lm.model, [[1, 2, 3]], 1).logits
+    assert torch.equal(before, PackedDecoder(tiny_lm.model, [[1, 2, 3]], 1).logits)
+    optimizer = torch.optim.SGD(tiny_lm.model.parameters(), lr=0.5)
+    tiny_lm.model(torch.tensor([[1, 2, 3]]), labels=torch.tensor([[1, 2, 3]])).loss.backward()
+    optimizer.step()
+    with torch.no_grad():
+        expected = tiny_lm.model(torch.tensor([[1, 2, 3]])).logits[:, -1]
+    torch.testing.assert_close(PackedDecoder(tiny_lm.model, [[1, 2, 3]], 1).logits, expected, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(before, expected)
+
+
+def test_the_engine_fits_the_model(tiny_model):
+    from peft import LoraConfig, get_peft_model
+
+    assert engine_for(tiny_model) is PackedDecoder
+    tuned = get_peft_model(tiny_model, LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    assert engine_for(tuned) is CachedDecoder  # its adapter is not in the weights
+    assert engine_for(tuned.merge_and_unload()) is PackedDecoder
