@@ -90,17 +90,15 @@ def duration(wall_s: float) -> str:
     return f"{whole} s" if whole < 100 else f"{whole // 60} min {whole % 60} s"
 
 
-def header(figures: dict[str, Any] | None) -> str:
-    """Markdown of the header cell for one entry of the timings, or its placeholder before the first run."""
-    if figures is None:
-        return "*Not measured yet: `llmsuite notebooks` fills this line in.*"
+def header(figures: dict[str, Any]) -> str:
+    """Markdown of the header cell for one entry of the timings."""
     host, shown = figures["machine"], figures["compared"] + figures["ignored"]
     took = f"**{duration(figures['wall_s'])}**, **{figures['peak_bytes'] / 1e9:.1f} GB** of memory at most"
     where = f"{host['cores']} cores ({host['cpu']}), profile `{figures['profile']}`"
     return f"*Measured: this notebook takes {took} on {where}. The tests compare {figures['compared']} of its {shown} outputs.*"
 
 
-def place_header(notebook: NotebookNode, figures: dict[str, Any] | None) -> None:
+def place_header(notebook: NotebookNode, figures: dict[str, Any]) -> None:
     """Write the header into the cell tagged `llmsuite-header`; a notebook without one gets it after its title cell."""
     for cell in notebook.cells:
         if TAG in cell.metadata.get("tags", []):

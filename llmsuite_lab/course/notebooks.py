@@ -72,20 +72,14 @@ def refresh(wanted: Iterable[str], cell_timeout_s: int = 300) -> dict[str, dict[
             done[name] = headers.store(name, headers.entry(notebook, run.wall_s, run.peak_bytes))
             headers.place_header(notebook, done[name])
             write(folder() / f"{name}.ipynb", notebook)
-    render()
+    render_readme()
     return done
 
 
-def render() -> None:
-    """Render every header cell and the README's table from data/timings.json again, without running anything."""
-    stored = headers.timings()
-    all_notebooks = {name: read(name) for name in names()}
-    for name, notebook in all_notebooks.items():
-        before = nbformat.writes(notebook, version=nbformat.NO_CONVERT)
-        headers.place_header(notebook, stored.get(name))
-        if nbformat.writes(notebook, version=nbformat.NO_CONVERT) != before:
-            write(folder() / f"{name}.ipynb", notebook)
-    if not headers.place_table(folder().parent / "README.md", headers.table(all_notebooks, stored)):
+def render_readme() -> None:
+    """Render the README's table of notebooks from data/timings.json; say so when the README has no place for it."""
+    text = headers.table({name: read(name) for name in names()}, headers.timings())
+    if not headers.place_table(folder().parent / "README.md", text):
         print(f"README.md has no markers {headers.BEGIN} … {headers.END}: its table of notebooks was not rendered", file=sys.stderr)
 
 
