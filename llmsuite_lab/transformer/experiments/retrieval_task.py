@@ -1,0 +1,89 @@
+"""How far back can it reach? A dictionary is read entry by entry, then keys are asked for: which value stood with each?
+
+    k₇v₂  k₁₂v₀  k₃v₃  …  k₁₁v₁   k₁₂?  k₃? …   →   v₀  v₃ …            distance = positions from the question back to its entry
+
+Attention compares the question with every entry at once: one step, whatever the distance. A recurrent network has to carry all entries in
+one state vector through every step between. Every key occurs once, values are random, so nothing but reach answers; guessing gets 1 / VALUES.
+
+Source of the claim: Vaswani et al. 2017, section 4 and table 1 (maximum path length O(1) against O(n)). The task is associative recall:
+Graves et al., "Neural Turing Machines", 2014, section 4.3; Arora et al., "Zoology", 2023.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from llmsuite_lab.transformer.config import llama_config
+from llmsuite_lab.transformer.decoder import Decoder
+from llmsuite_lab.transformer.experiments.loop import train
+from llmsuite_lab.transformer.experiments.lstm import lstm_of_size
+from llmsuite_lab.transformer.layers import cross_entropy
+
+KEYS, VALUES, QUESTIONS = 16, 4, 8
+SEQ = KEYS + QUESTIONS
+VOCAB_SIZE = KEYS * VALUES + KEYS  # an entry (key, value) is one token, a question (key) another
+
+
+def draw(n: int, generator: torch.Generator) -> tuple[Int[Tensor, "n seq"], Int[Tensor, "n questions"], Int[Tensor, "n questions"]]:
+    """n sequences: all KEYS entries in random order, then QUESTIONS different keys; (ids, right values, distances 1 … SEQ - 1)."""
+    keys = torch.rand(n, KEYS, generator=generator).argsort(1)
+    values = torch.randint(VALUES, (n, KEYS), generator=generator)
+    place = torch.rand(n, KEYS, generator=generator).argsort(1)[:, :QUESTIONS]
+    questions = KEYS * VALUES + keys.gather(1, place)
+    distance = KEYS + torch.arange(QUESTIONS) - place
+    return torch.cat([keys * VALUES + values, questions], dim=1), values.gather(1, place), distance
+
+
+def attention_model(d_model: int = 64, n_heads: int = 1) -> Decoder:
+    """One block of causal attention without positions: the task needs content only."""
+    return Decoder(
+        llama_config(VOCAB_SIZE, d_model, 1, n_heads, 2 * d_model, SEQ, positions="none", tie_embeddings=False, scale_embedding=True)
+    )
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Accuracy by distance of one trained model: `accuracy[d - 1]` at distance d, over `n` held-out sequences in all."""
+
+    name: str
+    seed: int
+    parameters: int
+    accuracy: list[float]
+    n: int
+
+    @property
+    def far(self) -> float:
+        """Mean accuracy over the farthest quarter of the distances."""
+        quarter = len(self.accuracy) // 4
+        return sum(self.accuracy[-quarter:]) / quarter
+
+
+def measure_reach(seed: int, *, steps: int = 200, batch_size: int = 32, lr: float = 1e-2, n: int = 2048) -> tuple[Reach, Reach]:
+    """Train attention and an LSTM of the same parameter count on the same batches; (attention, LSTM) by distance."""
+    torch.manual_seed(seed)
+    attention = attention_model()
+    size = sum(p.numel() for p in attention.parameters())
+    models = {"attention": attention, "LSTM": lstm_of_size(VOCAB_SIZE, 1, size)}
+    return tuple(_train_and_measure(name, model, seed, steps, batch_size, lr, n) for name, model in models.items())
+
+
+def _train_and_measure(name: str, model: nn.Module, seed: int, steps: int, batch_size: int, lr: float, n: int) -> Reach:
+    generator = torch.Generator().manual_seed(seed)
+
+    def answers(ids: Tensor) -> Tensor:
+        return model.logits(model.hidden_states(ids)[:, KEYS:])[
+            ..., :VALUES
+        ]  # the first VALUES rows of the output matrix serve as the answer
+
+    def batch_loss(step: int) -> Tensor:
+        ids, values, _ = draw(batch_size, generator)
+        return cross_entropy(answers(ids), values)
+
+    train(model, batch_loss, steps=steps, tokens_per_step=batch_size * SEQ, lr=lr, warmup=0.1)
+    ids, values, distance = draw(n, torch.Generator().manual_seed(10_000 + seed))
+    with torch.inference_mode():
+        right = (answers(ids).argmax(-1) == values).double()
+    accuracy = [right[distance == d].mean().item() for d in range(1, SEQ)]
+    return Reach(name, seed, sum(p.numel() for p in model.parameters()), accuracy, n)
