@@ -6,6 +6,9 @@ Observations are read but never imitated: a model trained to write them would in
 training sequence with a mask, which costs a third of one sequence for every turn. What the mixture holds decides what transfers: "two_hop" is
 the eight trained kinds alone, "one_three_hop" adds a single longer kind, "varied" adds random chains of one to four relations (the held-out
 combinations never among them) and more kinds of comparison. All of them hold claims to verify.
+
+Batches are mixed, one trajectory per micro-batch (no padding), not cut by length: trajectories of one length have plans of one length, and after 60
+steps on such batches the model planned one hop for every question, whatever it asked (with a loss as low as 0.06).
 """
 
 from collections.abc import Callable, Sequence
@@ -37,8 +40,8 @@ class Recipe:
     """What a run is made of. `rank`, `alpha`: the LoRA on `targets`; `lr`: peak of the cosine; `steps` updates from `batch_size` trajectories."""
 
     mixture: str = "varied"
-    steps: int = 160
-    batch_size: int = 4
+    steps: int = 120
+    batch_size: int = 5
     lr: float = 1e-3
     warmup: float = 0.08
     rank: int = 8
@@ -144,7 +147,8 @@ def train(
     model = add_lora(zoo.load_model(recipe.model, dtype), recipe, seed)
     history = fit(
         model, data, steps=recipe.steps, batch_size=recipe.batch_size, lr=recipe.lr, warmup=recipe.warmup, seed=seed, dtype=dtype,
-        collate_fn=collate_turns, checkpoint=checkpoint, checkpoint_every=20, resume=checkpoint is not None, progress=progress, on_step=on_step,
+        collate_fn=collate_turns, micro_batch_size=1, buckets=False, checkpoint=checkpoint, checkpoint_every=20, resume=checkpoint is not None,
+        progress=progress, on_step=on_step,
     )  # fmt: skip
     settings = asdict(recipe) | {"data": fingerprint(data), "seed": seed, "dtype": str(dtype).removeprefix("torch."), "examples": len(data)}
     return model, history, settings

@@ -34,7 +34,9 @@ class Scripted:
             opening = next(o for o in self.scripts if o in prompt)
             turn = self.scripts[opening][prompt.partition(opening)[2].count("Observation:")]
             cut = min((turn.find(s) for s in stop if s in turn), default=-1)
-            done.append(Written(turn if cut < 0 else turn[:cut], "stop" if cut >= 0 else "length", self.count_tokens(prompt), len(turn.split())))
+            done.append(
+                Written(turn if cut < 0 else turn[:cut], "stop" if cut >= 0 else "length", self.count_tokens(prompt), len(turn.split()))
+            )
         return done
 
 

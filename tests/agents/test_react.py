@@ -22,7 +22,9 @@ def turn(action, thought="I look."):
 
 def run(scripted, turns, tools=(), **limits):
     model = scripted({OPENING: turns})
-    return react(model, [OPENING], lambda: tools or [Tool("Search", "find", Argument("title"), lambda title: f"about {title}")], **limits)[0]
+    return react(model, [OPENING], lambda: tools or [Tool("Search", "find", Argument("title"), lambda title: f"about {title}")], **limits)[
+        0
+    ]
 
 
 @pytest.mark.parametrize(

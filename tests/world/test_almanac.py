@@ -162,8 +162,8 @@ def test_bad_input_says_what_is_allowed(small, tmp_path):
         almanac_questions.draw_question(small, "riddles", Random(0))
     with pytest.raises(ValueError, match="at least one"):
         almanac_questions.draw_chain(small, 0, Random(0))
+    tiny = alm.build("train", 1, dict.fromkeys(PAGE_KINDS, 2), missing=0.99)
     with pytest.raises(ValueError, match="build a larger one"):
-        tiny = alm.build("train", 1, dict.fromkeys(PAGE_KINDS, 2), missing=0.99)
         almanac_questions.draw_question(tiny, "publisher_headquarters_mayor", Random(0))
     with pytest.raises(ValueError, match="the labels are"):
         almanac_claims.draw_claim(small, "maybe", Random(0))
