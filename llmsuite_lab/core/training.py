@@ -1,7 +1,7 @@
 """Supervised training of a language model: repeat  θ ← θ − AdamW(∇ (1/N) Σ_t −log P(y_t | y_<t))  over the N supervised tokens of a batch.
 
-`fit` is the loop (order, schedule, progress bar, history, checkpoint, stop button); `backward` and `training_step` are the step as plain
-functions, for worker processes that put a collective between gradient and update. Notable:
+`fit` is the loop (order, schedule, progress bar, history, checkpoint, stop button); `training_step` and its halves `backward`, `gradient` are
+plain functions, for worker processes that put a collective between gradient and update. Notable:
 
 - logits exist only where the loss reads them (`core.supervised`), batches hold similar lengths (`core.batching`);
 - float32 masters under bfloat16 for whatever is trainable: all weights, a LoRA, any subset (`core.optim`);
@@ -32,7 +32,7 @@ from llmsuite_lab.core.optim import MasterAdamW, cosine_with_warmup
 from llmsuite_lab.core.supervised import is_encoder_decoder, supervised_loss
 from llmsuite_lab.core.training_attention import plain_attention
 
-__all__ = ["Example", "History", "LossFn", "Sums", "backward", "encode", "fit", "supervised_loss", "training_step"]
+__all__ = ["Example", "History", "LossFn", "Sums", "backward", "encode", "fit", "gradient", "supervised_loss", "training_step"]
 
 LossFn = Callable[[nn.Module, Any], tuple[Tensor, int]]  # (model, batch) → (loss summed over N terms, N)
 
@@ -60,6 +60,27 @@ def backward(model: nn.Module, batches: Sequence[Any], optimizer: MasterAdamW, l
     return Sums(float(torch.stack(losses).sum()), count, tokens)
 
 
+def gradient(
+    model: nn.Module, batches: Sequence[Any], optimizer: MasterAdamW, *, lr: float, clip: float | None, loss_fn: LossFn = supervised_loss
+) -> tuple[float, float, Sums]:
+    """The first half of a step: mean gradient of the micro-batches in the masters, clipped; (mean loss, norm before clipping, sums).
+
+    Raises LabError, with all gradients dropped, when loss or gradient is not finite; `lr` is only named in its message.
+    """
+    optimizer.zero_grad()
+    sums = backward(model, batches, optimizer, loss_fn)
+    if sums.count == 0:
+        raise ValueError("the batch holds no supervised token: the loss has nothing to average over")
+    loss = sums.loss / sums.count
+    norm = optimizer.normalise(sums.count, clip) if math.isfinite(loss) else math.nan
+    if not math.isfinite(norm):
+        optimizer.zero_grad()
+        what = f"the loss is {loss}" if not math.isfinite(loss) else f"the loss is {loss:.3f} but its gradient is not finite"
+        advice = "parameters left as they were; try a smaller lr, a longer warm-up, or dtype=torch.float32"
+        raise LabError(f"{what} at learning rate {lr:.2e}: {advice}")
+    return loss, norm, sums
+
+
 def training_step(
     model: nn.Module,
     batches: Sequence[Any],
@@ -73,20 +94,9 @@ def training_step(
 
     Raises LabError when loss or gradient is not finite; the parameters are then as they were.
     """
+    loss, norm, sums = gradient(model, batches, optimizer, lr=lr, clip=clip, loss_fn=loss_fn)
+    optimizer.step(lr)
     optimizer.zero_grad()
-    sums = backward(model, batches, optimizer, loss_fn)
-    if sums.count == 0:
-        raise ValueError("the batch holds no supervised token: the loss has nothing to average over")
-    loss = sums.loss / sums.count
-    norm = optimizer.normalise(sums.count, clip) if math.isfinite(loss) else math.nan
-    if not math.isfinite(norm):
-        optimizer.zero_grad()
-        what = f"the loss is {loss}" if not math.isfinite(loss) else f"the loss is {loss:.3f} but its gradient is not finite"
-        advice = "parameters left as they were; try a smaller lr, a longer warm-up, or dtype=torch.float32"
-        raise LabError(f"{what} at learning rate {lr:.2e}: {advice}")
-    with _interrupts_held():
-        optimizer.step(lr)
-        optimizer.zero_grad()
     return loss, norm, sums
 
 
@@ -133,8 +143,9 @@ def fit(
             "no parameter requires a gradient, so there is nothing to train (an adapter loaded by peft needs is_trainable=True)"
         )
     separate = is_encoder_decoder(model)
-    if collate_fn is None:
+    if collate_fn is None or isinstance(examples[0], Example):
         check_examples(examples, **_limits(model), separate=separate)
+    if collate_fn is None:
         collate_fn = lambda items: collate(items, separate=separate)  # noqa: E731
     lengths = [len(e) for e in examples] if isinstance(examples[0], Example) else [0] * len(examples)
     micro = micro_batch_size or batch_size
@@ -165,10 +176,13 @@ def fit(
                     batches = [_to(collate_fn(chosen[i : i + micro]), device) for i in range(0, len(chosen), micro)]
                     rate = cosine_with_warmup(history.steps, steps, math.ceil(warmup * steps), lr)
                     try:
-                        loss, norm, sums = training_step(model, batches, optimizer, lr=rate, clip=clip, loss_fn=loss_fn or supervised_loss)
+                        loss, norm, sums = gradient(model, batches, optimizer, lr=rate, clip=clip, loss_fn=loss_fn or supervised_loss)
                     except LabError as error:
                         raise LabError(f"training stopped at step {history.steps + 1} of {steps}: {error}") from error
-                    _record(history, loss, rate, norm, sums, time.perf_counter() - began)
+                    with _interrupts_held():  # the update and its record belong together, or a resumed run would take the step twice
+                        optimizer.step(rate)
+                        optimizer.zero_grad()
+                        _record(history, loss, rate, norm, sums, time.perf_counter() - began)
                     bar.set_postfix_str(f"loss {loss:.3f}, {history.tokens_per_s:,.0f} tokens/s", refresh=False)
                     bar.update()
                     if on_step is not None:

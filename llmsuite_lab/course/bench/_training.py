@@ -25,7 +25,7 @@ from llmsuite_lab.core.training import fit
 from llmsuite_lab.course.bench import Row, compare, interleaved, say
 
 NAMES = ("fit", "Trainer", "SFTTrainer")
-BATCH, STEPS, ROUNDS, LR = 16, 3, 5, 1e-4
+BATCH, STEPS, ROUNDS, LR = 16, 2, 5, 1e-4
 LORA = {"r": 16, "lora_alpha": 32, "target_modules": ["q_proj", "v_proj", "up_proj", "down_proj"]}
 LOSS_TOLERANCE = 0.01  # relative; bfloat16 keeps 8 bits, and the three round at different places
 
