@@ -34,7 +34,7 @@ def run(name: str, seed: int = 0, out: Path | None = None, *, evaluate: bool = T
         raise ValueError(unknown("recipe", name, list(NAMES)))
     if seed < 0:
         raise ValueError(f"seed={seed}, but a seed is zero or above")
-    began, commit = time.perf_counter(), _commit()
+    began, commit = time.perf_counter(), commit_now()
     checkpoint = cache_dir() / "training" / f"{name}_seed{seed}"
     model, history, settings = _train(name, seed, checkpoint)
     if history.interrupted:
@@ -72,21 +72,18 @@ def finish(
     evaluate: bool = True,
 ) -> dict[str, Any]:
     """Write the adapter with its provenance, evaluate it as it will be loaded, and return the whole record."""
-    made = {
-        "command": f"llmsuite train {name} --seed {seed}",
-        "seed": seed,
-        "versions": {package: importlib.metadata.version(package) for package in _PACKAGES} | {"python": platform.python_version()},
-        "machine": machine(),
-        "wall_s": round(wall_s, 1),
-        "commit": commit,
-        "settings": settings,
-        "tokens": sum(history.tokens),
-    }
+    made = provenance(f"llmsuite train {name} --seed {seed}", seed, wall_s, commit) | {"settings": settings, "tokens": sum(history.tokens)}
     write_adapter(folder, model, made, base=settings["model"])
     record = {"name": name, **made, "history": history.as_dict()}
     if evaluate:
         record["results"] = evaluated(name, folder)
     return record
+
+
+def provenance(command: str, seed: int, wall_s: float, commit: str) -> dict[str, Any]:
+    """What every record starts with: how, with what, where, how long, and from which commit."""
+    versions = {package: importlib.metadata.version(package) for package in _PACKAGES} | {"python": platform.python_version()}
+    return {"command": command, "seed": seed, "versions": versions, "machine": machine(), "wall_s": round(wall_s, 1), "commit": commit}
 
 
 def evaluated(name: str, adapter: Path | str) -> dict[str, Any]:
@@ -129,7 +126,8 @@ def _train(name: str, seed: int, checkpoint: Path) -> tuple[Any, History, dict[s
     return training.train(name, seed, checkpoint=checkpoint)
 
 
-def _commit() -> str:
+def commit_now() -> str:
+    """The clone's commit, or why it is not known."""
     root = repo_dir()
     if root is None:
         return "not in a clone"

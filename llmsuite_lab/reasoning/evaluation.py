@@ -5,6 +5,7 @@
 A PAL answer is what the interpreter computed; an answer that cannot be read, and a program that does not run, is wrong and counted by name.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -50,6 +51,26 @@ def evaluate(
     answers = chain_of_thought.solve(lm, questions, method=method, examples=examples)
     missing = [None if a.value is not None else a.outcome for a in answers]
     return [_result(p, a.value, m, a.tokens, a.text if method == COT else "") for p, a, m in zip(problems, answers, missing, strict=True)]
+
+
+def solves(
+    lm: LanguageModel, method: str, questions: Sequence[str], answers: Sequence[float], interpreter: Interpreter | None = None
+) -> list[bool]:
+    """For problems of other sets (GSM8K, SVAMP): whether the answer is the number, to one part in a million. Raises ValueError for unequal lists."""
+    if len(questions) != len(answers):
+        raise ValueError(f"{len(questions)} questions and {len(answers)} answers: give one answer a question")
+    if method == PAL:
+        values = [t.value for t in pal.solve(lm, questions, interpreter, final=False)]
+    else:
+        values = [a.value for a in chain_of_thought.solve(lm, questions, method=method)]
+    return [_close(value, truth) for value, truth in zip(values, answers, strict=True)]
+
+
+def _close(value: str | None, truth: float) -> bool:
+    try:
+        return value is not None and math.isclose(float(value), truth, rel_tol=1e-6, abs_tol=1e-9)
+    except ValueError:  # the program's answer was a text
+        return False
 
 
 def _result(problem: Problem, value: str | None, error: str | None, tokens: int, text: str = "") -> Result:

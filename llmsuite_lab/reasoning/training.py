@@ -29,7 +29,7 @@ TRAIN_STEPS = (2, 2, 2, 3, 3, 3, 4, 4, 5, 6)
 class Recipe:
     """What a run is made of. `rank`, `alpha`: the LoRA; `lr`: peak of the cosine; `steps` updates from `batch_size` problems each."""
 
-    steps: int = 120
+    steps: int = 160
     batch_size: int = 4
     lr: float = 1e-3
     warmup: float = 0.08

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.files import write_text
 from llmsuite_lab.core.paths import data_dir
-from llmsuite_lab.world.word_stories import Line, Part, Sentence, draw_story
+from llmsuite_lab.world.word_stories import Line, Part, Sentence, draw_story, equations
 
 DIGITS = (1, 2, 3, 4, 5, 6)
 STEPS = (2, 3, 4, 5, 6)
@@ -55,16 +55,15 @@ class Problem:
 
     @property
     def chain_of_thought(self) -> str:
-        """The same sentences, each followed by its equations worked out; ends in "The answer is N."."""
+        """The same sentences, each followed by its elementary calculations worked out; ends in "The answer is N."."""
         known: dict[str, int] = {}
         written = []
         for sentence in self.sentences:
-            equations = []
+            stated = []
             for line in sentence.lines:
-                numbers = " ".join(str(known.get(token, token)) for token in line.expression.split())
-                equations.append(numbers + (f" = {line.value}" if " " in numbers else ""))
+                stated += [f"{left} = {value}" for left, value in equations(line.expression, known)] or [str(line.value)]
                 known[line.target] = line.value
-            written.append(sentence.text + (f" So {'; '.join(equations)}." if equations else ""))
+            written.append(sentence.text + (f" So {'; '.join(stated)}." if stated else ""))
         return "\n".join(written) + f"\nThe answer is {self.answer}.\n"
 
     def as_dict(self) -> dict[str, Any]:

@@ -24,24 +24,24 @@ PERCENTS = (5, 10, 15, 20, 25, 30, 40, 50, 60, 75, 80)
 LARGEST = 10**13  # intermediate values stay exact in float division too
 WORDS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten", 11: "eleven", 12: "twelve"}
 
-# What each kind of sentence does to the running quantity x: (target, expression) a line. One line is one step, but for a bare `x = {a}`.
+# What each kind of sentence does to the running quantity x: one line, (target, expression), or none for a plain question.
 _EVENTS: dict[str, tuple[tuple[str, str], ...]] = {
     "start": (("{x}", "{a}"),),
     "start_mul": (("{x}", "{k} * {a}"),),
     "start_sum": (("{x}", "{a} + {b}"),),
     "add": (("{x}", "{x} + {a}"),),
     "sub": (("{x}", "{x} - {a}"),),
-    "add2": (("{x}", "{x} + {a}"), ("{x}", "{x} + {b}")),
-    "sub2": (("{x}", "{x} - {a}"), ("{x}", "{x} - {b}")),
-    "addmul": (("part", "{k} * {a}"), ("{x}", "{x} + part")),
-    "submul": (("part", "{k} * {a}"), ("{x}", "{x} - part")),
-    "dozen": (("part", "{k} * 12"), ("{x}", "{x} + part")),
+    "add2": (("{x}", "{x} + {a} + {b}"),),
+    "sub2": (("{x}", "{x} - {a} - {b}"),),
+    "addmul": (("{x}", "{x} + {k} * {a}"),),
+    "submul": (("{x}", "{x} - {k} * {a}"),),
+    "dozen": (("{x}", "{x} + {k} * 12"),),
     "times": (("{x}", "{x} * {k}"),),
     "double": (("{x}", "{x} * 2"),),
     "halve": (("{x}", "{x} / 2"),),
     "share": (("{x}", "{x} / {k}"),),
-    "off": (("part", "{x} * {p} / 100"), ("{x}", "{x} - part")),
-    "up": (("part", "{x} * {p} / 100"), ("{x}", "{x} + part")),
+    "off": (("{x}", "{x} - {x} * {p} / 100"),),
+    "up": (("{x}", "{x} + {x} * {p} / 100"),),
     "keep": (("{x}", "{x} * {p} / 100"),),
     "ask": (),
     "ask_share": (("{x}", "{x} / {k}"),),
@@ -52,7 +52,7 @@ _EVENTS: dict[str, tuple[tuple[str, str], ...]] = {
 _STARTS, _ASKS = ("start", "start_mul", "start_sum"), ("ask", "ask_share", "ask_price", "ask_total", "ask_meters")
 _MIDDLE = tuple(kind for kind in _EVENTS if kind not in _STARTS + _ASKS)
 _ONCE = {"share", "halve", "keep", "double"}  # more than one of these in a story reads oddly and runs out of whole numbers
-_WEIGHT = {"add": 4, "sub": 5, "addmul": 2, "submul": 2, "off": 2}
+_WEIGHT = {"add": 3, "sub": 4, "addmul": 3, "submul": 3, "off": 3, "up": 2, "keep": 2, "sub2": 2}
 _SENTENCE_END = re.compile(r"(?<=[.?]) ")
 
 
@@ -82,26 +82,46 @@ class Story:
     distractors: int
 
 
-def value_of(expression: str, known: Mapping[str, int | Fraction]) -> Fraction:
-    """Exact value of numbers and variables joined by + - * /, apart by blanks, read from left to right (so no + after * in one line).
+def equations(expression: str, known: Mapping[str, int | Fraction]) -> list[tuple[str, Fraction]]:
+    """The elementary calculations of an expression, in order, with exact values: products first, then sums from left to right.
 
-    Raises ValueError for an unknown name or operator. This is the generator's own arithmetic: no Python is run.
+    "684 + 684 * 50 / 100" → ("684 * 50 / 100", 342), ("684 + 342", 1026). A bare number or variable calculates nothing and gives none. Numbers and
+    variables joined by + - * /, apart by blanks; raises ValueError for anything else. This is the generator's own arithmetic: no Python is run.
     """
-    tokens = expression.split()
-    total = _number(tokens[0], known)
-    for operator, token in zip(tokens[1::2], tokens[2::2], strict=True):
-        number = _number(token, known)
-        match operator:
-            case "+":
-                total += number
-            case "-":
-                total -= number
-            case "*":
-                total *= number
-            case "/":
-                total /= number
-            case _:
-                raise ValueError(f"operator {operator!r} in {expression!r}: only + - * / are known")
+    terms = re.split(r" ([+-]) ", expression)
+    done = []
+    values = [_product(term, known, done) for term in terms[0::2]]
+    total = values[0]
+    for sign, value in zip(terms[1::2], values[1:], strict=True):
+        shown = f"{total} {sign} {value}"
+        total = total + value if sign == "+" else total - value
+        done.append((shown, total))
+    return done
+
+
+def value_of(expression: str, known: Mapping[str, int | Fraction]) -> Fraction:
+    """Exact value of an expression, as in `equations`."""
+    calculated = equations(expression, known)
+    return calculated[-1][1] if calculated else _number(expression.strip(), known)
+
+
+def operations(expression: str) -> int:
+    """How many elementary calculations an expression asks for: every + and -, and every product or quotient."""
+    terms = re.split(r" [+-] ", expression)
+    return len(terms) - 1 + sum(" " in term for term in terms)
+
+
+def _product(term: str, known: Mapping[str, int | Fraction], done: list[tuple[str, Fraction]]) -> Fraction:
+    tokens = term.split()
+    numbers = [_number(token, known) for token in tokens[0::2]]
+    total = numbers[0]
+    for operator, number in zip(tokens[1::2], numbers[1:], strict=True):
+        if operator not in ("*", "/"):
+            raise ValueError(f"operator {operator!r} in {term!r}: only + - * / are known")
+        total = total * number if operator == "*" else total / number
+    if len(tokens) > 1:
+        shown = " ".join(str(numbers[i // 2]) if i % 2 == 0 else token for i, token in enumerate(tokens))
+        done.append((shown, total))
     return total
 
 
@@ -175,19 +195,23 @@ def _whole_lines(segment: str) -> list[tuple[str, str]]:
 
 
 def _whole_steps(program: str) -> int:
-    return sum(" " in expression for segment in program.split("|") for _, expression in _whole_lines(segment))
+    return sum(operations(expression) for segment in program.split("|") for _, expression in _whole_lines(segment))
+
+
+def _kind_steps(kind: str) -> int:
+    return sum(operations(expression) for _, expression in _EVENTS[kind])
 
 
 def _kinds(rng: Random, context: Mapping[str, Any], steps: int) -> list[str] | None:
     """Kinds of sentence whose lines make exactly `steps` arithmetic steps; None when the draw does not fit."""
-    start = rng.choice([k for k in _STARTS for _ in range(3 if k == "start" else 1)])
-    ask = rng.choice([k for k in _ASKS for _ in range(5 if k == "ask" else 1) if k in context])
-    left = steps - (start != "start") - len(_EVENTS[ask])
+    start = rng.choice([k for k in _STARTS for _ in range(2 if k == "start" else 1)])
+    ask = rng.choice([k for k in _ASKS for _ in range(4 if k == "ask" else 1) if k in context])
+    left = steps - _kind_steps(start) - _kind_steps(ask)
     middle: list[str] = []
     while left > 0:
-        fitting = [k for k in _MIDDLE if k in context and len(_EVENTS[k]) <= left and not (k in _ONCE and k in middle)]
+        fitting = [k for k in _MIDDLE if k in context and _kind_steps(k) <= left and not (k in _ONCE and k in middle)]
         middle.append(rng.choice([k for k in fitting for _ in range(_WEIGHT.get(k, 1))]))
-        left -= len(_EVENTS[middle[-1]])
+        left -= _kind_steps(middle[-1])
     return None if left < 0 or not middle else [start, *middle, ask]
 
 
@@ -206,11 +230,11 @@ def _numbers(rng: Random, part: Part, digits: int, plan: list[Any]) -> list[tupl
         lines = []
         for target, expression in specification:
             filled = expression.format(**drawn)
-            value = value_of(filled, known)
-            if value.denominator != 1 or not 0 < value < LARGEST:
+            calculated = [value for _, value in equations(filled, known)] or [value_of(filled, known)]
+            if any(value.denominator != 1 or not 0 < value < LARGEST for value in calculated):
                 return None
-            known[target] = int(value)
-            lines.append(Line(target, filled, int(value)))
+            known[target] = int(calculated[-1])
+            lines.append(Line(target, filled, known[target]))
         solved.append((drawn, tuple(lines)))
     return solved
 

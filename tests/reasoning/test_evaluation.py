@@ -76,6 +76,16 @@ def test_rows_and_back(scripted, problems, interpreter):
     assert ev.from_rows(ev.as_rows(results)) == results
 
 
+def test_numbers_of_other_sets_are_compared_by_value(scripted, interpreter):
+    replies = {"a": "answer = 37 * 2", "b": "answer = 74.0", "c": "answer = 'many'", "d": "answer = (", "e": "answer = 1e20"}
+    lm = scripted(lambda prompt, seen: replies[prompt[3]])
+    assert ev.solves(lm, "pal", list(replies), [74, 74, 74, 74, 74], interpreter) == [True, True, False, False, False]
+    lm = scripted(lambda prompt, seen: "The answer is $1,250.50.")
+    assert ev.solves(lm, "cot", ["a", "b"], [1250.5, 1250]) == [True, False]
+    with pytest.raises(ValueError, match="one answer a question"):
+        ev.solves(lm, "cot", ["a"], [1, 2])
+
+
 def test_bad_input(scripted, problems):
     lm = scripted(lambda prompt, seen: "")
     with pytest.raises(ValueError, match="direct, cot, pal"):

@@ -29,7 +29,7 @@ def test_every_equation_of_the_chain_of_thought_is_true_and_the_last_is_the_answ
         written = problem.chain_of_thought.splitlines()
         assert written[-1] == f"The answer is {problem.answer}."
         stated = [e for line in written[:-1] for e in line.partition(" So ")[2].removesuffix(".").split("; ") if e]
-        assert len(stated) == len(problem.lines)
+        assert sum(" = " in equation for equation in stated) == problem.steps
         for equation in stated:
             left, _, right = equation.partition(" = ")
             assert word_stories.value_of(left, {}) == Fraction(right or left), equation
@@ -37,8 +37,7 @@ def test_every_equation_of_the_chain_of_thought_is_true_and_the_last_is_the_answ
 
 def test_sizes_steps_and_whole_positive_numbers(drawn):
     for problem in drawn["train"] + drawn["test"]:
-        operations = [line for line in problem.lines if " " in line.expression]
-        assert len(operations) == problem.steps
+        assert sum(word_stories.operations(line.expression) for line in problem.lines) == problem.steps
         assert all(0 < line.value < word_stories.LARGEST for line in problem.lines)
         numbers = [int(n) for line in problem.lines for n in re.findall(r"\d+", line.expression)]
         assert max(len(str(n)) for n in numbers) <= max(problem.digits, 4)  # 1000 meters in a km
@@ -108,6 +107,18 @@ def test_the_program_is_the_text_with_code_between_its_sentences(drawn):
     for problem in drawn["train"][:50] + drawn["test"][:50]:
         comments = [line.removeprefix("# ") for line in problem.program.splitlines() if line.startswith("#")]
         assert " ".join(comments) == problem.text
+
+
+def test_expressions_come_apart_in_the_order_of_calculation():
+    assert word_stories.equations("x + 3 * 60 - x * 50 / 100", {"x": 84}) == [
+        ("3 * 60", 180),
+        ("84 * 50 / 100", 42),
+        ("84 + 180", 264),
+        ("264 - 42", 222),
+    ]
+    assert word_stories.operations("x + 3 * 60 - x * 50 / 100") == 4
+    assert word_stories.value_of("7", {}) == 7
+    assert word_stories.value_of("2 + 3 * 4", {}) == 14
 
 
 def test_few_texts_are_alike(drawn):

@@ -1,0 +1,119 @@
+"""The figures of notebook 03 and its deck, from the recorded runs; one message each, said in the title."""
+
+from typing import Any
+
+from llmsuite_lab.core.metrics import mean_interval
+from llmsuite_lab.core.plots import COLOURS, bars_with_intervals, figure, lines_with_bands, loss_curve
+from llmsuite_lab.reasoning import recorded
+from llmsuite_lab.reasoning.evaluation import Result, accuracy, accuracy_by
+
+SERIES = {"direct": "base", "chain of thought": "baseline", "program-aided": "tuned"}
+
+
+def by_size(results: dict[str, list[Result]] | None = None) -> Any:
+    """Accuracy over the operands' digits for the three methods; `results` by series name, else the recorded runs."""
+    return _lines(lambda r: r.digits, "Programs do not care how long the numbers are", "digits of the operands", results)
+
+
+def by_steps(results: dict[str, list[Result]] | None = None) -> Any:
+    """Accuracy over the number of arithmetic steps for the three methods; `results` by series name, else the recorded runs."""
+    return _lines(lambda r: r.steps, "Every further step is one more chance to go wrong", "arithmetic steps", results)
+
+
+def _lines(key: Any, title: str, xlabel: str, results: dict[str, list[Result]] | None) -> Any:
+    if results is None:
+        series = {"direct": accuracy_by(recorded.base("direct"), key)}
+        series |= {name: recorded.by(recorded.runs(kind), key) for name, kind in (("chain of thought", "cot"), ("program-aided", "pal"))}
+    else:
+        series = {name: accuracy_by(rows, key) for name, rows in results.items()}
+    x = sorted(next(iter(series.values())))
+    lines = {name: [found[value] for value in x] for name, found in series.items()}
+    return lines_with_bands(x, lines, title=title, xlabel=xlabel, ylabel="right answers", colours=SERIES, ylim=(-0.03, 1.03))
+
+
+def equation_truth(results: list[Result] | None = None) -> Any:
+    """Of the equations a chain of thought states, how many are true, by operand size; `results`, else the recorded runs."""
+    answers = results if results is not None else [r for run in recorded.runs("cot") for r in run.results["test"]]
+    shares = {d: [r.true / r.equations for r in answers if r.digits == d and r.equations] for d in sorted({r.digits for r in answers})}
+    values = {f"{d}": mean_interval(found) for d, found in shares.items() if found}
+    return bars_with_intervals(
+        values, title="The longer the numbers, the fewer equations are true", xlabel="digits of the operands", ylabel="true equations",
+        colours=dict.fromkeys(values, "baseline"), ylim=(0, 1.1),
+    )  # fmt: skip
+
+
+def seen_and_unseen() -> Any:
+    """Sentences from training against sentences never seen, both adapters, averaged over seeds."""
+    values: dict[str, Any] = {}
+    for which, label in (("seen", "sentences seen in training"), ("test", "sentences never seen")):
+        values[label] = {
+            name: mean_interval(recorded.mean_over_seeds(recorded.runs(kind), which))
+            for name, kind in (("chain of thought", "cot"), ("program-aided", "pal"))
+        }
+    return bars_with_intervals(
+        values, title="New sentences cost accuracy, but the method carries over", ylabel="right answers", colours=SERIES, ylim=(0, 1.1)
+    )
+
+
+def tuned_or_not() -> Any:
+    """The untuned model with four solved examples in the prompt, against the tuned one without any."""
+    untuned = {"direct": "direct", "chain of thought": "cot", "program-aided": "pal"}
+    values: dict[str, Any] = {"untuned": {name: accuracy(recorded.base(method)) for name, method in untuned.items()}}
+    tuned = {
+        name: mean_interval(recorded.mean_over_seeds(recorded.runs(kind)))
+        for name, kind in (("chain of thought", "cot"), ("program-aided", "pal"))
+    }
+    return bars_with_intervals(
+        values | {"tuned": tuned},
+        title="A model this small has to be shown how, by training",
+        ylabel="right answers",
+        colours=SERIES,
+        ylim=(0, 1.1),
+    )
+
+
+def losses() -> Any:
+    """Training loss of both adapters, shipped seed."""
+    chosen = {name: recorded.runs(kind)[0].history for name, kind in (("chain of thought", "cot"), ("program-aided", "pal"))}
+    return loss_curve(chosen, title="Same problems, same steps: only the completion differs")
+
+
+def public_sets() -> Any:
+    """Real school problems (samples of SVAMP, GSM8K, GSM-Hard): the floor, recorded."""
+    sets = recorded.record("reasoning_public")["results"]
+    names = {"cot": "chain of thought", "pal": "program-aided"}
+    values = {
+        which: {names[method]: mean_interval([bool(x) for x in found]) for method, found in methods.items()}
+        for which, methods in sets.items()
+    }
+    return bars_with_intervals(
+        values, title="Real school problems are another matter", ylabel="right answers", colours=SERIES, ylim=(0, 1.0)
+    )
+
+
+def loop() -> Any:
+    """PAL's orchestrator as a diagram: who hands what to whom (the paper's Fig. 3)."""
+    drawn, ax = figure(9.5, 3.6)
+    ax.set_axis_off()
+    ax.set_xlim(0, 10)
+    ax.set_ylim(0, 4)
+    boxes = {
+        "question": (1.1, 2.9, "question", "base"),
+        "model": (4.6, 2.9, "language model", "baseline"),
+        "python": (8.4, 2.9, "Python interpreter\n(sandbox)", "accent"),
+        "answer": (4.6, 0.7, "final completion\n“The answer is 74.”", "tuned"),
+    }
+    for x, y, text, colour in boxes.values():
+        style = {"boxstyle": "round,pad=0.45", "facecolor": "white", "edgecolor": COLOURS[colour], "linewidth": 2.2}
+        ax.text(x, y, text, ha="center", va="center", fontsize=13, bbox=style, zorder=3)
+    arrows = (
+        ((1.95, 2.9), (3.45, 2.9), "prompt", (2.7, 3.12)),
+        ((5.75, 3.05), (6.95, 3.05), "program", (6.35, 3.28)),
+        ((6.95, 2.75), (5.75, 2.75), "value: 74", (6.35, 2.38)),
+        ((4.6, 2.5), (4.6, 1.25), "prompt + program + value", (6.05, 1.85)),
+    )
+    for start, end, text, at in arrows:
+        ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": COLOURS["text"], "linewidth": 1.8})
+        ax.text(*at, text, ha="center", va="center", fontsize=12, color=COLOURS["text"])
+    ax.set_title("The model reasons, the interpreter computes")
+    return drawn
