@@ -42,10 +42,13 @@ def _cpu() -> str:
 
 
 def counts(notebook: NotebookNode) -> dict[str, int]:
-    """{code_cells, compared, ignored}: code cells, and of those with output how many nbval compares and how many are tagged to be ignored."""
+    """{code_cells, compared, ignored}: code cells, and of those with output how many nbval compares and how many not.
+
+    Not compared are cells tagged so, and cells whose only output is stderr or a bare picture.
+    """
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
     shown = [cell for cell in code if cell.outputs]
-    ignored = sum(_ignored(cell) for cell in shown)
+    ignored = sum(_ignored(cell) or not any(_comparable(output) for output in cell.outputs) for cell in shown)
     return {"code_cells": len(code), "compared": len(shown) - ignored, "ignored": ignored}
 
 
@@ -54,6 +57,10 @@ def _ignored(cell: NotebookNode) -> bool:
     return bool({"nbval-ignore-output", "nbval-skip"} & set(tags)) or bool(
         re.search(r"^\s*#\s*NBVAL_(IGNORE_OUTPUT|SKIP)\s*$", cell.source, re.M)
     )
+
+
+def _comparable(output: NotebookNode) -> bool:
+    return output.get("name") != "stderr" and any(not mime.startswith("image/") for mime in output.get("data", ["text"]))
 
 
 def entry(notebook: NotebookNode, wall_s: float, peak_bytes: int) -> dict[str, Any]:

@@ -155,3 +155,16 @@ def test_widget_views_leave_their_text():
     book.metadata["widgets"] = {"state": {}}
     assert normalise(book).cells[0].outputs[0].data == {"text/plain": "IntSlider(value=3)"}
     assert "widgets" not in book.metadata
+
+
+def test_counts_claim_no_comparison_that_is_not_made():
+    outputs = {
+        "plain": v4.new_output("stream", name="stdout", text="x"),
+        "stderr": v4.new_output("stream", name="stderr", text="x"),
+        "picture": v4.new_output("display_data", data={"image/png": "x"}),
+        "figure": v4.new_output("display_data", data={"image/png": "x", "text/plain": "<Figure>"}),
+        "error": v4.new_output("error", ename="E", evalue="", traceback=[]),
+    }
+    cells = [v4.new_code_cell("c", outputs=[output]) for output in outputs.values()] + [v4.new_code_cell("silent")]
+    cells.append(v4.new_code_cell("# NBVAL_IGNORE_OUTPUT\nc", outputs=[outputs["plain"]]))
+    assert headers.counts(v4.new_notebook(cells=cells)) == {"code_cells": 7, "compared": 3, "ignored": 3}
