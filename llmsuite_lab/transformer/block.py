@@ -25,6 +25,11 @@ def make_norm(config: TransformerConfig) -> LayerNorm | RMSNorm:
     return LayerNorm(config.d_model, config.norm_eps) if config.norm == "layer" else RMSNorm(config.d_model, config.norm_eps)
 
 
+def make_dropout(config: TransformerConfig) -> nn.Module:
+    """Dropout, or nothing at rate 0: torch's own would still draw and multiply a mask of ones at every training step."""
+    return nn.Dropout(config.dropout) if config.dropout else nn.Identity()
+
+
 class Block(nn.Module):
     """Self-attention, (with `cross`) cross-attention, feed-forward: each x + f(norm(x)) or norm(x + f(x)) as the config says."""
 
@@ -37,7 +42,7 @@ class Block(nn.Module):
         self.cross_attention_norm = make_norm(config) if cross else None
         self.feed_forward = FeedForward(config.d_model, config.d_ff, config.activation, config.gated, config.feed_forward_bias)
         self.feed_forward_norm = make_norm(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = make_dropout(config)
         self.pre_norm = config.pre_norm
 
     def forward(
@@ -115,7 +120,7 @@ class InputEmbedding(nn.Module):
             self.register_buffer("sinusoids", sinusoidal_positions(config.max_length, config.d_model), persistent=False)
         self.segment = Embedding(config.n_segments, config.d_model) if config.n_segments else None
         self.norm = make_norm(config) if config.embedding_norm else nn.Identity()
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = make_dropout(config)
 
     def forward(
         self, ids: Int[Tensor, "batch seq"], positions: Int[Tensor, "#batch seq"], segments: Int[Tensor, "batch seq"] | None = None

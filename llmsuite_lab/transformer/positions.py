@@ -53,13 +53,14 @@ def rotary_angles(
 def rotate(
     x: Float[Tensor, "*batch heads seq d_head"], cos: Float[Tensor, "*#batch seq d_head"], sin: Float[Tensor, "*#batch seq d_head"]
 ) -> Float[Tensor, "*batch heads seq d_head"]:
-    """Turn the pair (x_i, x_{i+d/2}) by its angle: x ⊙ cos + (-x_second, x_first) ⊙ sin.
+    """Turn the pair (x_i, x_{i+d/2}) by its angle: first ← first·cos - second·sin, second ← second·cos + first·sin.
 
     The original paper pairs neighbours (x_2i, x_2i+1); Llama's published weights pair the two halves. The two differ only by a permutation of features.
     """
+    half = x.shape[-1] // 2
+    cos, sin = (angle[..., :half].unsqueeze(-3) for angle in (cos, sin))  # the same angles for every head
     first, second = x.chunk(2, dim=-1)
-    turned = torch.cat([-second, first], dim=-1)
-    return (x * cos.unsqueeze(-3) + turned * sin.unsqueeze(-3)).to(x.dtype)  # unsqueeze: the same angles for every head
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x.dtype)
 
 
 def relative_bucket(

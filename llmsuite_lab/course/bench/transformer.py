@@ -146,7 +146,7 @@ def memory_rows(n: int = 2) -> list[Row]:
     """Peak resident memory of a process that trains a few steps, against a Llama and a GPT-2 of the same shape."""
     measured = []
     for family in FAMILIES:
-        values = interleaved(*(lambda who=who: _peak_bytes(family, who) for who in ("ours", "theirs")), n=n, warmup=0)
+        values = interleaved(*(lambda family=family, who=who: _peak_bytes(family, who) for who in ("ours", "theirs")), n=n, warmup=0)
         measured.append(compare(f"training step against {family}, peak memory", "bytes", *values))
     return measured
 
