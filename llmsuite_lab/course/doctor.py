@@ -143,7 +143,7 @@ def _cache() -> Finding:
 def _models() -> Finding:
     from llmsuite_lab.core import fetch, zoo
 
-    damaged = {name: problem for name in zoo.OFFLINE_NAMES if (problem := fetch.damage(cache_dir() / "models" / name))}
+    damaged = {name: problem for name in zoo.OFFLINE_NAMES if (problem := fetch.damage(cache_dir() / "models" / name, layout=zoo.LAYOUT))}
     if damaged:
         return Finding(
             "models", "; ".join(f"{name}: {problem}" for name, problem in damaged.items()), "llmsuite models fetch (with a network)"
