@@ -37,15 +37,21 @@ class Speed:
 
 
 def measure_speed(
-    lengths: tuple[int, ...] = (32, 128, 512), tokens: int = 2048, repeats: int = 3, vocab_size: int = 512, seed: int = 0
+    lengths: tuple[int, ...] = (32, 128, 512, 2048),
+    tokens: int = 2048,
+    repeats: int = 3,
+    d_model: int = 256,
+    vocab_size: int = 512,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
 ) -> list[Speed]:
     """Time one forward and backward pass of `tokens` tokens at each length. Raises ValueError for a length that does not divide `tokens`."""
     if bad := [length for length in lengths if length < 1 or tokens % length]:
         raise ValueError(f"tokens={tokens} cannot be cut into sequences of {bad[0]}")
     torch.manual_seed(seed)
-    decoder = small_decoder(vocab_size, max_length=max(lengths))
-    lstm = lstm_of_size(vocab_size, 2, sum(p.numel() for p in decoder.parameters()))
-    ids = torch.randint(vocab_size, (tokens,), generator=torch.Generator().manual_seed(seed))
+    decoder = small_decoder(vocab_size, d_model, max_length=max(lengths)).to(device)
+    lstm = lstm_of_size(vocab_size, 2, sum(p.numel() for p in decoder.parameters())).to(device)
+    ids = torch.randint(vocab_size, (tokens,), generator=torch.Generator().manual_seed(seed)).to(device)
     results = []
     for length in lengths:
         batch = ids.view(-1, length)
@@ -59,6 +65,8 @@ def measure_speed(
 def _step_seconds(model: nn.Module, ids: torch.Tensor) -> float:
     began = time.perf_counter()
     model.loss(ids, ids).backward()
+    if ids.is_cuda:  # a GPU works on after the call has returned
+        torch.cuda.synchronize()
     seconds = time.perf_counter() - began
     model.zero_grad()
     return seconds

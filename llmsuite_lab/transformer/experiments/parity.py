@@ -1,0 +1,113 @@
+"""Is what is written here the real thing? Each part beside the library that does it in production, as one number: the largest difference.
+
+    difference = max |ours − theirs|         float32, same inputs, same weights
+
+Sizes differ on every axis, so that a swapped axis cannot pass. The tests go further (gradients, padding, caches); a notebook shows these.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from llmsuite_lab.transformer import weights
+from llmsuite_lab.transformer.attention import causal_mask, scaled_dot_product_attention
+from llmsuite_lab.transformer.fused import written_out
+from llmsuite_lab.transformer.multi_head import MultiHeadAttention
+from llmsuite_lab.transformer.positions import sinusoidal_positions
+
+FAMILIES = ("bert", "gpt2", "llama", "t5", "bart")
+
+
+def attention_differences(seeds: tuple[int, ...] = (0, 1, 2)) -> dict[str, float]:
+    """Our written-out attention against torch's kernel: without mask, causal, and with a random mask; the largest difference over seeds."""
+    largest: dict[str, float] = {}
+    for seed in seeds:
+        generator = torch.Generator().manual_seed(seed)
+        Q, K = (torch.randn(2, 3, n, 8, generator=generator) for n in (5, 7))
+        V = torch.randn(2, 3, 7, 6, generator=generator)
+        some = torch.rand(5, 7, generator=generator) < 0.5
+        some[:, 0] = True  # every query may look somewhere
+        for name, mask in {"no mask": None, "causal": causal_mask(5, 7), "random mask": some}.items():
+            theirs = nn.functional.scaled_dot_product_attention(Q, K, V, attn_mask=mask)
+            largest[name] = max(largest.get(name, 0.0), _largest(scaled_dot_product_attention(Q, K, V, mask), theirs))
+    return largest
+
+
+@torch.inference_mode()
+def multi_head_differences(seeds: tuple[int, ...] = (0, 1, 2)) -> dict[str, float]:
+    """Our multi-head attention against `torch.nn.MultiheadAttention` with its weights copied: self-attention, causal, cross-attention."""
+    largest: dict[str, float] = {}
+    for seed in seeds:
+        torch.manual_seed(seed)
+        x, memory = torch.randn(2, 5, 12), torch.randn(2, 7, 12)
+        for name in ("self", "causal", "cross"):
+            theirs = nn.MultiheadAttention(12, 3, batch_first=True)
+            ours = copy_multi_head(theirs, causal=name == "causal")
+            source = memory if name == "cross" else x
+            expected = theirs(x, source, source, attn_mask=~causal_mask(5) if name == "causal" else None, need_weights=False)[0]
+            with written_out():
+                result = ours(x, memory if name == "cross" else None)
+            largest[name] = max(largest.get(name, 0.0), _largest(result, expected))
+    return largest
+
+
+def copy_multi_head(theirs: nn.MultiheadAttention, causal: bool = False) -> MultiHeadAttention:
+    """Our layer with the weights of torch's, whose W_Q, W_K and W_V are stacked in one matrix."""
+    ours = MultiHeadAttention(theirs.embed_dim, theirs.num_heads, bias=True, causal=causal)
+    for name, weight, bias in zip("QKV", theirs.in_proj_weight.chunk(3), theirs.in_proj_bias.chunk(3)):
+        getattr(ours, f"W_{name}").load_state_dict({"weight": weight, "bias": bias})
+    ours.W_O.load_state_dict(theirs.out_proj.state_dict())
+    return ours
+
+
+@torch.inference_mode()
+def order_deviation(with_positions: bool, seed: int = 0, seq: int = 9, d_model: int = 12) -> float:
+    """Permute the tokens: how far is self-attention's output from the permuted output? Zero means that order does not exist for it."""
+    torch.manual_seed(seed)
+    layer, x, order = MultiHeadAttention(d_model, 3), torch.randn(2, seq, d_model), torch.randperm(seq)
+    positions = sinusoidal_positions(seq, d_model) if with_positions else torch.zeros(seq, d_model)
+    return _largest(layer(x[:, order] + positions), layer(x + positions)[:, order])
+
+
+def tiny_reference(family: str, seed: int = 0) -> nn.Module:
+    """A tiny random `transformers` model of one family, weights large enough that a wrong part shows. Raises ValueError for another family."""
+    import transformers as t
+
+    size = {"vocab_size": 43}
+    made = {
+        "bert": lambda: t.BertForMaskedLM(t.BertConfig(
+            hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=40, max_position_embeddings=17, **size)),
+        "gpt2": lambda: t.GPT2LMHeadModel(t.GPT2Config(
+            n_embd=24, n_layer=2, n_head=3, n_inner=40, n_positions=17, bos_token_id=1, eos_token_id=1, **size)),
+        "llama": lambda: t.LlamaForCausalLM(t.LlamaConfig(
+            hidden_size=24, num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=2, intermediate_size=40, max_position_embeddings=17, **size)),
+        "t5": lambda: t.T5ForConditionalGeneration(t.T5Config(
+            d_model=24, d_kv=5, d_ff=40, num_layers=2, num_decoder_layers=3, num_heads=3, decoder_start_token_id=0, **size)),
+        "bart": lambda: t.BartForConditionalGeneration(t.BartConfig(
+            d_model=24, encoder_layers=2, decoder_layers=3, encoder_attention_heads=3, decoder_attention_heads=3, encoder_ffn_dim=40,
+            decoder_ffn_dim=40, max_position_embeddings=17, **size)),
+    }  # fmt: skip
+    if family not in made:
+        raise ValueError(f"family={family!r} is not known; choose one of {', '.join(made)}")
+    torch.manual_seed(seed)
+    model = made[family]()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = 0.3 * torch.randn(parameter.shape)
+            parameter.copy_(1 + noise if "norm" in name.lower() and name.endswith("weight") else noise)
+    return model.eval()
+
+
+@torch.inference_mode()
+def family_difference(family: str, seed: int = 0) -> float:
+    """Largest difference of logits between a tiny random model of `transformers` and ours carrying its weights."""
+    theirs = tiny_reference(family, seed)
+    ours = weights.from_transformers(theirs)
+    generator = torch.Generator().manual_seed(seed + 1)
+    source, target = torch.randint(2, 43, (3, 11), generator=generator), torch.randint(2, 43, (3, 7), generator=generator)
+    if family in ("t5", "bart"):
+        return _largest(ours(source, target), theirs(input_ids=source, decoder_input_ids=target).logits)
+    return _largest(ours(source), theirs(input_ids=source).logits)
+
+
+def _largest(a: Tensor, b: Tensor) -> float:
+    return (a - b).abs().max().item()
