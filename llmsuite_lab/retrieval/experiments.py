@@ -5,17 +5,16 @@ top-k              the k best of the retriever               truncated     the g
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 from llmsuite_lab.core.language_model import LanguageModel
 from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.retrieval.abstention import SIGNALS, Gate, fit_gate
 from llmsuite_lab.retrieval.evaluation import Outcome, judge, recall_at_k, reciprocal_ranks
 from llmsuite_lab.retrieval.injection import ATTACKS, filtered, obeyed, plant
-from llmsuite_lab.retrieval.pipeline import ANSWER_TOKENS, RAG, Answer
+from llmsuite_lab.retrieval.pipeline import ANSWER_TOKENS, RAG, Answer, shown_text
 from llmsuite_lab.retrieval.prompting import STOP, assemble, delimited, few_shot
-from llmsuite_lab.retrieval.retriever import Hit, Retriever, indexed_text
+from llmsuite_lab.retrieval.retriever import Hit, Retriever
 from llmsuite_lab.world.handbook import Handbook, Question
 
 
@@ -81,13 +80,13 @@ def truncated(lm: LanguageModel, book: Handbook, questions: Sequence[Question]) 
     prompts = []
     for question in questions:
         passage = by_id[question.gold[0]]
-        whole = indexed_text(passage)
-        before = whole[: whole.index(question.answer, len(passage.title))].strip()
+        whole = shown_text(passage)
+        before = whole[: whole.index(question.answer, len(whole) - len(passage.text))].strip()
         budget = lm.count_tokens(few_shot(question.text, [before])) + ANSWER_TOKENS
         prompts.append(assemble(question.text, [(passage.id, whole)], lm.count_tokens, budget, answer_tokens=ANSWER_TOKENS, cut=True))
-    texts = tuple(c.text.strip() for c in lm.complete([p.text for p in prompts], ANSWER_TOKENS, stop=[STOP]))
-    outcomes = tuple(judge(text, q.answer, q.text, []) for text, q in zip(texts, questions))
-    return Run("truncated", tuple(questions), texts, outcomes)
+    texts = [c.text.strip() for c in lm.complete([p.text for p in prompts], ANSWER_TOKENS, stop=[STOP])]
+    outcomes = tuple(judge(text, q.answer, q.text, p.texts) for text, q, p in zip(texts, questions, prompts))
+    return Run("truncated", tuple(questions), tuple(texts), outcomes)
 
 
 def retrieval_quality(retriever: Retriever, questions: Sequence[Question], **settings) -> dict[str, Interval]:
@@ -101,10 +100,7 @@ def retrieval_quality(retriever: Retriever, questions: Sequence[Question], **set
 
 def fit(rag: RAG, questions: Sequence[Question], max_refused: float = 0.05) -> tuple[Gate, list[tuple[float, ...]], list[bool]]:
     """A gate fitted on development questions, with the signals and truths it saw."""
-    texts = [q.text for q in questions]
-    hits = rag.retriever.retrieve(texts, rag.k)
-    answers = rag.answer(texts, hits=hits)
-    signals = rag.signals(texts, hits, [a.prompt for a in answers], [a.draft for a in answers])
+    signals = [a.signals for a in rag.answer([q.text for q in questions], rate=True)]
     answerable = [q.kind != "unanswerable" for q in questions]
     return fit_gate(signals, answerable, SIGNALS, max_refused), signals, answerable
 
@@ -137,28 +133,3 @@ def attack(
         right = [float(judge(a.draft, q.answer, q.text, []).verdict == "correct") for a, (q, _) in zip(answers, pairs)]
         rows.append(Attacked(defence, mean_interval(obedient), mean_interval(right)))
     return rows
-
-
-def gate_path() -> Path:
-    """Where the shipped gate is recorded."""
-    from llmsuite_lab.core.paths import data_dir
-
-    return data_dir() / "recorded" / "retrieval_gate.json"
-
-
-def load_gate() -> Gate:
-    """The shipped gate, fitted on a development company. Raises LabError when its record is missing."""
-    import json
-
-    from llmsuite_lab.core.errors import LabError
-
-    try:
-        row = json.loads(gate_path().read_text(encoding="utf-8"))["gate"]
-    except FileNotFoundError:
-        raise LabError(f"No gate at {gate_path()}. It belongs to the repository: restore data/recorded from a fresh clone.") from None
-    return Gate(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()})
-
-
-def as_row(gate: Gate) -> dict:
-    """The gate as plain data for JSON."""
-    return asdict(gate)

@@ -17,11 +17,12 @@ STOP = "\n"
 
 @dataclass(frozen=True)
 class Prompt:
-    """The text for the model, its length in tokens, the ids of the passages in it, and whether the last of them had to be cut."""
+    """The text for the model, its length in tokens, ids and texts of the passages in it, and whether the last of them had to be cut."""
 
     text: str
     tokens: int
     used: tuple[str, ...]
+    texts: tuple[str, ...]
     cut: bool = False
 
 
@@ -131,7 +132,7 @@ def assemble(
 
 def _prompt(question, ids, texts, count_tokens, form, cut) -> Prompt:
     text = form(question, texts)
-    return Prompt(text, count_tokens(text), tuple(ids), cut)
+    return Prompt(text, count_tokens(text), tuple(ids), tuple(texts), cut)
 
 
 def _first_words(text: str, fits: Callable[[str], bool]) -> str:

@@ -37,13 +37,17 @@ _SECOND_HOPS = {"designer": "the designer of {s}", "manager": "the manager of {s
 
 @dataclass(frozen=True)
 class Passage:
-    """One passage. Versions of one text share `document`; `dated` is its ISO date, and the latest one counts."""
+    """One passage. Versions of one text share `document`; `dated` is its ISO date, and the latest one counts.
+
+    `status` is what the margin of a versioned text says about its validity ("Valid from 2030-03-01."), else "".
+    """
 
     id: str
     document: str
     title: str
     text: str
     dated: str
+    status: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,10 +152,9 @@ class _Writer:
             statement = self.rng.choice(_side(phrasings[subject.kind][attribute]["statements"], self.split))
             sentences.append(_sentence(statement.format(s=subject.short if position else subject.name, v=subject.values[attribute])))
             subject.gold[attribute] = passage_id
-        if version:
-            sentences.append(self.rng.choice(_side(phrasings[version], self.split)).format(date=dated))
+        status = self.rng.choice(_side(phrasings[version], self.split)).format(date=dated) if version else ""
         title = f"{_SECTIONS[subject.kind]}: {subject.name}"
-        self.passages.append(Passage(passage_id, document, title, " ".join(sentences), dated))
+        self.passages.append(Passage(passage_id, document, title, " ".join(sentences), dated, status))
 
     def add(self, kind: str, name: str, short: str, *, groups=None, changed=False, taken: dict[str, set[str]] | None = None) -> _Subject:
         """Invent a subject and write its passages: one per group of attributes, one attribute of each larger group left unsaid."""
@@ -297,5 +300,5 @@ def as_markdown(book: Handbook) -> str:
     parts = [f"# Handbook of {book.company}"]
     for section in _SECTIONS.values():
         parts.append(f"## {section}")
-        parts += [f"### {p.title.split(': ', 1)[1]}\n\n{p.text}" for p in book.passages if p.title.startswith(section + ":")]
+        parts += [f"### {p.title.split(': ', 1)[1]}\n\n{p.text} {p.status}".rstrip() for p in book.passages if p.title.startswith(section + ":")]
     return "\n\n".join(parts) + "\n"

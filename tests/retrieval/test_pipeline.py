@@ -40,7 +40,7 @@ def test_an_answer_says_where_it_comes_from(retriever):
     assert answer.cited == ("d",)
     assert answer.prompt.used[0] == "d"
     assert len(answer.prompt.used) == 2
-    assert "Policies: study leave. Study leave allows" in answer.prompt.text
+    assert "Study leave. Study leave allows" in answer.prompt.text
     assert not answer.declined
 
 

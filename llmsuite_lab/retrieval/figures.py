@@ -1,0 +1,138 @@
+"""The pictures of notebook 02 and its deck. Without arguments each draws the recorded run; a notebook passes what it has just measured."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llmsuite_lab.core.metrics import Interval, mean_interval
+from llmsuite_lab.core.plots import COLOURS, bars_with_intervals, figure, lines_with_bands
+from llmsuite_lab.retrieval import record, scale
+from llmsuite_lab.retrieval.abstention import SIGNALS, fit_gate, tradeoff
+
+_CONDITIONS = {"closed book": "base", "top-1": "accent", "top-3": "third", "gold": "baseline", "truncated": "second"}
+_METHODS = {"exact": "base", "ivf": "third", "hnsw": "accent", "bm25": "baseline"}
+
+
+def pipeline_map() -> Any:
+    """The way of a question: embed and search, pack, complete, and the gate before the answer."""
+    from matplotlib.patches import FancyBboxPatch
+
+    drawn, ax = figure(10.6, 3.9)
+    ax.set_axis_off()
+    ax.set(xlim=(0, 12.4), ylim=(0, 4.6))
+    boxes = (
+        (1.15, 3.2, "question", "", "base"),
+        (3.75, 3.2, "retrieve", "dense + BM25", "baseline"),
+        (6.35, 3.2, "pack", "token budget", "baseline"),
+        (8.95, 3.2, "complete", "language model", "base"),
+        (11.2, 3.2, "gate", "signal < τ ?", "tuned"),
+        (3.75, 1.0, "index", "chunk + embed, once", "third"),
+        (11.2, 1.0, "answer + source", "or “I don't know”", "accent"),
+    )
+    for x, y, name, below, colour in boxes:
+        shape = FancyBboxPatch(
+            (x - 1.0, y - 0.55), 2.0, 1.1, boxstyle="round,pad=0.02,rounding_size=0.14", facecolor=COLOURS[colour], edgecolor="none"
+        )
+        ax.add_patch(shape)
+        ax.text(x, y + (0.17 if below else 0), name, ha="center", va="center", color="white", fontsize=13, fontweight="bold")
+        ax.text(x, y - 0.25, below, ha="center", va="center", color="white", fontsize=10)
+    arrows = (((2.17, 3.2), (2.72, 3.2)), ((4.78, 3.2), (5.32, 3.2)), ((7.38, 3.2), (7.92, 3.2)), ((9.98, 3.2), (10.17, 3.2)))
+    for start, end in (*arrows, ((3.75, 1.58), (3.75, 2.62)), ((11.2, 2.62), (11.2, 1.58))):
+        ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": COLOURS["bound"], "lw": 1.6})
+    ax.set_title("The model reads before it answers, and may decline")
+    return drawn
+
+
+def accuracy(correct: Mapping[str, Sequence[bool]] | None = None) -> Any:
+    """Share of right answers by what stood in the prompt, with intervals."""
+    shares = record.accuracies(dict(correct or record.load()["correct"]))
+    title = "One good passage carries the answer; more of them distract"
+    return bars_with_intervals(shares, title=title, ylabel="answers right", colours=_CONDITIONS, ylim=(0, 1.08))
+
+
+def outcomes(verdicts: Mapping[str, Sequence[str]] | None = None, answerable: int | None = None) -> Any:
+    """Right, declined and made-up answers over answerable and unanswerable questions, one bar per run and kind of question."""
+    found = None if verdicts is not None else record.load()
+    verdicts = verdicts or found["verdicts"]
+    answerable = found["questions"]["one"] if answerable is None else answerable
+    drawn, axes = figure(10.0, 4.2, ncols=2, sharey=True)
+    parts = (("answerable questions", slice(None, answerable)), ("questions without an answer", slice(answerable, None)))
+    for ax, (name, part) in zip(axes, parts):
+        for x, run in enumerate(verdicts):
+            below = 0.0
+            for verdict, colour in (("correct", "accent"), ("declined", "base"), ("wrong", "tuned")):
+                rows = list(verdicts[run])[part]
+                height = sum(v == verdict for v in rows) / len(rows)
+                ax.bar(x, height, 0.62, bottom=below, color=COLOURS[colour], label=verdict if x == 0 else None)
+                if height > 0.06:
+                    ax.text(x, below + height / 2, f"{height:.2f}", ha="center", va="center", color="white", fontsize=11.5)
+                below += height
+        ax.set_xticks(range(len(verdicts)), [run.replace(" with ", "\nwith ") for run in verdicts])
+        ax.set_title(name, fontsize=12.5)
+        ax.grid(axis="x", visible=False)
+    axes[0].set(ylabel="share of questions", ylim=(0, 1))
+    axes[1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    drawn.suptitle(
+        "A passage turns invention into answers; the gate turns it into silence", x=0.01, ha="left", fontweight="bold", fontsize=14.5
+    )
+    return drawn
+
+
+def abstention(signals: Sequence[Sequence[float]] | None = None, answerable: Sequence[bool] | None = None) -> Any:
+    """For each signal, and for all together: unanswerable questions declined against answerable ones refused, on development questions."""
+    if signals is None or answerable is None:
+        development = record.load()["development"]
+        signals, answerable = development["signals"], development["answerable"]
+    drawn, ax = figure()
+    curves = {name: [row[i] for row in signals] for i, name in enumerate(SIGNALS)}
+    curves["all together"] = list(fit_gate(signals, answerable).score(signals))
+    for (name, scores), colour in zip(curves.items(), ("base", "baseline", "third", "accent")):
+        refused, declined = tradeoff(scores, answerable)
+        ax.step(refused, declined, where="post", label=name, color=COLOURS[colour])
+    ax.axvline(0.10, color=COLOURS["bound"], linestyle="--", linewidth=1.4)
+    ax.text(0.11, 0.04, "goal: under 0.10 refused", fontsize=11)
+    ax.set(xlabel="answerable questions refused", ylabel="unanswerable ones declined", xlim=(-0.01, 0.6), ylim=(0, 1.02))
+    ax.set_title("No single signal knows what the handbook leaves out")
+    ax.legend(loc="lower right")
+    return drawn
+
+
+def search_latency(rows: Sequence[scale.Measured] | None = None) -> Any:
+    """Milliseconds per query against the number of passages, one line per method, from the fastest to the slowest repeat."""
+    rows = scale.recorded()[0] if rows is None else rows
+    sizes = sorted({row.size for row in rows})
+    lines = {}
+    for kind in _METHODS:
+        by_size = {row.size: row for row in rows if row.kind == kind}
+        if set(by_size) == set(sizes):
+            lines[kind] = [
+                Interval(by_size[s].query_ms, min(by_size[s].runs_ms), max(by_size[s].runs_ms), len(by_size[s].runs_ms)) for s in sizes
+            ]
+    title = "Exact search grows with the corpus, a graph hardly does"
+    return lines_with_bands(
+        sizes, lines, title=title, xlabel="passages", ylabel="milliseconds per query", colours=_METHODS, log_x=True, log_y=True
+    )
+
+
+def attacks(rows: Sequence[Mapping[str, Any]] | None = None) -> Any:
+    """Share of answers that obeyed a planted order, and share still right, by defence."""
+    rows = record.load()["attacks"] if rows is None else rows
+    groups = {row["defence"]: {"obeyed": _interval(row["obeyed"]), "still right": _interval(row["correct"])} for row in rows}
+    title = "A planted order is obeyed unless it is taken out"
+    colours = {"obeyed": "tuned", "still right": "accent"}
+    return bars_with_intervals(groups, title=title, ylabel="share of answers", xlabel="defence", colours=colours, ylim=(0, 1.12))
+
+
+def rankings(quality: Mapping[str, Mapping[str, Interval]]) -> Any:
+    """Retrieval quality by mode: {mode: {metric: interval}}."""
+    return bars_with_intervals(
+        quality, title="Words find names, vectors find meaning; together they find more", ylabel="share", ylim=(0, 1.12)
+    )
+
+
+def share(values: Sequence[bool]) -> Interval:
+    """Mean of truth values with its interval."""
+    return mean_interval([float(v) for v in values])
+
+
+def _interval(value: Any) -> Interval:
+    return value if isinstance(value, Interval) else Interval(**value)

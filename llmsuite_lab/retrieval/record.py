@@ -1,0 +1,132 @@
+"""The section's recorded run: the gate fitted on a development company, and every condition on held-out questions, with provenance.
+
+A notebook runs the same functions live on fewer questions; the slides draw these figures. `record()` makes the file again.
+"""
+
+import json
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.files import write_json
+from llmsuite_lab.core.language_model import LanguageModel
+from llmsuite_lab.core.metrics import Interval, mean_interval
+from llmsuite_lab.core.paths import data_dir
+from llmsuite_lab.retrieval import experiments
+from llmsuite_lab.retrieval.abstention import Gate
+from llmsuite_lab.retrieval.embedding import Embedder
+from llmsuite_lab.retrieval.pipeline import RAG
+from llmsuite_lab.retrieval.retriever import Retriever
+from llmsuite_lab.world import handbook
+
+
+def path() -> Path:
+    """Where the record stands."""
+    return data_dir() / "recorded" / "retrieval.json"
+
+
+def load() -> dict:
+    """The recorded run as plain data. Raises LabError when it is missing or broken."""
+    try:
+        return json.loads(path().read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LabError(
+            f"{path()} cannot be read ({error}). It belongs to the repository: restore it, or make it with {__name__}.record()."
+        ) from None
+
+
+def gate(found: dict | None = None) -> Gate:
+    """The shipped gate: weights and threshold chosen on the development company. Raises LabError as `load`."""
+    row = (found or load())["gate"]
+    return Gate(tuple(row["names"]), tuple(row["mean"]), tuple(row["scale"]), tuple(row["weights"]), row["threshold"])
+
+
+def interval(row: dict) -> Interval:
+    """A recorded interval."""
+    return Interval(**row)
+
+
+def develop(lm: LanguageModel, embedder: Embedder, one: int = 48, unanswerable: int = 36, seed: int = 0) -> dict:
+    """Fit the gate on a train-split company: signals and truths of its questions, the gate, and each signal's own curve."""
+    book = handbook.generate("train", seed)
+    questions = [*experiments.every(book.of_kind("one"), one), *experiments.every(book.of_kind("unanswerable"), unanswerable)]
+    rag = RAG(Retriever(book.passages, embedder), lm)
+    fitted, signals, answerable = experiments.fit(rag, questions)
+    return {"gate": asdict(fitted), "development": {"seed": seed, "signals": [list(row) for row in signals], "answerable": answerable}}
+
+
+def measure(
+    lm: LanguageModel, embedder: Embedder, fitted: Gate, one: int = 120, two: int = 24, unanswerable: int = 60, attacked: int = 8
+) -> dict:
+    """Every condition on the held-out company, as plain data: truths per question, verdicts, signals, attacks."""
+    book = handbook.load()
+    retriever = Retriever(book.passages, embedder)
+    asked, pairs, nothing = (experiments.every(book.of_kind(k), n) for k, n in (("one", one), ("two", two), ("unanswerable", unanswerable)))
+    single, triple, gated = RAG(retriever, lm), RAG(retriever, lm, k=3), RAG(retriever, lm, gate=fitted)
+    closed = experiments.closed_book(lm, [*asked, *nothing])
+    answers = gated.answer([q.text for q in [*asked, *nothing]])
+    drafts = experiments.judged("top-1", [*asked, *nothing], [_undeclined(a) for a in answers])
+    behind = experiments.judged("top-1 with gate", [*asked, *nothing], answers)
+    runs = {
+        "closed book": closed.correct[: len(asked)],
+        "top-1": drafts.correct[: len(asked)],
+        "top-3": experiments.with_passages(triple, asked, "top-3").correct,
+        "gold": experiments.with_passages(single, asked, "gold", experiments.gold_hits(book, asked)).correct,
+        "truncated": experiments.truncated(lm, book, asked).correct,
+    }
+    twice = {
+        "top-1": experiments.with_passages(single, pairs, "top-1").correct,
+        "top-3": experiments.with_passages(triple, pairs, "top-3").correct,
+        "gold": experiments.with_passages(single, pairs, "gold", experiments.gold_hits(book, pairs)).correct,
+    }
+    return {
+        "questions": {"one": len(asked), "two": len(pairs), "unanswerable": len(nothing)},
+        "notes": [q.note for q in asked],
+        "correct": runs,
+        "correct_two": twice,
+        "verdicts": {run.name: [o.verdict for o in run.outcomes] for run in (closed, drafts, behind)},
+        "signals": [list(a.signals) for a in answers],
+        "attacks": [asdict(row) for row in experiments.attack(single, book, experiments.every(asked, attacked))],
+    }
+
+
+def record(target: Path | None = None) -> Path:
+    """Fit, measure and write everything; about half an hour on two free cores."""
+    start = time.perf_counter()
+    lm, embedder = LanguageModel.load(), Embedder.load()
+    developed = develop(lm, embedder)
+    measured = measure(lm, embedder, gate(developed))
+    about = {
+        "command": "python -c 'from llmsuite_lab.retrieval import record; record.record()'",
+        "model": lm.name,
+        "dtype": str(lm.model.dtype),
+        "embedder": embedder.identity,
+        "decoding": "greedy",
+        "machine": f"{platform.machine()}, {platform.system()}",
+        "date": time.strftime("%Y-%m-%d"),
+        "wall_s": round(time.perf_counter() - start),
+    }
+    target = target or path()
+    write_json(target, {"about": about, **developed, **measured})
+    return target
+
+
+def accuracies(correct: dict[str, Sequence[bool]]) -> dict[str, Interval]:
+    """Share of right answers per condition, with intervals."""
+    return {name: mean_interval([float(c) for c in values]) for name, values in correct.items()}
+
+
+def declined_shares(found: dict, run: str = "top-1 with gate") -> tuple[Interval, Interval]:
+    """(share of unanswerable questions declined, share of answerable ones declined) of a recorded run."""
+    verdicts, answerable = found["verdicts"][run], found["questions"]["one"]
+    declined = [float(v == "declined") for v in verdicts]
+    return mean_interval(declined[answerable:]), mean_interval(declined[:answerable])
+
+
+def _undeclined(answer):
+    from dataclasses import replace
+
+    return replace(answer, declined=not answer.draft)
