@@ -6,26 +6,16 @@
 
 Columns of the cache:  [ prefix that all prompts share | padding | rest of the prompt | new tokens ].  The prefix is read once for all rows; padding is
 on the left of what differs, so that every row writes the same column at each step, and a mask keeps it out of attention.
-
-`FastEngine` is the same for a `transformers` model, whose weights it packs once: the engine of `core.language_model`.
 """
 
-import weakref
 from collections.abc import Sequence
 from os.path import commonprefix
-from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from llmsuite_lab.transformer.fast_decoder import CACHE_CHUNK, FastDecoder
-from llmsuite_lab.transformer.packing import choose_layout
-from llmsuite_lab.transformer.published import published_config
-from llmsuite_lab.transformer.weights import from_transformers
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 SHARED_PREFIX_TOKENS = 16  # a shorter common prefix is not worth a forward pass of its own
 
@@ -90,50 +80,3 @@ class FastBatch:
 
     def _capacity(self, needed: int) -> int:
         return max(needed, min(self.most, needed + max(CACHE_CHUNK, needed // 2)))
-
-
-class FastEngine(FastBatch):
-    """`FastBatch` for a `transformers` Llama or GPT-2, as `core.language_model` calls it: FastEngine(model, prompts, room).
-
-    The packed weights are kept with the model and made again when its weights have changed since (a training step, a merged adapter).
-    """
-
-    _packed: "weakref.WeakKeyDictionary[nn.Module, tuple[Any, dict[str, FastDecoder]]]" = weakref.WeakKeyDictionary()
-
-    def __init__(self, model: "PreTrainedModel", prompts: Sequence[Sequence[int]], room: int) -> None:
-        super().__init__(self.packed(model, len(prompts)), prompts, room)
-
-    @staticmethod
-    def supports(model: nn.Module) -> bool:
-        """True for a Llama or GPT-2 whose layers are all plain: no adapter beside a weight, no quantised layer, no option that ours lacks."""
-        if type(model).__name__ not in ("LlamaForCausalLM", "GPT2LMHeadModel"):
-            return False
-        if any(isinstance(m, nn.Linear) and type(m) is not nn.Linear or type(m).__module__.startswith("peft.") for m in model.modules()):
-            return False
-        try:
-            return published_config(model.config.to_dict()).positions in ("rotary", "learned")
-        except ValueError:  # an option that only transformers computes: its own engine drives such a model
-            return False
-
-    @classmethod
-    def packed(cls, model: "PreTrainedModel", rows: int) -> FastDecoder:
-        """The model's weights packed for this many rows at a time: from memory, or freshly when the weights are others than last time."""
-        first = next(model.parameters())
-        state = fingerprint(model)
-        known, by_layout = cls._packed.get(model, (None, {}))
-        if known != state:
-            by_layout = {}
-            cls._packed[model] = (state, by_layout)
-        layout = choose_layout(first.dtype, first.device, rows)
-        if layout not in by_layout:
-            with torch.inference_mode():
-                by_layout[layout] = FastDecoder(from_transformers(model, share=True), first.dtype, layout, rows)
-        return by_layout[layout]
-
-
-@torch.no_grad()
-def fingerprint(model: nn.Module) -> tuple:
-    """What changes when weights do: each parameter's place and in-place version, and a few of its numbers (for writes that skip the version)."""
-    parameters = list(model.parameters())
-    sample = torch.cat([p.reshape(-1)[: 4 * 64 : 64].float() for p in parameters]).tolist()
-    return tuple((p.data_ptr(), p._version, p.dtype) for p in parameters), tuple(sample)

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from llmsuite_lab.transformer import fast_decoder, packing, weights
 from llmsuite_lab.transformer.config import gpt2_config, llama_config, t5_config
 from llmsuite_lab.transformer.decoder import Decoder
-from llmsuite_lab.transformer.fast_batch import FastEngine
 from llmsuite_lab.transformer.generation import Generator
 from llmsuite_lab.transformer.layers import Linear
 from llmsuite_lab.transformer.sampling import draw, token_probabilities
@@ -123,39 +122,6 @@ def test_a_prefix_that_all_prompts_share_is_read_once(monkeypatch):
     assert [row.ids for row in rows] == [one_by_one(MODEL, prompt, 9) for prompt in prompts]
     assert shapes[:3] == [(1, 20), (3, 5), (3, 1)]
     assert ENGINE.generate([prefix, prefix], 3)[1].ids == one_by_one(MODEL, prefix, 3)
-
-
-def test_the_engine_for_transformers_models_notices_every_change_of_weights():
-    torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=24, num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=2, intermediate_size=40
-    )
-    theirs = spread(transformers.LlamaForCausalLM(config))
-    expected = lambda: theirs(torch.tensor([[3, 4, 5]])).logits[:, -1]  # noqa: E731
-    with torch.no_grad():
-        engine = FastEngine(theirs, [[3, 4, 5]], 2)
-        torch.testing.assert_close(engine.logits, expected(), atol=1e-5, rtol=0)
-        assert FastEngine.packed(theirs, 1) is engine.decoder
-        weight = theirs.model.layers[1].mlp.up_proj.weight
-        for change in (lambda: weight.mul_(1.5), lambda: weight.data.mul_(0.5), lambda: setattr(weight, "data", torch.randn_like(weight))):
-            change()
-            torch.testing.assert_close(FastEngine(theirs, [[3, 4, 5]], 2).logits, expected(), atol=1e-5, rtol=0)
-    engine.advance(torch.tensor([6]))
-    assert engine.logits.shape == (1, VOCABULARY)
-
-
-def test_the_engine_knows_what_it_cannot_drive():
-    from peft import LoraConfig, get_peft_model
-
-    small = {"vocab_size": 11, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 12}
-    plain = transformers.LlamaForCausalLM(transformers.LlamaConfig(**small))
-    assert FastEngine.supports(plain)
-    scaled = {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}
-    assert not FastEngine.supports(transformers.LlamaForCausalLM(transformers.LlamaConfig(**small, rope_parameters=scaled)))
-    assert not FastEngine.supports(transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**small)))
-    tuned = get_peft_model(plain, LoraConfig(r=2, target_modules=["q_proj"]))
-    assert not FastEngine.supports(tuned)
-    assert not FastEngine.supports(plain)  # peft changes the model it is given
 
 
 def test_an_end_token_ends_its_row_and_is_left_out():
