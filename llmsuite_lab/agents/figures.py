@@ -26,7 +26,6 @@ KIND_NAMES = {
     "compare_publishers": "which publisher is older?",
 }  # fmt: skip
 MIXTURE_NAMES = {"two_hop": "eight kinds of two hops", "one_three_hop": "and one kind of three", "varied": "varied plans"}
-SEEDS = (0, 1, 2)
 
 
 def record(name: str) -> dict[str, Any]:
@@ -38,6 +37,14 @@ def record(name: str) -> dict[str, Any]:
         raise LabError(
             f"{path.name} is missing or broken in data/runs ({error}); restore it with git, or run `llmsuite train react`"
         ) from error
+
+
+def recorded_seeds() -> list[int]:
+    """The seeds whose training is recorded in data/runs, in order. Raises LabError when there is none."""
+    found = sorted(int(file.stem.removeprefix("react_seed")) for file in (data_dir() / "runs").glob("react_seed*.json"))
+    if not found:
+        raise LabError("no ReAct training is recorded in data/runs; restore it with git, or run `llmsuite train react`")
+    return found
 
 
 def trajectory_from(data: Mapping[str, Any]) -> Trajectory:
@@ -152,24 +159,25 @@ def _dots(methods: Mapping[str, Mapping[str, Interval]], title: str) -> Any:
 
 
 def recorded_by_kind() -> Any:
-    """Recorded: no tool, chain of thought and few-shot ReAct (untuned model) against the tuned model's three seeds together."""
+    """Recorded: no tool, chain of thought and few-shot ReAct (untuned model) against the tuned model, all recorded seeds together."""
     results = record("react_baselines")["results"]
     methods = {name: by_kind([Answer(**row) for row in rows]) for name, rows in results.items()}
-    tuned = [Answer(**row) for seed in SEEDS for row in record(f"react_seed{seed}")["results"]["questions"]]
+    tuned = [Answer(**row) for seed in recorded_seeds() for row in record(f"react_seed{seed}")["results"]["questions"]]
     return _dots({**methods, "tuned ReAct": by_kind(tuned)}, "Looking things up beats reasoning alone on every kind")
 
 
 def transfer() -> Any:
-    """Recorded: the untrained kinds after three training mixtures of equal length, which differ in how varied their plans are."""
-    rows = record("react_mixtures")["results"]
+    """Recorded: the kinds never trained, by how varied the plans in training were. Narrower mixtures stand beside the shipped one once recorded."""
+    rows = {"varied": [row for seed in recorded_seeds() for row in record(f"react_seed{seed}")["results"]["questions"]]}
+    if (data_dir() / "runs" / "react_mixtures.json").is_file():
+        rows = record("react_mixtures")["results"] | rows
     groups = {}
     for kind in UNTRAINED_KINDS:
-        of_kind = {MIXTURE_NAMES[m]: [row["correct"] for row in answers if row["kind"] == kind] for m, answers in rows.items()}
+        of_kind = {MIXTURE_NAMES[m]: [row["correct"] for row in rows[m] if row["kind"] == kind] for m in MIXTURE_NAMES if m in rows}
         groups[KIND_NAMES[kind]] = {name: mean_interval(hits) for name, hits in of_kind.items()}
     colours = dict(zip(MIXTURE_NAMES.values(), ("base", "third", "tuned"), strict=True))
-    return bars_with_intervals(
-        groups, title="Varied plans transfer to plans never seen", ylabel="exact match", colours=colours, ylim=(0, 1.15)
-    )
+    title = "Kinds never trained, by the plans in training"
+    return bars_with_intervals(groups, title=title, ylabel="exact match", colours=colours, ylim=(0, 1.15))
 
 
 def draw_confusion(table: Mapping[str, Mapping[str, int]], title: str = "What the loop says about claims, against the truth") -> Any:
@@ -182,8 +190,8 @@ def draw_confusion(table: Mapping[str, Mapping[str, int]], title: str = "What th
 
 
 def fact_checking() -> Any:
-    """Recorded: the confusion matrix of the three seeds together."""
-    tables = [record(f"react_seed{seed}")["results"]["confusion"] for seed in SEEDS]
+    """Recorded: the confusion matrix, all recorded seeds together."""
+    tables = [record(f"react_seed{seed}")["results"]["confusion"] for seed in recorded_seeds()]
     return draw_confusion({label: {said: sum(t[label][said] for t in tables) for said in tables[0][label]} for label in LABELS})
 
 
@@ -212,6 +220,6 @@ def draw_cost(
 
 
 def loss() -> Any:
-    """Recorded: training loss of the three seeds on the model's own turns."""
-    histories = {f"seed {seed}": History.from_dict(record(f"react_seed{seed}")["history"]) for seed in SEEDS}
+    """Recorded: training loss on the model's own turns, one line per recorded seed."""
+    histories = {f"seed {seed}": History.from_dict(record(f"react_seed{seed}")["history"]) for seed in recorded_seeds()}
     return loss_curve(histories, title="The loop is learned from a few hundred trajectories")
