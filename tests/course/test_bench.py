@@ -59,6 +59,20 @@ def test_table_and_json_carry_the_same(monkeypatch):
     assert list(data[0]) == ["name", "ours", "reference", "unit", "ratio", "n", "spread"]
 
 
+def test_the_clock_says_what_it_counts(monkeypatch):
+    import time
+
+    monkeypatch.setenv("LLMSUITE_BENCH_CLOCK", "cpu")
+    assert bench.seconds_unit() == "CPU s"
+    began = bench.clock()
+    time.sleep(0.2)
+    assert bench.clock() - began < 0.1, "a sleeping process uses no processor"
+    assert compare("load", "CPU s", [1.0], [3.0]).ratio == 3.0
+    monkeypatch.setenv("LLMSUITE_BENCH_CLOCK", "sundial")
+    with pytest.raises(ValueError, match="wall"):
+        bench.clock()
+
+
 def test_unknown_benchmark_names_the_known():
     assert "core" in bench.names()
     assert not any(name.startswith("_") for name in bench.names())

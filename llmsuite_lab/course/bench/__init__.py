@@ -2,12 +2,17 @@
 
 A ratio of two numbers taken minutes apart measures the machine's mood. So ours and the reference alternate, each pair gives a ratio, and the
 median of those is reported with the smallest and the largest. One module per name (`core`, `transformer`, …) with `rows() -> list[Row]`.
+
+On a machine that others keep busy even neighbours in time are not comparable: `LLMSUITE_BENCH_CLOCK=cpu` counts this process's processor
+seconds instead of wall time (use one thread then, `OMP_NUM_THREADS=1`: waiting threads burn cycles); the units say so.
 """
 
 import importlib
+import os
 import pkgutil
 import statistics
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +76,7 @@ def compare(name: str, unit: str, ours: Sequence[float], reference: Sequence[flo
         raise ValueError(f"{len(ours)} measurements of ours and {len(reference)} of the reference: they are pairs, at least one")
     if min(*ours, *reference) <= 0:
         raise ValueError(f"{name}: a measurement is not above zero, so no ratio exists")
-    inverse = unit == "s"
+    inverse = unit in ("s", "CPU s")
     ratios = [b / a if inverse else a / b for a, b in zip(ours, reference)]
     return Row(
         name,
@@ -82,6 +87,19 @@ def compare(name: str, unit: str, ours: Sequence[float], reference: Sequence[flo
         len(ratios),
         (min(ratios), max(ratios)),
     )
+
+
+def seconds_unit() -> str:
+    """What `clock` counts: "s" of wall time, or "CPU s" with LLMSUITE_BENCH_CLOCK=cpu. Raises ValueError for another value of it."""
+    asked = os.environ.get("LLMSUITE_BENCH_CLOCK", "wall")
+    if asked not in ("wall", "cpu"):
+        raise ValueError(f"LLMSUITE_BENCH_CLOCK={asked!r}: set it to wall (the default) or cpu")
+    return "s" if asked == "wall" else "CPU s"
+
+
+def clock() -> float:
+    """A reading in seconds of the clock that the benchmarks use; differences are what counts."""
+    return time.perf_counter() if seconds_unit() == "s" else time.process_time()
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -12,7 +12,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
 from typing import Any
 
 import torch
@@ -22,7 +21,7 @@ from llmsuite_lab.core.batching import Example, length_buckets
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.runtime import profile
 from llmsuite_lab.core.training import fit
-from llmsuite_lab.course.bench import Row, compare, interleaved, say
+from llmsuite_lab.course.bench import Row, clock, compare, interleaved, say, seconds_unit
 
 NAMES = ("fit", "Trainer", "SFTTrainer")
 BATCH, STEPS, ROUNDS, LR = 16, 2, 5, 1e-4
@@ -61,8 +60,10 @@ def lora_model() -> Any:
 def train(name: str, model: Any, examples: list[Example]) -> tuple[list[float], list[float]]:
     """`STEPS` steps by one of `NAMES`; returns (losses, seconds) per step. The adapter goes on from where it stands."""
     if name == "fit":
-        history = fit(model, examples, steps=STEPS, batch_size=BATCH, lr=LR, warmup=0.0, progress=False)
-        return history.losses, history.seconds
+        ends = [clock()]
+        seen = {"on_step": lambda *_: ends.append(clock())}
+        history = fit(model, examples, steps=STEPS, batch_size=BATCH, lr=LR, warmup=0.0, progress=False, **seen)
+        return history.losses, [end - start for start, end in zip(ends, ends[1:])]  # the first one with fit's own set-up in it
     return _reference(name, model, ordered_batches(examples))
 
 
@@ -74,13 +75,13 @@ def _reference(name: str, model: Any, rows: list[Example]) -> tuple[list[float],
     ends: list[float] = []
 
     class Watch(TrainerCallback):
-        """Wall time of each step, gradient and update together, without the libraries' own set-up."""
+        """Time of each step, gradient and update together, without the libraries' own set-up."""
 
         def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-            starts.append(time.perf_counter())
+            starts.append(clock())
 
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            ends.append(time.perf_counter())
+            ends.append(clock())
 
     with tempfile.TemporaryDirectory() as folder:
         shared = {
@@ -129,7 +130,7 @@ def speed_rows() -> list[Row]:
     def segment(name: str) -> float:
         losses, seconds = train(name, models[name], examples)
         first.setdefault(name, losses[0])
-        say(f"  {name}: {tokens / sum(seconds):,.0f} tokens/s, first loss {losses[0]:.4f}")
+        say(f"  {name}: {tokens / sum(seconds):,.0f} tokens/{seconds_unit()}, first loss {losses[0]:.4f}")
         return tokens / sum(seconds)
 
     ours, *references = interleaved(*(lambda n=name: segment(n) for name in NAMES), n=ROUNDS)
@@ -138,7 +139,7 @@ def speed_rows() -> list[Row]:
             raise LabError(
                 f"the first step's loss is {first['fit']:.4f} in fit() and {first[name]:.4f} in {name}: they do not train the same thing"
             )
-    return [compare(f"fit() against {name}", "tokens/s", ours, values) for name, values in zip(NAMES[1:], references)]
+    return [compare(f"fit() against {name}", f"tokens/{seconds_unit()}", ours, values) for name, values in zip(NAMES[1:], references)]
 
 
 def memory_rows(n: int = 2) -> list[Row]:

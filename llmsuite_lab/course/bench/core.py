@@ -1,6 +1,5 @@
 """`llmsuite bench core`: loading the model, generating in batches, training, each beside the usual way to do it."""
 
-import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from sys import stderr
@@ -8,7 +7,7 @@ from sys import stderr
 from llmsuite_lab.core import zoo
 from llmsuite_lab.core.language_model import LanguageModel
 from llmsuite_lab.core.runtime import offline, profile
-from llmsuite_lab.course.bench import Row, _training, compare, interleaved, say
+from llmsuite_lab.course.bench import Row, _training, clock, compare, interleaved, say, seconds_unit
 
 PROMPTS, NEW_TOKENS = 16, 32
 
@@ -41,7 +40,7 @@ def load_rows(n: int = 3) -> list[Row]:
     zoo.load_model(profile().model)  # imports, and both files into the page cache
     source.read_bytes()
     ours, reference = interleaved(_seconds(lambda: zoo.load_model(profile().model)), _seconds(from_gguf), n=n, warmup=0)
-    return [compare("model load against the GGUF", "s", ours, reference)]
+    return [compare("model load against the GGUF", seconds_unit(), ours, reference)]
 
 
 def generation_rows(n: int = 3) -> list[Row]:
@@ -54,33 +53,33 @@ def generation_rows(n: int = 3) -> list[Row]:
     prompts = [" ".join(tokenizer.decode(e.prompt_ids).split()) for e in _training.bench_examples(PROMPTS)]
 
     def batched() -> float:
-        began = time.perf_counter()
+        began = clock()
         tokens = sum(c.completion_tokens for c in lm.complete(prompts, max_new_tokens=NEW_TOKENS))
-        return reported("complete()", tokens / (time.perf_counter() - began))
+        return reported("complete()", tokens / (clock() - began))
 
     def one_by_one() -> float:
-        began, tokens = time.perf_counter(), 0
+        began, tokens = clock(), 0
         with torch.inference_mode():
             for prompt in prompts:
                 ids = tokenizer(prompt, return_tensors="pt").to(model.device)
                 out = model.generate(**ids, max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=tokenizer.eos_token_id)
                 tokens += out.shape[1] - ids["input_ids"].shape[1]
-        return reported("generate()", tokens / (time.perf_counter() - began))
+        return reported("generate()", tokens / (clock() - began))
 
     def reported(name: str, value: float) -> float:
-        say(f"  {name}: {value:,.0f} tokens/s")
+        say(f"  {name}: {value:,.0f} tokens/{seconds_unit()}")
         return value
 
     ours, reference = interleaved(batched, one_by_one, n=n)
-    return [compare(f"complete() of {PROMPTS} against single generate() calls", "tokens/s", ours, reference)]
+    return [compare(f"complete() of {PROMPTS} against single generate() calls", f"tokens/{seconds_unit()}", ours, reference)]
 
 
 def _seconds(call: Callable[[], object]) -> Callable[[], float]:
     def timed() -> float:
-        began = time.perf_counter()
+        began = clock()
         call()
-        took = time.perf_counter() - began
-        say(f"  {took:.2f} s")
+        took = clock() - began
+        say(f"  {took:.2f} {seconds_unit()}")
         return took
 
     return timed
