@@ -31,7 +31,7 @@ class Recipe:
 
     steps: int = 160
     batch_size: int = 4
-    lr: float = 1e-3
+    lr: float = 3e-3
     warmup: float = 0.08
     rank: int = 8
     alpha: int = 16
