@@ -239,6 +239,7 @@ def test_smollm2_greedy_tokens_equal_transformers_generate():
     longest = max(map(len, prompts))
     ids = torch.tensor([[0] * (longest - len(p)) + p for p in prompts])
     mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
-    expected = theirs.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=8, min_new_tokens=8, pad_token_id=0)
-    rows = Generator(weights.from_transformers(theirs, share=True)).generate(prompts, 8)
-    assert [row.ids for row in rows] == expected[:, longest:].tolist()
+    expected = theirs.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=8, pad_token_id=0)[:, longest:].tolist()
+    eos = tokenizer.eos_token_id
+    rows = Generator(weights.from_transformers(theirs, share=True)).generate(prompts, 8, eos_ids=eos)
+    assert [row.ids for row in rows] == [row[: row.index(eos)] if eos in row else row for row in expected]
