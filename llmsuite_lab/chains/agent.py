@@ -4,6 +4,7 @@ The rules are those of `agents.react` and the same code decides them: a closed s
 every tool. What LangChain adds is the graph: checkpoints, streaming, tracing. Paper 2.3 and 2.4.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -60,6 +61,10 @@ class ReActRules(AgentMiddleware):
             status="success" if result.kind in ("ok", "empty") else "error",
             artifact={"kind": result.kind, "ran": ran},
         )
+
+    async def awrap_tool_call(self, request: Any, handler: Callable[[Any], Any]) -> ToolMessage:
+        """The same for `agent.ainvoke`: the tool runs in a thread, under its own time limit."""
+        return await asyncio.to_thread(self.wrap_tool_call, request, handler)
 
 
 def react_agent(model: LabChatModel, make_tools: MakeTools, *, max_steps: int = 10, checkpointer: Any = None) -> Any:

@@ -6,6 +6,7 @@ Without tools the model's chat template is used. With tools bound, the conversat
 notebook 04 knows (`react_format`), so that `create_agent` really drives it. In production: `langchain_huggingface.ChatHuggingFace`.
 """
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -48,12 +49,19 @@ class LabChatModel(BaseChatModel):
             "temperature": self.temperature,
         }
 
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> Any:
+        return {
+            **super()._get_ls_params(stop=stop, **kwargs),
+            "ls_provider": "llmsuite-lab",
+            "ls_model_name": kwargs.get("model", self.language_model.name),
+        }
+
     def bind_tools(
         self, tools: Sequence[dict[str, Any] | type | Callable | BaseTool], *, tool_choice: str | bool | dict | None = None, **kwargs: Any
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """The model with tools to choose from. `tool_choice` (a tool's name, or "any" when there is only one) makes it call that tool.
+        """The model with tools to choose from. `tool_choice` makes it call a tool: the named one, or with "any" the likeliest of them.
 
-        Raises ValueError for a choice that is not among the tools, or "any" among several: this model is not able to be forced to pick.
+        Raises ValueError for a choice that is not among the tools.
         """
         schemas = [convert_to_openai_tool(tool) for tool in tools]
         return self.bind(tools=schemas, forced=_forced(tool_choice, [s["function"]["name"] for s in schemas]), **kwargs)
@@ -65,15 +73,30 @@ class LabChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         *,
         tools: Sequence[dict[str, Any]] = (),
-        forced: str | None = None,
-        completed: Completion | None = None,
+        forced: Sequence[str] = (),
+        completed: tuple[Completion, str | None] | None = None,
         **kwargs: Any,
     ) -> ChatResult:
         if completed is None:
-            prompt = self.prompt(messages, tools, forced)
-            (completed,) = self.language_model.complete([prompt], **self._options(stop, tools))
-        message = self._message(messages, completed, tools, forced)
-        return ChatResult(generations=[ChatGeneration(message=message, generation_info={"finish_reason": completed.finish_reason})])
+            (completed,) = self._complete([messages], stop, tools, forced)
+        done, chosen = completed
+        message = self._message(messages, done, tools, chosen)
+        return ChatResult(generations=[ChatGeneration(message=message, generation_info={"finish_reason": done.finish_reason})])
+
+    def _complete(
+        self, conversations: Sequence[Sequence[BaseMessage]], stop: list[str] | None, tools: Sequence[dict[str, Any]], forced: Sequence[str]
+    ) -> list[tuple[Completion, str | None]]:
+        """One batched generation; each completion with the tool that it was made to call, if it was."""
+        chosen = [self._likeliest(messages, tools, forced) for messages in conversations]
+        prompts = [self.prompt(messages, tools, name) for messages, name in zip(conversations, chosen, strict=True)]
+        return list(zip(self.language_model.complete(prompts, **self._options(stop, tools)), chosen, strict=True))
+
+    def _likeliest(self, messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]], forced: Sequence[str]) -> str | None:
+        """The tool to call among those that may be: the one whose call has the highest mean log-probability per token here."""
+        if len(forced) < 2:
+            return forced[0] if forced else None
+        scores = self.language_model.score([self.prompt(messages, tools)] * len(forced), [_beginning(name) for name in forced])
+        return max(zip(scores, forced, strict=True), key=lambda pair: pair[0].logprob / pair[0].tokens)[1]
 
     def _stream(
         self,
@@ -82,7 +105,7 @@ class LabChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         *,
         tools: Sequence[dict[str, Any]] = (),
-        forced: str | None = None,
+        forced: Sequence[str] = (),
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         if tools:  # a tool call is only known when its bracket closes: one chunk
@@ -120,10 +143,8 @@ class LabChatModel(BaseChatModel):
         """Answer all inputs with one batched generation; each still passes through `invoke`, so that callbacks and traces see it."""
         if not inputs:
             return []
-        tools, forced, stop = kwargs.get("tools", ()), kwargs.get("forced"), kwargs.get("stop")
         conversations = [self._convert_input(value).to_messages() for value in inputs]
-        prompts = [self.prompt(messages, tools, forced) for messages in conversations]
-        completions = self.language_model.complete(prompts, **self._options(stop, tools))
+        completions = self._complete(conversations, kwargs.get("stop"), kwargs.get("tools", ()), kwargs.get("forced", ()))
         configs = get_config_list(config, len(inputs))
         return [self.invoke(m, c, completed=done, **kwargs) for m, c, done in zip(conversations, configs, completions, strict=True)]
 
@@ -131,7 +152,7 @@ class LabChatModel(BaseChatModel):
         """The text the model continues for these messages: its chat template, or the ReAct form when there are tools."""
         if not tools:
             return self.language_model.chat_prompt([_turn(message) for message in messages])
-        return prompt_of(messages) + (f" I use {forced}.\nAction: {forced}[" if forced else "")
+        return prompt_of(messages) + (_beginning(forced) if forced else "")
 
     def _options(self, stop: list[str] | None, tools: Sequence[dict[str, Any]]) -> dict[str, Any]:
         stops = [*(stop or self.stop or []), *(STOPS if tools else ())]
@@ -139,15 +160,20 @@ class LabChatModel(BaseChatModel):
 
     def _message(self, messages: list[BaseMessage], done: Completion, tools: Sequence[dict[str, Any]], forced: str | None) -> AIMessage:
         if tools:
-            raw = f"I use {forced}.\nAction: {forced}[{done.text}" if forced else done.text
-            if forced and "]" in raw:
-                raw = raw[: raw.index("]") + 1]
+            raw = _beginning(forced) + done.text if forced else done.text
+            if forced:  # the call ends at its bracket, whatever the model goes on to write, or where its tokens ended
+                raw = raw.partition("]")[0].rstrip("\n") + "]"
             message = message_of(raw, done.finish_reason, tools, call_id=f"call_{sum(isinstance(m, ToolMessage) for m in messages)}")
         else:
             message = AIMessage(done.text)
         message.usage_metadata = _usage(done.prompt_tokens, done.completion_tokens)
         message.response_metadata = {"model_name": self.language_model.name, "finish_reason": done.finish_reason}
         return message
+
+
+def _beginning(name: str) -> str:
+    """What is put into the model's mouth to make it call a tool; its argument is left to the model."""
+    return f" I use {name}.\nAction: {name}["
 
 
 def _usage(read: int, written: int) -> dict[str, int]:
@@ -163,21 +189,18 @@ def _turn(message: BaseMessage) -> dict[str, str]:
     return {"role": role, "content": text_of(message)}
 
 
-def _forced(choice: str | bool | dict | None, names: list[str]) -> str | None:
+def _forced(choice: str | bool | dict | None, names: list[str]) -> list[str]:
+    """The tools one of which must be called; empty when the model is free."""
     if isinstance(choice, dict):
         choice = choice.get("function", {}).get("name")
     if choice in (None, False, "auto", "none"):
-        return None
+        return []
     if choice in (True, "any", "required"):
-        if len(names) != 1:
-            raise ValueError(f"tool_choice={choice!r} with {len(names)} tools: name the one to call ({', '.join(names)})")
-        return names[0]
+        return names
     if choice not in names:
         raise ValueError(f"tool_choice={choice!r} is not among the tools: {', '.join(names)}")
-    return choice
+    return [choice]
 
 
 def _json(value: Any) -> str:
-    import json
-
     return json.dumps(value, ensure_ascii=False)

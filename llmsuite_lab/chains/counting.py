@@ -1,0 +1,74 @@
+"""Lines of code, counted the same way on both sides: what a person has to write and read.
+
+lines(f) = lines of f's source without blank lines, comments and docstrings
+"""
+
+import ast
+import inspect
+import io
+import textwrap
+import tokenize
+from typing import Any
+
+_SILENT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER, tokenize.ENCODING}
+
+
+def lines_of_code(*parts: Any) -> int:
+    """Lines of the given functions, classes or modules that hold code. Raises TypeError for something without Python source."""
+    return sum(_count(textwrap.dedent(inspect.getsource(part))) for part in parts)
+
+
+def lines_of_values(module: Any, *names: str) -> int:
+    """Lines of the module-level assignments to `names`. Raises ValueError for a name that the module does not assign."""
+    tree = ast.parse(inspect.getsource(module))
+    found = {node.targets[0].id: node for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)}
+    if missing := [name for name in names if name not in found]:
+        raise ValueError(f"{module.__name__} assigns no {', '.join(missing)}")
+    return sum(found[name].end_lineno - found[name].lineno + 1 for name in names)
+
+
+def _count(source: str) -> int:
+    code: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in _SILENT:
+            code.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node) is not None:
+            code -= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    return len(code)
+
+
+def comparison() -> dict[str, tuple[int, int]]:
+    """{application: (lines of our own loop, lines of the LangChain composition)}.
+
+    Counted are the parts that move text between model and tools. Not counted on either side: what both use (model, retriever, interpreter, tools and
+    the rules for actions), and the adapters that put these behind LangChain's interfaces, which are written once for all applications.
+    """
+    from llmsuite_lab.agents import react
+    from llmsuite_lab.chains import agent, applications
+    from llmsuite_lab.reasoning import pal
+    from llmsuite_lab.reasoning import prompting as prompting_of_pal
+    from llmsuite_lab.retrieval import pipeline, prompting
+
+    return {
+        "RAG": (
+            lines_of_code(pipeline.RAG.answer, prompting.assemble, prompting._prompt, prompting.few_shot, prompting.zero_shot),
+            lines_of_code(applications.rag_chain) + lines_of_values(applications, "RAG_TEMPLATE"),
+        ),
+        "PAL": (
+            lines_of_code(pal.solve, pal._finished, prompting_of_pal.prompt, prompting_of_pal.final_prompt),
+            lines_of_code(applications.pal_chain, applications._sentence)
+            + lines_of_values(applications, "PAL_TEMPLATE", "PAL_FINAL_TEMPLATE"),
+        ),
+        "ReAct": (
+            lines_of_code(react.react, react.Trajectory, react._advance, react._check_limits, react._written),
+            lines_of_code(applications.almanac_agent, agent.react_agent),
+        ),
+    }
+
+
+def adapter_lines() -> int:
+    """Lines of everything that puts the course's parts behind LangChain's interfaces: written once, used by every application."""
+    from llmsuite_lab.chains import agent, chat_model, completion_model, gathering, react_format, retriever
+
+    return lines_of_code(chat_model, completion_model, react_format, retriever, gathering, agent.ReActRules, agent.langchain_tool)

@@ -1,0 +1,84 @@
+"""A stand-in for the language model, whose text is a function of the prompt and the settings alone, and an embedder without a model."""
+
+import threading
+import zlib
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from llmsuite_lab.core.language_model import Completion
+from llmsuite_lab.retrieval.lexical import words
+
+
+class StandIn:
+    """Answers by `reply(prompt)`, cut at stop strings as the real one does; without `reply`, by a checksum: equal prompts, equal answers."""
+
+    name, adapter, context_length, tokenizer = "stand-in", None, 8192, None
+
+    def __init__(self, reply=None):
+        self.reply = reply or (lambda prompt: f" {zlib.crc32(prompt.encode())}\nmore")
+        self.batches, self.lock = [], threading.Lock()
+
+    def count_tokens(self, text):
+        return len(text.split())
+
+    def chat_prompt(self, conversation):
+        if not conversation:
+            raise ValueError("a conversation needs at least one message")
+        return "".join(f"<{turn['role']}>{turn['content']}" for turn in conversation) + "<assistant>"
+
+    def complete(self, prompts, max_new_tokens=64, stop=(), **options):
+        with self.lock:
+            self.batches.append(list(prompts))
+        done = []
+        for prompt in prompts:
+            text = self.reply(prompt)
+            cut = min((text.find(s) for s in stop if s in text), default=-1)
+            text, reason = (text[:cut], "stop") if cut >= 0 else (text, "length")
+            done.append(Completion(text, self.count_tokens(prompt), self.count_tokens(text), reason, 0.0))
+        return done
+
+    def stream(self, prompt, max_new_tokens=64, stop=(), **options):
+        (done,) = self.complete([prompt], max_new_tokens, stop)
+        yield from (done.text[i : i + 3] for i in range(0, len(done.text), 3))
+
+    def score(self, prompts, continuations, **options):
+        return [SimpleNamespace(logprob=-1.0, tokens=1) for _ in prompts]
+
+
+class WordEmbedder:
+    """Every word has a random direction; a text is their normalised sum."""
+
+    dimension, identity, name = 40, "words, 40 dimensions", "words"
+
+    def embed(self, texts, batch_size=32):
+        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        for row, text in enumerate(texts):
+            for word in words(text) or ["nothing"]:
+                vectors[row] += np.random.default_rng(zlib.crc32(word.encode())).standard_normal(self.dimension)
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+
+
+@pytest.fixture
+def stand_in():
+    return StandIn
+
+
+@pytest.fixture(scope="session")
+def embedder():
+    return WordEmbedder()
+
+
+@pytest.fixture(scope="session")
+def book():
+    from llmsuite_lab.world import handbook
+
+    return handbook.load()
+
+
+@pytest.fixture(scope="session")
+def retriever(book, embedder):
+    from llmsuite_lab.retrieval.retriever import Retriever
+
+    return Retriever(book.passages, embedder)

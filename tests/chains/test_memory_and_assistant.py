@@ -1,0 +1,116 @@
+"""The assistant: routes, remembers, keeps threads apart, asks back, and survives a skill that fails."""
+
+import pytest
+
+from llmsuite_lab.chains.assistant import APOLOGY, Assistant, Reply, handbook_skill, said
+from llmsuite_lab.chains.memory import refers_back, resolve
+from llmsuite_lab.chains.routing import UNCLEAR, Choice
+
+PRICES = {"the Huxum kettle": "67 crowns", "the Velm lamp": "41 crowns"}
+
+
+@pytest.mark.parametrize(
+    ("question", "pronoun"),
+    [
+        ("How much does it cost?", "it"),
+        ("And its weight?", "its"),
+        ("Who is his manager?", "his"),
+        ("How much does the Huxum kettle cost, and what is its weight?", None),  # it brings its own subject
+        ("Ben has 4 pears and he buys 3 more. How many are there?", None),
+        ("Who designed this?", None),
+        ("What is the limit of an item?", None),  # 'it' inside a word
+    ],
+)
+def test_which_questions_refer_back(question, pronoun):
+    assert refers_back(question) == pronoun
+
+
+def test_resolving_keeps_the_sentence():
+    assert resolve("How much does it cost?", "the Velm lamp") == "How much does the Velm lamp cost?"
+    assert resolve("What is its weight?", "the Velm lamp") == "What is the Velm lamp's weight?"
+    assert resolve("It costs what?", "the Velm lamp") == "The Velm lamp costs what?"
+    assert resolve("Who leads project Velm?", "the lamp") == "Who leads project Velm?"
+    with pytest.raises(ValueError, match="no subject"):
+        resolve("How much does it cost?", " ")
+
+
+def price(question):
+    name = next((n for n in PRICES if n in question), "")
+    return Reply(PRICES.get(name, "I don't know"), name, ("p1",))
+
+
+def broken(question):
+    raise RuntimeError("the line is dead")
+
+
+def pick(questions):
+    table = {"kettle": "prices", "lamp": "prices", "call": "phone"}
+    return [Choice(next((r for w, r in table.items() if w in q), UNCLEAR), 1.0, "") for q in questions]
+
+
+@pytest.fixture
+def assistant():
+    return Assistant({"prices": price, "phone": broken}, pick)
+
+
+def test_a_follow_up_is_answered_from_memory_and_threads_do_not_mix(assistant):
+    assistant.ask("How much is the Huxum kettle?", "ann")
+    assistant.ask("How much is the Velm lamp?", "bob")
+    assert said(assistant.ask("How much does it cost?", "ann")) == "67 crowns"
+    assert said(assistant.ask("How much does it cost?", "bob")) == "41 crowns"
+    stranger = assistant.ask("How much does it cost?", "cid")
+    assert stranger["route"] == UNCLEAR
+    assert "'it'" in said(stranger)
+    assert [who for who, _ in assistant.history("ann")] == ["human", "ai", "human", "ai"]
+
+
+def test_the_subject_outlives_a_turn_that_names_none(assistant):
+    assistant.ask("How much is the Huxum kettle?", "ann")
+    assistant.ask("Well, well.", "ann")
+    assert said(assistant.ask("How much does it cost again?", "ann")) == "67 crowns"
+
+
+def test_what_fits_nowhere_is_met_with_a_question(assistant):
+    state = assistant.ask("Sing!", "ann")
+    assert state["route"] == UNCLEAR
+    assert said(state).endswith("?")
+
+
+def test_a_failing_skill_becomes_an_apology_and_the_conversation_goes_on(assistant):
+    state = assistant.ask("call somebody", "ann")
+    assert state["route"] == APOLOGY
+    assert "the line is dead" in said(state)
+    assert said(assistant.ask("How much is the Velm lamp?", "ann")) == "41 crowns"
+
+
+def test_an_unknown_thread_and_empty_input_are_named(assistant):
+    assistant.ask("Hello", "ann")
+    with pytest.raises(KeyError, match="no conversation 'eve'; there are: ann"):
+        assistant.history("eve")
+    for message, thread in (("  ", "ann"), ("Hello", "")):
+        with pytest.raises(ValueError, match="need some text"):
+            assistant.ask(message, thread)
+    with pytest.raises(ValueError, match="at least one"):
+        Assistant({}, pick)
+
+
+def test_the_same_conversation_goes_on_from_a_saved_checkpoint():
+    from langgraph.checkpoint.memory import InMemorySaver
+
+    saver = InMemorySaver()
+    Assistant({"prices": price}, pick, saver).ask("How much is the Velm lamp?", "ann")
+    assert said(Assistant({"prices": price}, pick, saver).ask("How much does it cost?", "ann")) == "41 crowns"
+
+
+def test_the_handbook_skill_remembers_the_title_of_its_passage(book, retriever, stand_in):
+    from llmsuite_lab.chains.applications import rag_chain
+    from llmsuite_lab.chains.retriever import LabRetriever
+
+    question = next(q for q in book.questions if q.attribute == "price")
+    passage = book.passage(question.gold[0])
+    skill = handbook_skill(rag_chain(LabRetriever(retriever=retriever), stand_in(lambda prompt: " 5 crowns\n")))
+    reply = skill(question.text)
+    assert reply.text == "5 crowns"
+    assert len(reply.sources) == 1
+    assert reply.subject == book.passage(reply.sources[0]).title.split(": ", 1)[1]
+    assert passage.title  # the question has a gold passage

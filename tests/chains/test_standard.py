@@ -1,0 +1,63 @@
+"""LangChain's own standard suite for chat models, on the real model with a few tokens per answer.
+
+Features that are declared absent, and why: structured output and JSON mode (a model of this size does not fill a form of several fields reliably;
+forcing a tool of one argument works and is tested), images, audio and PDF (it reads text only), overriding the model by name per call
+(a `LabChatModel` holds one loaded model).
+"""
+
+import pytest
+from langchain_core.language_models import BaseChatModel
+from langchain_tests.integration_tests import ChatModelIntegrationTests
+from langchain_tests.unit_tests import ChatModelUnitTests
+
+from llmsuite_lab.chains.chat_model import LabChatModel
+
+pytest.importorskip("pytest_asyncio", reason="the standard suite has async tests")
+
+
+class Declared:
+    """What `LabChatModel` can do, for both suites."""
+
+    has_structured_output = False
+    supports_json_mode = False
+    supports_image_inputs = False
+    supports_audio_inputs = False
+    supports_pdf_inputs = False
+    supports_model_override = False
+    has_tool_calling = True
+    has_tool_choice = True
+    returns_usage_metadata = True
+    supports_anthropic_inputs = False
+
+    @property
+    def chat_model_class(self) -> type[BaseChatModel]:
+        return LabChatModel
+
+
+class TestUnit(Declared, ChatModelUnitTests):
+    """Construction, binding of tools, parameters for tracing."""
+
+    @pytest.fixture(autouse=True)
+    def _model(self, stand_in):
+        self.language_model = stand_in()
+
+    @property
+    def chat_model_params(self) -> dict:
+        return {"language_model": self.language_model}
+
+
+@pytest.mark.real_model
+class TestIntegration(Declared, ChatModelIntegrationTests):
+    """Invoking, streaming, batching, conversations, usage, stop strings, tool calls and tool results, sync and async."""
+
+    @pytest.fixture(autouse=True)
+    def _model(self, lm):
+        self.language_model = lm
+
+    @property
+    def chat_model_params(self) -> dict:
+        return {"language_model": self.language_model}
+
+    @property
+    def standard_chat_model_params(self) -> dict:
+        return {"temperature": 0.0, "max_tokens": 12, "stop": []}
