@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from llmsuite_lab.core.language_model import LanguageModel
 from llmsuite_lab.core.metrics import Interval, mean_interval
-from llmsuite_lab.retrieval.abstention import SIGNALS, Gate, fit_gate
 from llmsuite_lab.retrieval.evaluation import Outcome, judge, recall_at_k, reciprocal_ranks
 from llmsuite_lab.retrieval.injection import ATTACKS, filtered, obeyed, plant
 from llmsuite_lab.retrieval.pipeline import ANSWER_TOKENS, RAG, Answer, shown_text
@@ -98,11 +97,10 @@ def retrieval_quality(retriever: Retriever, questions: Sequence[Question], **set
     return found | {"MRR": mean_interval(reciprocal_ranks(rankings, gold))}
 
 
-def fit(rag: RAG, questions: Sequence[Question], max_refused: float = 0.05) -> tuple[Gate, list[tuple[float, ...]], list[bool]]:
-    """A gate fitted on development questions, with the signals and truths it saw."""
-    signals = [a.signals for a in rag.answer([q.text for q in questions], rate=True)]
-    answerable = [q.kind != "unanswerable" for q in questions]
-    return fit_gate(signals, answerable, SIGNALS, max_refused), signals, answerable
+def gate_signals(rag: RAG, questions: Sequence[Question]) -> tuple[list[tuple[float, ...]], list[bool]]:
+    """Signals of each question, and whether it has an answer: what a gate is fitted on. The language model is not asked."""
+    texts = [q.text for q in questions]
+    return rag.signals(texts, rag.retriever.retrieve(texts, 2)), [q.kind != "unanswerable" for q in questions]
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def pipeline_map() -> Any:
 def accuracy(correct: Mapping[str, Sequence[bool]] | None = None) -> Any:
     """Share of right answers by what stood in the prompt, with intervals."""
     shares = record.accuracies(dict(correct or record.load()["correct"]))
-    title = "One good passage carries the answer; more of them distract"
+    title = "What stands in the prompt decides what comes out"
     return bars_with_intervals(shares, title=title, ylabel="answers right", colours=_CONDITIONS, ylim=(0, 1.08))
 
 
@@ -71,9 +71,7 @@ def outcomes(verdicts: Mapping[str, Sequence[str]] | None = None, answerable: in
         ax.grid(axis="x", visible=False)
     axes[0].set(ylabel="share of questions", ylim=(0, 1))
     axes[1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    drawn.suptitle(
-        "A passage turns invention into answers; the gate turns it into silence", x=0.01, ha="left", fontweight="bold", fontsize=14.5
-    )
+    drawn.suptitle("What becomes of the questions: right, declined, made up", x=0.01, ha="left", fontweight="bold", fontsize=14.5)
     return drawn
 
 
@@ -85,13 +83,13 @@ def abstention(signals: Sequence[Sequence[float]] | None = None, answerable: Seq
     drawn, ax = figure()
     curves = {name: [row[i] for row in signals] for i, name in enumerate(SIGNALS)}
     curves["all together"] = list(fit_gate(signals, answerable).score(signals))
-    for (name, scores), colour in zip(curves.items(), ("base", "baseline", "third", "accent")):
+    for (name, scores), colour in zip(curves.items(), ("base", "baseline", "third", "second", "accent")):
         refused, declined = tradeoff(scores, answerable)
         ax.step(refused, declined, where="post", label=name, color=COLOURS[colour])
     ax.axvline(0.10, color=COLOURS["bound"], linestyle="--", linewidth=1.4)
     ax.text(0.11, 0.04, "goal: under 0.10 refused", fontsize=11)
     ax.set(xlabel="answerable questions refused", ylabel="unanswerable ones declined", xlim=(-0.01, 0.6), ylim=(0, 1.02))
-    ax.set_title("No single signal knows what the handbook leaves out")
+    ax.set_title("How well each signal tells what the handbook leaves out")
     ax.legend(loc="lower right")
     return drawn
 
@@ -107,9 +105,9 @@ def search_latency(rows: Sequence[scale.Measured] | None = None) -> Any:
             lines[kind] = [
                 Interval(by_size[s].query_ms, min(by_size[s].runs_ms), max(by_size[s].runs_ms), len(by_size[s].runs_ms)) for s in sizes
             ]
-    title = "Exact search grows with the corpus, a graph hardly does"
+    title = "The price of looking at everything"
     return lines_with_bands(
-        sizes, lines, title=title, xlabel="passages", ylabel="milliseconds per query", colours=_METHODS, log_x=True, log_y=True
+        sizes, lines, title=title, xlabel="passages", ylabel="processor ms per query", colours=_METHODS, log_x=True, log_y=True
     )
 
 
@@ -117,16 +115,14 @@ def attacks(rows: Sequence[Mapping[str, Any]] | None = None) -> Any:
     """Share of answers that obeyed a planted order, and share still right, by defence."""
     rows = record.load()["attacks"] if rows is None else rows
     groups = {row["defence"]: {"obeyed": _interval(row["obeyed"]), "still right": _interval(row["correct"])} for row in rows}
-    title = "A planted order is obeyed unless it is taken out"
+    title = "What an order in a passage does, by defence"
     colours = {"obeyed": "tuned", "still right": "accent"}
     return bars_with_intervals(groups, title=title, ylabel="share of answers", xlabel="defence", colours=colours, ylim=(0, 1.12))
 
 
 def rankings(quality: Mapping[str, Mapping[str, Interval]]) -> Any:
     """Retrieval quality by mode: {mode: {metric: interval}}."""
-    return bars_with_intervals(
-        quality, title="Words find names, vectors find meaning; together they find more", ylabel="share", ylim=(0, 1.12)
-    )
+    return bars_with_intervals(quality, title="The same questions, searched by words, by meaning, by both", ylabel="share", ylim=(0, 1.12))
 
 
 def share(values: Sequence[bool]) -> Interval:

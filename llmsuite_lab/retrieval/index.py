@@ -200,11 +200,12 @@ class Index:
             return faiss.IndexFlatIP(self.dimension)
         if self.kind == "hnsw":
             made = faiss.IndexHNSWFlat(self.dimension, 32, faiss.METRIC_INNER_PRODUCT)
-            made.hnsw.efConstruction = 80
+            made.hnsw.efConstruction = 200
         else:
-            clusters = max(1, min(int(4 * len(vectors) ** 0.5), len(vectors) // _POINTS_PER_CLUSTER))
+            clusters = max(1, min(int(2 * len(vectors) ** 0.5), len(vectors) // _POINTS_PER_CLUSTER))
             made = faiss.IndexIVFFlat(faiss.IndexFlatIP(self.dimension), self.dimension, clusters, faiss.METRIC_INNER_PRODUCT)
-            made.train(vectors)
+            some = np.random.default_rng(0).permutation(len(vectors))[: 2 * _POINTS_PER_CLUSTER * clusters]
+            made.train(vectors[np.sort(some)])  # k-means on a sample finds the same clusters in a fraction of the time
             made.make_direct_map()
         self._set_depth(made)
         return made

@@ -1,6 +1,6 @@
 """The pipeline: question → passages → prompt → answer with citations, or "I don't know".
 
-    hits = retrieve(q, k)      prompt = assemble(q, hits, budget)      draft = LM(prompt)      decline ⇔ gate(signals(q, hits, draft)) < τ
+    hits = retrieve(q, k)      prompt = assemble(q, hits, budget)      draft = LM(prompt)      decline ⇔ gate(signals(q, hits)) < τ
 
 All questions go through each stage together: one batch for the embedder, one for the model. Paper: section 2.1; Lewis et al. 2020.
 """
@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from llmsuite_lab.core.language_model import LanguageModel
 from llmsuite_lab.retrieval.abstention import SIGNALS, Coverage, Gate
+from llmsuite_lab.retrieval.chunking import by_sentences
 from llmsuite_lab.retrieval.evaluation import grounded, says
-from llmsuite_lab.retrieval.prompting import STOP, Prompt, assemble, few_shot, zero_shot
+from llmsuite_lab.retrieval.prompting import STOP, Prompt, assemble, few_shot
 from llmsuite_lab.retrieval.retriever import Hit, PassageLike, Retriever, indexed_text
 
 I_DO_NOT_KNOW = "I don't know: the handbook does not say."
@@ -57,14 +58,17 @@ class RAG:
         self.retriever, self.lm, self.k, self.budget, self.gate, self.form = retriever, lm, k, budget, gate, form
         self.coverage = Coverage([indexed_text(p) for p in retriever.passages.values()])
 
-    def answer(
-        self, questions: Sequence[str], *, hits: Sequence[Sequence[Hit]] | None = None, rate: bool = False, progress: bool = False
-    ) -> list[Answer]:
-        """Answer each question from its passages (`hits`, or what the retriever finds), in order; `rate` asks for signals without a gate.
+    def answer(self, questions: Sequence[str], *, hits: Sequence[Sequence[Hit]] | None = None, progress: bool = False) -> list[Answer]:
+        """Answer each question from its passages (`hits`, or what the retriever finds), in order.
 
         Raises ValueError when a question alone exceeds the budget, TypeError for a bare string.
         """
-        hits = self.retriever.retrieve(questions, self.k) if hits is None else hits
+        if hits is None:  # one more than is shown: the gate wants to know how far behind the second passage is
+            found = self.retriever.retrieve(questions, min(max(self.k, 2), len(self.retriever.passages)))
+            signals = self.signals(questions, found) if self.gate else [()] * len(questions)
+            hits = [row[: self.k] for row in found]
+        else:
+            signals = self.signals(questions, hits) if self.gate else [()] * len(questions)
         prompts = [
             assemble(
                 question,
@@ -77,29 +81,26 @@ class RAG:
             for question, found in zip(questions, hits)
         ]
         drafts = [c.text.strip() for c in self.lm.complete([p.text for p in prompts], ANSWER_TOKENS, stop=[STOP], progress=progress)]
-        rated = self.gate is not None or rate
-        signals = self.signals(questions, hits, prompts, drafts) if rated else [()] * len(drafts)
         columns = [SIGNALS.index(name) for name in self.gate.names] if self.gate else []
         confidence = (
             self.gate.score([[row[c] for c in columns] for row in signals]).tolist() if self.gate and signals else [None] * len(drafts)
         )
         return [self._answer(*row) for row in zip(questions, map(tuple, hits), prompts, drafts, signals, confidence)]
 
-    def signals(
-        self, questions: Sequence[str], hits: Sequence[Sequence[Hit]], prompts: Sequence[Prompt], drafts: Sequence[str]
-    ) -> list[tuple[float, ...]]:
-        """Cosine and coverage of the best passage, and the draft's mean log-probability per token, −20 for an empty draft.
-
-        The model rates its draft after the passages alone, without the worked examples: a fifth of the tokens to read, the same order.
-        """
-        stated = [i for i, draft in enumerate(drafts) if draft]
-        scores = self.lm.score([zero_shot(questions[i], prompts[i].texts) for i in stated], [" " + drafts[i] for i in stated])
-        logprobs = dict(zip(stated, (score.logprob / score.tokens for score in scores)))
-        rows = []
-        for i, (question, found) in enumerate(zip(questions, hits)):
-            cosine = max((h.cosine for h in found), default=0.0)
-            covered = max((self.coverage(question, indexed_text(h.passage)) for h in found), default=0.0)
-            rows.append((cosine, covered, logprobs.get(i, -20.0)))
+    def signals(self, questions: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[tuple[float, ...]]:
+        """The gate's signals of each question, in the order of `SIGNALS`; all 0 where nothing was found."""
+        best = [found[0] if found else None for found in hits]
+        pieces = [[c.text for c in by_sentences(h.passage.text, 1)] if h else [] for h in best]
+        sentences = [f"{subject(h.passage)}. {piece}" for h, own in zip(best, pieces) for piece in own]
+        near = self.retriever.embedder.embed(sentences)
+        asked = self.retriever.embedder.embed(questions)
+        rows, start = [], 0
+        for question, vector, found, own in zip(questions, asked, hits, pieces):
+            focus = float((near[start : start + len(own)] @ vector).max()) if own else 0.0
+            start += len(own)
+            covered = self.coverage(question, indexed_text(found[0].passage)) if found else 0.0
+            margin = found[0].score - found[1].score if len(found) > 1 else 0.0
+            rows.append((max((h.cosine for h in found), default=0.0), covered, focus, margin))
         return rows
 
     def _answer(self, question, hits, prompt, draft, signals, confidence) -> Answer:
@@ -109,10 +110,15 @@ class RAG:
         return Answer(question, text, draft, declined, () if declined else cited or prompt.used, prompt, hits, signals, confidence)
 
 
+def subject(passage: PassageLike) -> str:
+    """What a passage is about: its title without the section's name."""
+    title = passage.title.split(": ", 1)[-1]
+    return title[:1].upper() + title[1:]
+
+
 def shown_text(passage: PassageLike) -> str:
-    """A passage as the model sees it: its subject, without the section's name, and its text."""
-    subject = passage.title.split(": ", 1)[-1]
-    return f"{subject[:1].upper()}{subject[1:]}. {passage.text}"
+    """A passage as the model sees it: its subject and its text."""
+    return f"{subject(passage)}. {passage.text}"
 
 
 def _rests_on(draft: str, text: str, question: str) -> bool:

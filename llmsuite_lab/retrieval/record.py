@@ -16,7 +16,7 @@ from llmsuite_lab.core.language_model import LanguageModel
 from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.core.paths import data_dir
 from llmsuite_lab.retrieval import experiments
-from llmsuite_lab.retrieval.abstention import Gate
+from llmsuite_lab.retrieval.abstention import Gate, fit_gate
 from llmsuite_lab.retrieval.embedding import Embedder
 from llmsuite_lab.retrieval.pipeline import RAG
 from llmsuite_lab.retrieval.retriever import Retriever
@@ -49,17 +49,23 @@ def interval(row: dict) -> Interval:
     return Interval(**row)
 
 
-def develop(lm: LanguageModel, embedder: Embedder, one: int = 48, unanswerable: int = 36, seed: int = 0) -> dict:
-    """Fit the gate on a train-split company: signals and truths of its questions, the gate, and each signal's own curve."""
-    book = handbook.generate("train", seed)
-    questions = [*experiments.every(book.of_kind("one"), one), *experiments.every(book.of_kind("unanswerable"), unanswerable)]
-    rag = RAG(Retriever(book.passages, embedder), lm)
-    fitted, signals, answerable = experiments.fit(rag, questions)
-    return {"gate": asdict(fitted), "development": {"seed": seed, "signals": [list(row) for row in signals], "answerable": answerable}}
+def develop(lm: LanguageModel, embedder: Embedder, seeds: Sequence[int] = (0, 1)) -> dict:
+    """Fit the gate on train-split companies: signals and truths of their one-passage and unanswerable questions, and the gate."""
+    signals: list[tuple[float, ...]] = []
+    answerable: list[bool] = []
+    for seed in seeds:
+        book = handbook.generate("train", seed)
+        rows, truths = experiments.gate_signals(RAG(Retriever(book.passages, embedder), lm), book.of_kind("one", "unanswerable"))
+        signals, answerable = [*signals, *rows], [*answerable, *truths]
+    fitted = fit_gate(signals, answerable)
+    return {
+        "gate": asdict(fitted),
+        "development": {"seeds": list(seeds), "signals": [list(map(float, row)) for row in signals], "answerable": answerable},
+    }
 
 
 def measure(
-    lm: LanguageModel, embedder: Embedder, fitted: Gate, one: int = 120, two: int = 24, unanswerable: int = 60, attacked: int = 8
+    lm: LanguageModel, embedder: Embedder, fitted: Gate, one: int = 40, two: int = 8, unanswerable: int = 24, attacked: int = 2
 ) -> dict:
     """Every condition on the held-out company, as plain data: truths per question, verdicts, signals, attacks."""
     book = handbook.load()

@@ -1,11 +1,13 @@
 """A corpus small enough to read, and an embedder without a model: words hashed to directions, so that shared words mean near vectors."""
 
+import re
 import zlib
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
+from llmsuite_lab.core.language_model import Completion, Score
 from llmsuite_lab.retrieval.lexical import words
 
 
@@ -60,3 +62,23 @@ def pages():
 @pytest.fixture
 def embedder():
     return WordEmbedder()
+
+
+@dataclass
+class Copycat:
+    """Answers with the first number after the examples; one word is one token; sure of itself when there is one."""
+
+    def count_tokens(self, text):
+        return len(text.split())
+
+    def complete(self, prompts, max_new_tokens=64, stop=(), **options):
+        found = [re.search(r"\d+(?: crowns| days)?", p.rpartition("\n\n")[2]) for p in prompts]
+        return [Completion(f" {m[0]}" if m else "", len(p.split()), 1, "stop", 0.0) for m, p in zip(found, prompts)]
+
+    def score(self, prompts, continuations):
+        return [Score(-0.1, 1, 0.0) for _ in prompts]
+
+
+@pytest.fixture
+def copycat():
+    return Copycat()

@@ -1,11 +1,9 @@
 """The pipeline with a model that copies the passage's first number: what is packed, cited, declined and refused."""
 
-import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
-from llmsuite_lab.core.language_model import Completion, Score
 from llmsuite_lab.retrieval.abstention import fit_gate
 from llmsuite_lab.retrieval.injection import ATTACKS, PAYLOAD, filtered, obeyed, plant, without_orders
 from llmsuite_lab.retrieval.pipeline import I_DO_NOT_KNOW, RAG
@@ -13,28 +11,13 @@ from llmsuite_lab.retrieval.prompting import zero_shot
 from llmsuite_lab.retrieval.retriever import Retriever
 
 
-@dataclass
-class Copycat:
-    """Answers with the first number after the examples; one word is one token; sure of itself when there is one."""
-
-    def count_tokens(self, text):
-        return len(text.split())
-
-    def complete(self, prompts, max_new_tokens=64, stop=(), **options):
-        found = [re.search(r"\d+(?: crowns| days)?", p.rpartition("\n\n")[2]) for p in prompts]
-        return [Completion(f" {m[0]}" if m else "", len(p.split()), 1, "stop", 0.0) for m, p in zip(found, prompts)]
-
-    def score(self, prompts, continuations):
-        return [Score(-0.1, 1, 0.0) for _ in prompts]
-
-
 @pytest.fixture
 def retriever(pages, embedder):
     return Retriever(pages, embedder)
 
 
-def test_an_answer_says_where_it_comes_from(retriever):
-    rag = RAG(retriever, Copycat(), k=2)
+def test_an_answer_says_where_it_comes_from(retriever, copycat):
+    rag = RAG(retriever, copycat, k=2)
     answer = rag.answer(["How many days does study leave allow?"])[0]
     assert answer.text == "9 days"
     assert answer.cited == ("d",)
@@ -44,29 +27,29 @@ def test_an_answer_says_where_it_comes_from(retriever):
     assert not answer.declined
 
 
-def test_the_gate_declines_and_then_cites_nothing(retriever):
-    rag = RAG(retriever, Copycat(), gate=fit_gate([[0.9], [0.1]], [True, False], names=("coverage",), max_refused=0))
+def test_the_gate_declines_and_then_cites_nothing(retriever, copycat):
+    rag = RAG(retriever, copycat, gate=fit_gate([[0.9], [0.1]], [True, False], names=("coverage",), max_refused=0))
     known, unknown = rag.answer(["How much is the Huxum Mini kettle?", "Who is the captain of the ferry Zorvat?"])
     assert (known.text, known.declined) == ("41 crowns", False)
     assert (unknown.text, unknown.declined, unknown.cited) == (I_DO_NOT_KNOW, True, ())
     assert known.confidence > unknown.confidence
-    assert len(known.signals) == 3
+    assert len(known.signals) == 4
 
 
-def test_an_empty_draft_is_a_refusal(retriever):
-    answer = RAG(retriever, Copycat()).answer(["Who sang about the weather at the party?"])[0]
+def test_an_empty_draft_is_a_refusal(retriever, copycat):
+    answer = RAG(retriever, copycat).answer(["Who sang about the weather at the party?"])[0]
     assert answer.declined
     assert answer.text == I_DO_NOT_KNOW
 
 
-def test_no_questions_no_answers(retriever):
+def test_no_questions_no_answers(retriever, copycat):
     gate = fit_gate([[0.9], [0.1]], [True, False], names=("cosine",))
-    assert RAG(retriever, Copycat(), gate=gate).answer([]) == []
+    assert RAG(retriever, copycat, gate=gate).answer([]) == []
 
 
-def test_a_budget_smaller_than_the_question_is_refused(retriever):
+def test_a_budget_smaller_than_the_question_is_refused(retriever, copycat):
     with pytest.raises(ValueError, match="the prompt without any passage takes"):
-        RAG(retriever, Copycat(), budget=28, form=zero_shot).answer(["How many days does study leave allow?"])
+        RAG(retriever, copycat, budget=28, form=zero_shot).answer(["How many days does study leave allow?"])
 
 
 @pytest.mark.parametrize("attack", ATTACKS[:3])
