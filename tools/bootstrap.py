@@ -46,7 +46,7 @@ def install() -> None:
     if not PYTHON.exists():
         shutil.rmtree(VENV, ignore_errors=True)
         venv.EnvBuilder(with_pip=True, symlinks=os.name != "nt").create(VENV)
-    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint", "constraints.txt"]
+    pip = [str(PYTHON), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--constraint", "constraints.txt"]
     try:
         # torch first: a resolver that meets the exact version already installed does not go looking for another build
         torch = next(line.strip() for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch=="))
@@ -63,7 +63,7 @@ def install() -> None:
 
 def fetch_models() -> None:
     """Fetch, check and convert the models of the course's profile; a second or two when they are there."""
-    done = subprocess.run([str(PYTHON), "-m", "llmsuite_lab.course.cli", "models", "fetch", "--quiet"], cwd=ROOT)
+    done = subprocess.run([str(PYTHON), "-m", "llmsuite_lab.course.cli", "models", "fetch"], cwd=ROOT)
     if done.returncode:
         fail("the models are not ready (the sentence above says why). Packages are installed; run the same command again.")
 
