@@ -7,8 +7,12 @@ import datasets
 import evaluate
 from rouge_score import rouge_scorer
 
-_CITATION = """Chin-Yew Lin. 2004. ROUGE: A Package for Automatic Evaluation of Summaries. In Text Summarization Branches Out, pages 74-81."""
-_DESCRIPTION = """F1 of shared unigrams (rouge1), bigrams (rouge2) and of the longest common subsequence (rougeL), with rouge-score underneath."""
+_CITATION = (
+    """Chin-Yew Lin. 2004. ROUGE: A Package for Automatic Evaluation of Summaries. In Text Summarization Branches Out, pages 74-81."""
+)
+_DESCRIPTION = (
+    """F1 of shared unigrams (rouge1), bigrams (rouge2) and of the longest common subsequence (rougeL), with rouge-score underneath."""
+)
 _INPUTS = """predictions: list of texts; references: list of texts of the same length; use_stemmer: Porter stems before comparing."""
 KINDS = ["rouge1", "rouge2", "rougeL"]
 
