@@ -20,7 +20,7 @@ from llmsuite_lab.world import readers
 from llmsuite_lab.world.word_problems import load
 
 SHOTS = 4
-BASE_ITEMS = {"direct": 240, "cot": 30, "pal": 30}  # the long few-shot prompts cost minutes
+BASE_ITEMS = {"direct": 120, "cot": 30, "pal": 30}  # the long few-shot prompts cost minutes
 PUBLIC = ("svamp", "gsm8k", "gsm-hard")
 
 
@@ -34,7 +34,7 @@ def base() -> dict[str, Any]:
     return {"settings": {"shots": SHOTS, "items": BASE_ITEMS}, "results": found}
 
 
-def public(folder: Path, items: int = 60) -> dict[str, Any]:
+def public(folder: Path, items: int = 40) -> dict[str, Any]:
     """Right or wrong for each problem of each public set, by adapter. Raises LabError when a file is missing or of another format."""
     rows = {name: readers.read(name, folder / f"{name}.jsonl", limit=items) for name in PUBLIC}
     found: dict[str, dict[str, list[bool]]] = {name: {} for name in PUBLIC}

@@ -47,10 +47,17 @@ def evaluate(
     questions = [p.text for p in problems]
     if method == PAL:
         traces = pal.solve(lm, questions, interpreter, examples=examples, final=False)
-        return [_result(p, t.value, t.outcome.error, t.tokens) for p, t in zip(problems, traces, strict=True)]
+        return score_traces(problems, traces)
     answers = chain_of_thought.solve(lm, questions, method=method, examples=examples)
     missing = [None if a.value is not None else a.outcome for a in answers]
     return [_result(p, a.value, m, a.tokens, a.text if method == COT else "") for p, a, m in zip(problems, answers, missing, strict=True)]
+
+
+def score_traces(problems: Sequence[Problem], traces: Sequence[pal.Trace]) -> list[Result]:
+    """The results of programs that have run already. Raises ValueError for lists of different length."""
+    if len(problems) != len(traces):
+        raise ValueError(f"{len(problems)} problems and {len(traces)} traces: give one trace a problem")
+    return [_result(p, t.value, t.outcome.error, t.tokens) for p, t in zip(problems, traces, strict=True)]
 
 
 def solves(

@@ -1,20 +1,51 @@
-"""The figures of notebook 03 and its deck, from the recorded runs; one message each, said in the title."""
+"""The figures of notebook 03 and its deck, from the recorded runs; one message each, said in the title.
 
+A figure whose record does not exist yet says so, with the command that makes it: no picture of numbers that nobody measured.
+"""
+
+import textwrap
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
+from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.metrics import mean_interval
 from llmsuite_lab.core.plots import COLOURS, bars_with_intervals, figure, lines_with_bands, loss_curve
 from llmsuite_lab.reasoning import recorded
 from llmsuite_lab.reasoning.evaluation import Result, accuracy, accuracy_by
 
+
+def _from_records(draw: Callable[..., Any]) -> Callable[..., Any]:
+    """Draw, or where a record is missing a figure that says which."""
+
+    @wraps(draw)
+    def drawn(*arguments: Any, **named: Any) -> Any:
+        try:
+            return draw(*arguments, **named)
+        except LabError as error:
+            return _not_measured(str(error))
+
+    return drawn
+
+
+def _not_measured(reason: str) -> Any:
+    blank, ax = figure(8.0, 2.2)
+    ax.set_axis_off()
+    ax.set_title("Not measured yet")
+    ax.text(0.0, 0.6, "\n".join(textwrap.wrap(reason, 80)), fontsize=12, va="center", color=COLOURS["text"], transform=ax.transAxes)
+    return blank
+
+
 SERIES = {"direct": "base", "chain of thought": "baseline", "program-aided": "tuned"}
 
 
+@_from_records
 def by_size(results: dict[str, list[Result]] | None = None) -> Any:
     """Accuracy over the operands' digits for the three methods; `results` by series name, else the recorded runs."""
     return _lines(lambda r: r.digits, "Programs do not care how long the numbers are", "digits of the operands", results)
 
 
+@_from_records
 def by_steps(results: dict[str, list[Result]] | None = None) -> Any:
     """Accuracy over the number of arithmetic steps for the three methods; `results` by series name, else the recorded runs."""
     return _lines(lambda r: r.steps, "Every further step is one more chance to go wrong", "arithmetic steps", results)
@@ -31,6 +62,7 @@ def _lines(key: Any, title: str, xlabel: str, results: dict[str, list[Result]] |
     return lines_with_bands(x, lines, title=title, xlabel=xlabel, ylabel="right answers", colours=SERIES, ylim=(-0.03, 1.03))
 
 
+@_from_records
 def equation_truth(results: list[Result] | None = None) -> Any:
     """Of the equations a chain of thought states, how many are true, by operand size; `results`, else the recorded runs."""
     answers = results if results is not None else [r for run in recorded.runs("cot") for r in run.results["test"]]
@@ -42,6 +74,7 @@ def equation_truth(results: list[Result] | None = None) -> Any:
     )  # fmt: skip
 
 
+@_from_records
 def seen_and_unseen() -> Any:
     """Sentences from training against sentences never seen, both adapters, averaged over seeds."""
     values: dict[str, Any] = {}
@@ -55,6 +88,7 @@ def seen_and_unseen() -> Any:
     )
 
 
+@_from_records
 def tuned_or_not() -> Any:
     """The untuned model with four solved examples in the prompt, against the tuned one without any."""
     untuned = {"direct": "direct", "chain of thought": "cot", "program-aided": "pal"}
@@ -72,12 +106,14 @@ def tuned_or_not() -> Any:
     )
 
 
+@_from_records
 def losses() -> Any:
     """Training loss of both adapters, shipped seed."""
     chosen = {name: recorded.runs(kind)[0].history for name, kind in (("chain of thought", "cot"), ("program-aided", "pal"))}
     return loss_curve(chosen, title="Same problems, same steps: only the completion differs")
 
 
+@_from_records
 def public_sets() -> Any:
     """Real school problems (samples of SVAMP, GSM8K, GSM-Hard): the floor, recorded."""
     sets = recorded.record("reasoning_public")["results"]
@@ -107,10 +143,10 @@ def loop() -> Any:
         style = {"boxstyle": "round,pad=0.45", "facecolor": "white", "edgecolor": COLOURS[colour], "linewidth": 2.2}
         ax.text(x, y, text, ha="center", va="center", fontsize=13, bbox=style, zorder=3)
     arrows = (
-        ((1.95, 2.9), (3.45, 2.9), "prompt", (2.7, 3.12)),
-        ((5.75, 3.05), (6.95, 3.05), "program", (6.35, 3.28)),
-        ((6.95, 2.75), (5.75, 2.75), "value: 74", (6.35, 2.38)),
-        ((4.6, 2.5), (4.6, 1.25), "prompt + program + value", (6.05, 1.85)),
+        ((1.7, 2.9), (3.65, 2.9), "prompt", (2.7, 3.12)),
+        ((5.55, 3.05), (7.4, 3.05), "program", (6.47, 3.28)),
+        ((7.4, 2.75), (5.55, 2.75), "value: 74", (6.47, 2.42)),
+        ((4.6, 2.6), (4.6, 1.2), "prompt + program + value", (6.05, 1.85)),
     )
     for start, end, text, at in arrows:
         ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": COLOURS["text"], "linewidth": 1.8})

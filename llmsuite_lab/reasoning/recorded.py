@@ -28,12 +28,17 @@ class Run:
 
 
 def record(name: str) -> dict[str, Any]:
-    """The record data/runs/<name>.json. Raises LabError when it is missing or damaged, with the way to make it again."""
+    """The record data/runs/<name>.json. Raises LabError when it is missing or damaged, with the way to make it."""
     file = data_dir() / "runs" / f"{name}.json"
+    kind, _, rest = name.partition("_")
+    make = f"python -m llmsuite_lab.course.reasoning_runs {rest}" if kind == "reasoning" else f"llmsuite train {kind}"
+    if not file.is_file():
+        raise LabError(f"the recorded run data/runs/{name}.json is not there: restore it from the repository, or make it with `{make}`")
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise LabError(f"the recorded run {file.name} cannot be read ({error}): restore data/runs from the repository") from error
+        problem = type(error).__name__
+        raise LabError(f"the recorded run data/runs/{name}.json is damaged ({problem}): restore it, or make it with `{make}`") from error
 
 
 def runs(kind: str) -> list[Run]:

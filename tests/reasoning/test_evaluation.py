@@ -92,6 +92,8 @@ def test_bad_input(scripted, problems):
         ev.evaluate(lm, "vote", problems)
     with pytest.raises(ValueError, match="no problems"):
         ev.evaluate(lm, "cot", [])
+    with pytest.raises(ValueError, match="one trace a problem"):
+        ev.score_traces(problems, [])
     results = ev.evaluate(lm, "cot", problems[:3])
     with pytest.raises(ValueError, match="same problems"):
         ev.difference(results, results[:2])

@@ -73,14 +73,22 @@ def test_every_figure_draws_from_the_records(folder):
     assert heights == {"direct": [0.0] * 6, "program-aided": [1.0] * 6}
 
 
+def test_a_figure_without_its_record_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(recorded, "data_dir", lambda: tmp_path)
+    for draw in (figures.by_size, figures.equation_truth, figures.losses, figures.public_sets, figures.tuned_or_not):
+        drawn = draw()
+        assert drawn.axes[0].get_title(loc="left") == "Not measured yet"
+        assert "data/runs" in " ".join(text.get_text() for text in drawn.axes[0].texts).replace("\n", " ")
+
+
 def test_bad_records(folder):
     with pytest.raises(LabError, match="llmsuite train react"):
         recorded.runs("react")
     (folder / "reasoning_base.json").unlink()
-    with pytest.raises(LabError, match=r"reasoning_base.json cannot be read"):
+    with pytest.raises(LabError, match=r"reasoning_base.json is not there.*reasoning_runs base"):
         recorded.base("direct")
     (folder / "pal_seed1.json").write_text("{half")
-    with pytest.raises(LabError, match=r"pal_seed1.json cannot be read"):
+    with pytest.raises(LabError, match=r"pal_seed1.json is damaged.*llmsuite train pal"):
         recorded.runs("pal")
     runs = recorded.runs("cot")
     runs[1].results["test"].pop()
