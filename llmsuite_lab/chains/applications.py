@@ -90,16 +90,20 @@ def _sentence(lm: Any) -> Runnable[dict[str, Any], str]:
     return RunnableBranch((lambda row: row["answer"] is None, lambda row: ""), filled | PAL_FINAL_TEMPLATE | speaker | StrOutputParser())
 
 
-def almanac_agent(lm: Any, almanac: Almanac, *, checkpointer: Any = None) -> Any:
-    """The ReAct agent over an almanac, with `Search` and `Lookup`; see `agent.react_agent`. Equal to `agents.react.react`."""
-    model = LabChatModel(language_model=lm, max_tokens=REACT_TURN_TOKENS)
-    return react_agent(model, lambda: almanac_tools(almanac), checkpointer=checkpointer)
+def almanac_agent(lm: Any, almanac: Almanac, *, examples: str = "", max_steps: int = 10, checkpointer: Any = None) -> Any:
+    """The ReAct agent over an almanac, with `Search` and `Lookup`; see `agent.react_agent`. Equal to `agents.react.react`.
+
+    `examples`: few-shot text for an untuned model, as `agents.evaluation.react_shots()` writes it.
+    """
+    model = LabChatModel(language_model=lm, max_tokens=REACT_TURN_TOKENS, examples=examples)
+    return react_agent(model, lambda: almanac_tools(almanac), max_steps=max_steps, checkpointer=checkpointer)
 
 
-def almanac_chain(lm: Any, almanac: Almanac) -> Runnable[str, dict[str, Any]]:
-    """Question → {"messages", "answer"}: the agent as a chain; "answer" is None when it ran out of steps."""
+def almanac_chain(lm: Any, almanac: Almanac, **options: Any) -> Runnable[str, dict[str, Any]]:
+    """Question → {"messages", "answer"}: the agent as a chain, `options` as there; "answer" is None when it ran out of steps."""
     opening = RunnableLambda(lambda question: {"messages": [("user", question)]})
-    return opening | almanac_agent(lm, almanac) | RunnableLambda(lambda state: {"messages": state["messages"], "answer": answer_of(state)})
+    agent = almanac_agent(lm, almanac, **options)
+    return opening | agent | RunnableLambda(lambda state: {"messages": state["messages"], "answer": answer_of(state)})
 
 
 def answer_all(chain: Runnable[str, dict[str, Any]], questions: Sequence[str]) -> list[dict[str, Any]]:

@@ -35,6 +35,7 @@ class LabChatModel(BaseChatModel):
     top_p: float | None = None
     seed: int = 0
     stop: list[str] | None = None
+    examples: str = ""  # worked trajectories in front of every ReAct prompt, for a model that was not tuned on them
 
     @property
     def _llm_type(self) -> str:
@@ -152,7 +153,7 @@ class LabChatModel(BaseChatModel):
         """The text the model continues for these messages: its chat template, or the ReAct form when there are tools."""
         if not tools:
             return self.language_model.chat_prompt([_turn(message) for message in messages])
-        return prompt_of(messages) + (_beginning(forced) if forced else "")
+        return self.examples + prompt_of(messages) + (_beginning(forced) if forced else "")
 
     def _options(self, stop: list[str] | None, tools: Sequence[dict[str, Any]]) -> dict[str, Any]:
         stops = [*(stop or self.stop or []), *(STOPS if tools else ())]

@@ -1,5 +1,6 @@
 """A stand-in for the language model, whose text is a function of the prompt and the settings alone, and an embedder without a model."""
 
+import inspect
 import threading
 import zlib
 from types import SimpleNamespace
@@ -82,3 +83,10 @@ def retriever(book, embedder):
     from llmsuite_lab.retrieval.retriever import Retriever
 
     return Retriever(book.passages, embedder)
+
+
+def pytest_collection_modifyitems(items):
+    """The standard suite's async tests carry no marker of their own; pytest-asyncio asks for one."""
+    for item in items:
+        if inspect.iscoroutinefunction(getattr(item, "function", None)):
+            item.add_marker(pytest.mark.asyncio)

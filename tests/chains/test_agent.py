@@ -129,3 +129,10 @@ def test_a_langchain_tool_keeps_name_argument_and_limits():
     tool = langchain_tool(Tool("Add", "adds one", Argument("n", int), lambda n: str(n + 1)))
     assert tool.name == "Add"
     assert tool.invoke({"n": 41}) == "42"
+
+
+def test_few_shot_text_stands_in_front_of_every_prompt_as_in_our_loop(stand_in, almanac):
+    own, theirs = stand_in(says(" Hm.\nAction: Search[A]\n")), stand_in(says(" Hm.\nAction: Search[A]\n"))
+    react(own, ["Question: What?\nThought:"], lambda: almanac_tools(almanac), examples="EXAMPLES\n\n", max_steps=3)
+    almanac_chain(theirs, almanac, examples="EXAMPLES\n\n", max_steps=3).invoke("What?")
+    assert own.batches == theirs.batches

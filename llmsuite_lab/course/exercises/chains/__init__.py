@@ -1,0 +1,1 @@
+"""Exercises on chains, routing and memory (notebook 05)."""
