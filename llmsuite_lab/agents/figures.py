@@ -84,6 +84,22 @@ def trace() -> Any:
     )
 
 
+def gold_trace() -> Any:
+    """A demonstration, written by the package from the almanac's facts: what training shows the model. No model wrote it."""
+    from llmsuite_lab.agents.demonstrations import demonstrate, opening_text
+    from llmsuite_lab.world.almanac_frozen import load_almanac, load_questions
+
+    question = load_questions(("compare_magazines",), per_kind=1)[0]
+    turns = demonstrate(question, load_almanac())
+    steps = [
+        Step(t.thought, t.action, t.argument, t.observation, "ok" if t.observation else "finish", "", bool(t.observation), 0, 0)
+        for t in turns
+    ]
+    return draw_trace(
+        Trajectory(opening_text(question), steps, question.answer, "finished"), "A demonstration: what the model is shown in training"
+    )
+
+
 def loop() -> Any:
     """The cycle as a diagram: the model writes, the loop decides, the tools answer."""
     drawn, ax = figure(10.0, 4.0)

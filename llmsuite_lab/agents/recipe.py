@@ -7,8 +7,8 @@ training sequence with a mask, which costs a third of one sequence for every tur
 the eight trained kinds alone, "one_three_hop" adds a single longer kind, "varied" adds random chains of one to four relations (the held-out
 combinations never among them) and more kinds of comparison. All of them hold claims to verify.
 
-Batches are mixed, one trajectory per micro-batch (no padding), not cut by length: trajectories of one length have plans of one length, and after 60
-steps on such batches the model planned one hop for every question, whatever it asked (with a loss as low as 0.06).
+Batches are mixed, one trajectory per micro-batch (no padding), not cut by length: trajectories of one length have plans of one length. In a first
+try on such batches the model planned a single hop for nearly every question after 60 steps, whatever it asked, at a loss of 0.06 to 0.2.
 """
 
 from collections.abc import Callable, Sequence
