@@ -19,14 +19,13 @@ from llmsuite_lab.chains.agent import answer_of, react_agent
 from llmsuite_lab.chains.chat_model import LabChatModel
 from llmsuite_lab.chains.completion_model import LabLLM
 from llmsuite_lab.chains.gathering import GatheringModel
-from llmsuite_lab.chains.retriever import LabRetriever, hits_of
+from llmsuite_lab.chains.retriever import LabRetriever
 from llmsuite_lab.reasoning import pal
 from llmsuite_lab.reasoning.interpreter import Interpreter
 from llmsuite_lab.reasoning.prompting import STOP as PAL_STOP
 from llmsuite_lab.retrieval.abstention import SIGNALS, Gate
 from llmsuite_lab.retrieval.pipeline import ANSWER_TOKENS, I_DO_NOT_KNOW, RAG
-from llmsuite_lab.retrieval.prompting import EXAMPLES, STOP, Prompt
-from llmsuite_lab.retrieval.retriever import Retriever
+from llmsuite_lab.retrieval.prompting import EXAMPLES, STOP
 from llmsuite_lab.world.almanac import Almanac
 
 REACT_TURN_TOKENS = 64  # as agents.react.react
@@ -51,17 +50,18 @@ def rag_chain(retriever: LabRetriever, lm: Any, gate: Gate | None = None) -> Run
         {"question": RunnablePassthrough(), "documents": retriever}
         | RunnablePassthrough.assign(context=lambda row: STOP.join(document.page_content for document in row["documents"]))
         | RunnablePassthrough.assign(draft=RAG_TEMPLATE | model | StrOutputParser() | str.strip)
-        | RunnablePassthrough.assign(answer=_gated(retriever.retriever, lm, gate) if gate else lambda row: row["draft"] or I_DO_NOT_KNOW)
+        | RunnablePassthrough.assign(answer=_gated(retriever, lm, gate) if gate else lambda row: row["draft"] or I_DO_NOT_KNOW)
     )
 
 
-def _gated(retriever: Retriever, lm: Any, gate: Gate) -> Callable[[dict[str, Any]], str]:
+def _gated(retriever: LabRetriever, lm: Any, gate: Gate) -> Callable[[dict[str, Any]], str]:
     """The draft, or "I don't know" where the gate's confidence is below its threshold."""
-    rag, columns = RAG(retriever, lm, gate=gate), [SIGNALS.index(name) for name in gate.names]
+    search, columns = retriever.retriever, [SIGNALS.index(name) for name in gate.names]
+    rag = RAG(search, lm, gate=gate)
+    wide = min(max(retriever.k, 2), len(search.passages))  # the gate wants to know how far behind the second passage is
 
     def decide(row: dict[str, Any]) -> str:
-        read = Prompt("", 0, (), tuple(document.page_content for document in row["documents"]))
-        (signals,) = rag.signals([row["question"]], [hits_of(row["documents"], retriever)], [read], [row["draft"]])
+        (signals,) = rag.signals([row["question"]], search.retrieve([row["question"]], wide))
         declined = not row["draft"] or gate.declines([[signals[c] for c in columns]])[0]
         return I_DO_NOT_KNOW if declined else row["draft"]
 

@@ -15,7 +15,7 @@ from pydantic import PrivateAttr
 
 from llmsuite_lab.chains.gathering import Gathered
 from llmsuite_lab.retrieval.pipeline import shown_text
-from llmsuite_lab.retrieval.retriever import Hit, Retriever
+from llmsuite_lab.retrieval.retriever import Hit
 
 
 class LabRetriever(BaseRetriever):
@@ -41,8 +41,3 @@ def as_document(hit: Hit) -> Document:
     passage = hit.passage
     metadata = {"id": passage.id, "document": passage.document, "title": passage.title, "dated": passage.dated}
     return Document(shown_text(passage), id=passage.id, metadata=metadata | {"score": hit.score, "cosine": hit.cosine})
-
-
-def hits_of(documents: list[Document], retriever: Retriever) -> list[Hit]:
-    """The hits that `as_document` made these Documents of. Raises KeyError for a document that is not the retriever's."""
-    return [Hit(retriever.passages[d.metadata["id"]], d.metadata["score"], d.metadata["cosine"]) for d in documents]
