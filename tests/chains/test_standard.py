@@ -75,4 +75,5 @@ class TestIntegration(Declared, ChatModelIntegrationTests):
     )
     def test_agent_loop(self, model: BaseChatModel) -> None:
         """As in the suite."""
+        assert self.has_tool_calling
         super().test_agent_loop(model)
