@@ -83,6 +83,7 @@ class Index:
 
     @depth.setter
     def depth(self, value: int) -> None:
+        """Look at `value` clusters or candidates from now on. Raises ValueError for the exact index, or below 1."""
         if self.kind == "exact":
             raise ValueError("the exact index always looks at everything: it has no depth")
         if value < 1:

@@ -52,13 +52,13 @@ def _check(answer) -> None:
     question, answer_tokens = "What does it cost?", 5  # 4 words, 5 words
     asked = {budget: answer(list(passages), question, budget, answer_tokens) for budget in (9, 14, 15, 16, 19, 20, 60)}
     expect(all(isinstance(packed, list) for packed in asked.values()), "Return a list of passages.")
+    shortest = {budget: _shortest_first(passages, question, budget, answer_tokens) for budget in asked}
     expect(
-        asked[60] == passages,
-        "All four passages fit into 60 words: count words (`len(text.split())`), not characters.",
+        asked != shortest,
+        "You pack the shortest first. The order is the retriever's: the best passage must not lose its place to a short one.",
     )
+    expect(asked[60] == passages, "All four passages fit into 60 words: count words (`len(text.split())`), not characters.")
     right = {budget: pack(passages, question, budget, answer_tokens) for budget in asked}
-    if asked == {budget: _shortest_first(passages, question, budget, answer_tokens) for budget in asked}:
-        expect(False, "You pack the shortest first. The order is the retriever's: the best passage must not lose its place to a short one.")
     used = {budget: sum(len(p.split()) for p in packed) + 4 for budget, packed in asked.items()}
     expect(
         all(asked[b] == right[b] or used[b] + 5 > b for b in asked), "A passage that still fits is left out. Exactly full is not too full."
