@@ -1,7 +1,7 @@
 """Execute one notebook with nbclient, with this interpreter as its kernel, and measure wall time and peak memory.
 
 Memory is the proportional set size (PSS: shared pages counted once, divided among their users) summed over the kernel and every process it
-started, sampled four times a second; on systems without PSS it is the resident set size, which counts shared pages in every process.
+started, sampled twice a second; on systems without PSS it is the resident set size, which counts shared pages in every process.
 """
 
 import atexit
@@ -35,7 +35,7 @@ class Run:
 class PeakMemory:
     """Samples the memory of a process and its descendants in a thread; `bytes` is the largest sum seen."""
 
-    def __init__(self, interval_s: float = 0.25) -> None:
+    def __init__(self, interval_s: float = 0.5) -> None:
         self.bytes = 0
         self._interval_s = interval_s
         self._stop = threading.Event()
