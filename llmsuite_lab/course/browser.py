@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.files import write_bytes
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 QUIET = (
@@ -67,6 +68,4 @@ def print_pdf(deck_html: Path, pdf: Path, pages: int) -> None:
     found = len(re.findall(rb"/Type\s*/Page\b", data))
     if found != pages:
         raise LabError(f"{deck_html.name} printed as {found} pages, but the deck has {pages} slides; a slide is too long or the page broke")
-    temporary = pdf.with_suffix(".pdf.part")
-    temporary.write_bytes(data)
-    temporary.replace(pdf)
+    write_bytes(pdf, data)

@@ -23,6 +23,7 @@ from llmsuite_lab.core.paths import repo_dir
 from llmsuite_lab.course import headers
 from llmsuite_lab.course.execution import Run, execute
 from llmsuite_lab.course.normalise import normalise
+from llmsuite_lab.course.pictures import place_readme_pictures
 from llmsuite_lab.course.page import to_html
 
 
@@ -73,6 +74,7 @@ def refresh(wanted: Iterable[str], cell_timeout_s: int = 300) -> dict[str, dict[
             headers.place_header(notebook, done[name])
             write(folder() / f"{name}.ipynb", notebook)
     render_readme()
+    place_readme_pictures(done)
     return done
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.files import write_text
 from llmsuite_lab.core.paths import repo_dir
+from llmsuite_lab.course.pictures import stored_picture
 
 VENDOR = Path(__file__).parent / "vendor"
 FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.S)
@@ -151,29 +152,13 @@ def _image(source: str, alt: str, base: Path) -> str:
         made = _resolve(source.removeprefix("figure:"))()
         kind, data = "svg+xml", (made if isinstance(made, str) else _svg(made)).encode()
     elif source.startswith("notebook:"):
-        kind, data = "png", _stored_picture(source.removeprefix("notebook:"))
+        kind, data = "png", stored_picture(source.removeprefix("notebook:"))
     else:
         path = base / source
         if not path.is_file():
             raise LabError(f"the deck shows {source!r}, but there is no such file beside it")
         kind, data = {".svg": "svg+xml"}.get(path.suffix, path.suffix.lstrip(".")), path.read_bytes()
     return f'<img alt="{html.escape(alt)}" src="data:image/{kind};base64,{base64.b64encode(data).decode()}">'
-
-
-def _stored_picture(reference: str) -> bytes:
-    """The picture in the stored output of a notebook's cell, by `notebook:tag`."""
-    import nbformat
-
-    name, _, tag = reference.partition(":")
-    path = (repo_dir() or Path()) / "notebooks" / f"{name}.ipynb"
-    if not path.is_file():
-        raise LabError(f"the deck shows a picture of the notebook {name!r}, which does not exist")
-    cells = nbformat.read(path, as_version=4).cells
-    outputs = [output for cell in cells if tag in cell.metadata.get("tags", []) for output in cell.get("outputs", [])]
-    pictures = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
-    if not pictures:
-        raise LabError(f"no cell of {name} tagged {tag!r} has stored a picture; tag the cell and run the notebook again")
-    return base64.b64decode(pictures[0])
 
 
 def _svg(figure) -> str:
