@@ -30,7 +30,7 @@ test: setup
 	$(BIN)/python -m pytest -q $(NBVAL) notebooks
 
 test-fast: setup
-	$(BIN)/python -m pytest -q tests
+	$(BIN)/python -m pytest -q -m 'not slow' tests
 
 slides: setup
 	$(BIN)/llmsuite slides

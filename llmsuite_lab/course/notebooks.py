@@ -23,8 +23,8 @@ from llmsuite_lab.core.paths import repo_dir
 from llmsuite_lab.course import headers
 from llmsuite_lab.course.execution import Run, execute
 from llmsuite_lab.course.normalise import normalise
-from llmsuite_lab.course.pictures import place_readme_pictures
 from llmsuite_lab.course.page import to_html
+from llmsuite_lab.course.pictures import place_readme_pictures
 
 
 def folder() -> Path:

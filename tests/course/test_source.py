@@ -25,7 +25,7 @@ def test_a_function_is_shown_as_it_stands_in_its_file():
         (Claim.measure, "def measure("),
         (Claim.criterion, "@property"),
         (files, '"""Files are written whole'),
-        (functools.partial(files.write_text, None), "def write_text("),
+        (functools.partial(files.write_bytes, None), "def write_bytes("),
         (files.whole_folder, "@contextmanager"),
     ],
 )
@@ -34,12 +34,12 @@ def test_classes_methods_properties_modules_and_wrapped_functions(thing, first):
 
 
 def test_lines_and_docstring():
-    whole = show(files.write_text).text.splitlines()
-    assert show(files.write_text, lines=2).text.splitlines() == [*whole[:2], "# …"]
-    assert show(files.write_text, lines=(1, len(whole))).text.splitlines() == whole
-    middle = show(files.write_text, lines=(3, 4)).text.splitlines()
+    whole = show(files.write_bytes).text.splitlines()
+    assert show(files.write_bytes, lines=2).text.splitlines() == [*whole[:2], "# …"]
+    assert show(files.write_bytes, lines=(1, len(whole))).text.splitlines() == whole
+    middle = show(files.write_bytes, lines=(3, 4)).text.splitlines()
     assert middle == ["# …", *(line[4:] for line in whole[2:4]), "# …"]
-    bare = show(files.write_text, doc=False).text.splitlines()
+    bare = show(files.write_bytes, doc=False).text.splitlines()
     assert bare == [whole[0], *whole[2:]]
     assert show(files, doc=False).text.startswith("import json")
 
@@ -47,7 +47,7 @@ def test_lines_and_docstring():
 @pytest.mark.parametrize("lines", [0, (0, 2), (3, 2), (1, 999)])
 def test_a_range_outside_the_source_is_refused(lines):
     with pytest.raises(ValueError, match="but the source has"):
-        show(files.write_text, lines=lines)
+        show(files.write_bytes, lines=lines)
 
 
 @pytest.mark.parametrize("thing", [len, 3, "text", int])
