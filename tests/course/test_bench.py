@@ -1,6 +1,8 @@
 """The bench's arithmetic on made-up measurements, and its training comparison on one real step."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -92,3 +94,14 @@ def test_references_read_the_batches_that_fit_reads():
     assert batch["input_ids"].tolist() == [[5, 6, 7, 0], [5, 7, 8, 9]]
     assert batch["labels"].tolist() == [[-100, -100, 7, -100], [-100, 7, 8, 9]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
+
+
+def test_peak_memory_is_this_programs_own_and_grows_with_it():
+    """A child's peak must not begin at its parent's size (getrusage's does): the parent here weighs over 300 MB."""
+    ballast = bytearray(300 * 2**20)
+    ballast[::4096] = b"x" * len(ballast[::4096])
+    code = "from llmsuite_lab.course.bench import peak_resident_bytes as p; a = p(); b = bytearray(b'x') * (80 * 2**20); print(a, p(), len(b))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    before, after, size = map(int, done.stdout.split())
+    assert before < 200 * 2**20 < len(ballast)
+    assert 0.9 * size < after - before < 1.5 * size

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -34,6 +35,20 @@ class Row:
     def as_dict(self) -> dict[str, Any]:
         """Plain data under the keys name, ours, reference, unit, ratio, n, spread."""
         return {**vars(self), "spread": list(self.spread)}
+
+
+def peak_resident_bytes() -> int:
+    """Largest resident memory this process has had, in bytes.
+
+    On Linux from /proc: `getrusage` counts what the process weighed before it became this program, which is its parent's size.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        return 1024 * next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss counts bytes on macOS, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def names() -> list[str]:

@@ -8,7 +8,6 @@ and prints its peak resident memory.
 
 import json
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from llmsuite_lab.core.batching import Example, length_buckets
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.runtime import profile
 from llmsuite_lab.core.training import fit
-from llmsuite_lab.course.bench import Row, clock, compare, interleaved, say, seconds_unit
+from llmsuite_lab.course.bench import Row, clock, compare, interleaved, peak_resident_bytes, say, seconds_unit
 
 NAMES = ("fit", "Trainer", "SFTTrainer")
 BATCH, STEPS, ROUNDS, LR = 16, 2, 5, 1e-4
@@ -161,5 +160,4 @@ def _peak_bytes(name: str) -> float:
 
 if __name__ == "__main__":
     train(sys.argv[1], lora_model(), bench_examples(BATCH * STEPS))
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss counts bytes on macOS, KiB elsewhere
-    print(json.dumps({"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}))
+    print(json.dumps({"peak_bytes": peak_resident_bytes()}))

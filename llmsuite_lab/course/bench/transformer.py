@@ -7,7 +7,6 @@ starting weights; the first losses must agree, or the comparison is refused. Pea
 """
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -19,7 +18,7 @@ import torch
 from llmsuite_lab.core import zoo
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.runtime import profile
-from llmsuite_lab.course.bench import Row, compare, interleaved, say
+from llmsuite_lab.course.bench import Row, compare, interleaved, peak_resident_bytes, say
 from llmsuite_lab.transformer import weights
 from llmsuite_lab.transformer.generation import Generator
 
@@ -163,5 +162,4 @@ if __name__ == "__main__":
     one_step = training_step(*sys.argv[1:3])
     for _ in range(4):
         one_step()
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss counts bytes on macOS, KiB elsewhere
-    print(json.dumps({"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}))
+    print(json.dumps({"peak_bytes": peak_resident_bytes()}))
