@@ -58,9 +58,8 @@ def rotate(
     The original paper pairs neighbours (x_2i, x_2i+1); Llama's published weights pair the two halves. The two differ only by a permutation of features.
     """
     half = x.shape[-1] // 2
-    cos, sin = (angle[..., :half].unsqueeze(-3) for angle in (cos, sin))  # the same angles for every head
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x.dtype)
+    cos, sin = cos.unsqueeze(-3), torch.cat([-sin[..., :half], sin[..., half:]], dim=-1).unsqueeze(-3)  # the same angles for every head
+    return torch.addcmul(x * cos, x.roll(half, dims=-1), sin).to(x.dtype)  # the roll puts each feature's partner in its place
 
 
 def relative_bucket(
