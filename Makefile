@@ -20,7 +20,7 @@ setup:
 	@$(PYTHON) tools/bootstrap.py
 
 lab: setup
-	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_start_here.ipynb
 
 course: setup
 	$(BIN)/llmsuite notebooks --all --out build/course
