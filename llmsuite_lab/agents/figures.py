@@ -175,21 +175,33 @@ def _dots(methods: Mapping[str, Mapping[str, Interval]], title: str) -> Any:
 
 
 def recorded_by_kind() -> Any:
-    """Recorded: no tool, chain of thought and few-shot ReAct (untuned model) against the tuned model, all recorded seeds together."""
+    """Recorded: no tool, chain of thought and few-shot ReAct (untuned model) against the tuned model, averaged over its seeds."""
     results = record("react_baselines")["results"]
     methods = {name: by_kind([Answer(**row) for row in rows]) for name, rows in results.items()}
-    tuned = [Answer(**row) for seed in recorded_seeds() for row in record(f"react_seed{seed}")["results"]["questions"]]
-    return _dots({**methods, "tuned ReAct": by_kind(tuned)}, "Looking things up beats reasoning alone on every kind")
+    return _dots({**methods, "tuned ReAct": tuned_by_kind()}, "Looking things up beats reasoning alone on every kind")
+
+
+def tuned_scores() -> list[tuple[str, float]]:
+    """Recorded: (kind, score) of every frozen question, its score the mean over the recorded seeds. Raises LabError when none is recorded."""
+    runs = [record(f"react_seed{seed}")["results"]["questions"] for seed in recorded_seeds()]
+    return [(rows[0]["kind"], sum(row["correct"] for row in rows) / len(rows)) for rows in zip(*runs, strict=True)]
+
+
+def tuned_by_kind() -> dict[str, Interval]:
+    """Recorded: accuracy of the tuned model by kind, averaged over seeds, interval over questions."""
+    scores = tuned_scores()
+    return {kind: mean_interval([s for k, s in scores if k == kind]) for kind in dict.fromkeys(k for k, _ in scores)}
 
 
 def transfer() -> Any:
     """Recorded: the kinds never trained, by how varied the plans in training were. Narrower mixtures stand beside the shipped one once recorded."""
-    rows = {"varied": [row for seed in recorded_seeds() for row in record(f"react_seed{seed}")["results"]["questions"]]}
+    rows = {"varied": tuned_scores()}
     if (data_dir() / "runs" / "react_mixtures.json").is_file():
-        rows = record("react_mixtures")["results"] | rows
+        narrow = record("react_mixtures")["results"]
+        rows = {name: [(row["kind"], float(row["correct"])) for row in found] for name, found in narrow.items()} | rows
     groups = {}
     for kind in UNTRAINED_KINDS:
-        of_kind = {MIXTURE_NAMES[m]: [row["correct"] for row in rows[m] if row["kind"] == kind] for m in MIXTURE_NAMES if m in rows}
+        of_kind = {MIXTURE_NAMES[m]: [score for k, score in rows[m] if k == kind] for m in MIXTURE_NAMES if m in rows}
         groups[KIND_NAMES[kind]] = {name: mean_interval(hits) for name, hits in of_kind.items()}
     colours = dict(zip(MIXTURE_NAMES.values(), ("base", "third", "tuned"), strict=True))
     title = "Kinds never trained, by the plans in training"

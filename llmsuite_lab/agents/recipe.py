@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from llmsuite_lab.agents.demonstrations import Turn, demonstrate, opening_text, render_observation, render_turn
+from llmsuite_lab.core.adapters import LORA_TARGETS, add_lora
 from llmsuite_lab.core.batching import Batch, collate, fingerprint
 from llmsuite_lab.core.training import Example, History, fit
 from llmsuite_lab.world.almanac import Almanac, build
@@ -46,7 +47,7 @@ class Recipe:
     warmup: float = 0.08
     rank: int = 8
     alpha: int = 16
-    targets: tuple[str, ...] = ("q_proj", "v_proj", "up_proj", "down_proj")
+    targets: tuple[str, ...] = LORA_TARGETS
     model: str = "smollm2-135m-instruct"
 
 
@@ -114,17 +115,6 @@ def training_set(tokenizer: Any, mixture: str, n: int, seed: int) -> list[TurnEx
     return [encode_trajectory(tokenizer, opening_text(item), demonstrate(item, world)) for item, world in draw_items(mixture, n, seed)]
 
 
-def add_lora(model: Any, recipe: Recipe, seed: int) -> Any:
-    """`model` wrapped by peft with a fresh LoRA h = W x + (alpha/r) B A x: B = 0, A drawn with `seed`, everything else frozen."""
-    from peft import LoraConfig, get_peft_model
-
-    torch.manual_seed(seed)
-    settings = LoraConfig(
-        r=recipe.rank, lora_alpha=recipe.alpha, target_modules=list(recipe.targets), lora_dropout=0.0, task_type="CAUSAL_LM"
-    )
-    return get_peft_model(model, settings)
-
-
 def train(
     seed: int = 0,
     recipe: Recipe | None = None,
@@ -144,7 +134,7 @@ def train(
     recipe = recipe or Recipe()
     dtype = dtype or profile().train_dtype
     data = training_set(zoo.load_tokenizer(recipe.model), recipe.mixture, recipe.steps * recipe.batch_size, seed)
-    model = add_lora(zoo.load_model(recipe.model, dtype), recipe, seed)
+    model = add_lora(zoo.load_model(recipe.model, dtype), seed, rank=recipe.rank, alpha=recipe.alpha, targets=recipe.targets)
     history = fit(
         model, data, steps=recipe.steps, batch_size=recipe.batch_size, lr=recipe.lr, warmup=recipe.warmup, seed=seed, dtype=dtype,
         collate_fn=collate_turns, micro_batch_size=1, buckets=False, checkpoint=checkpoint, checkpoint_every=20, resume=checkpoint is not None,

@@ -78,7 +78,7 @@ def bench(name: Annotated[str, typer.Argument(help="core, transformer or retriev
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Argument(help="pal, cot or react")],
+    name: Annotated[str, typer.Argument(help="pal, cot, react or reader")],
     seed: int = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for the adapter; default data/adapters.")] = None,
 ) -> None:

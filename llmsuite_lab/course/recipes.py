@@ -1,4 +1,4 @@
-"""`llmsuite train pal|cot|react`: make a shipped adapter again, with its provenance, its history and its score on the frozen test set.
+"""`llmsuite train pal|cot|react|reader`: make a shipped adapter again, with its provenance, its history and its score on the frozen test set.
 
 A run is one folder in PEFT format (`core.adapters.write_adapter`) and one record, JSON on one line: command, seed, settings, versions, machine,
 wall time, commit, per-step history, per-problem results. Seed 0 is the one that ships, named before it was run; the other seeds give the spread.
@@ -9,7 +9,6 @@ import json
 import os
 import platform
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from llmsuite_lab.core.files import write_text
 from llmsuite_lab.core.history import History
 from llmsuite_lab.core.paths import cache_dir, data_dir, repo_dir
 
-NAMES = ("pal", "cot", "react")
+NAMES = ("pal", "cot", "react", "reader")
 SHIPPED_SEED = 0
 EVALUATED = 120  # problems of the frozen test set a run is scored on: four of each size and number of steps
 _PACKAGES = ("torch", "transformers", "peft", "pydantic-monty")
@@ -35,7 +34,7 @@ def run(name: str, seed: int = 0, out: Path | None = None, *, evaluate: bool = T
         raise ValueError(unknown("recipe", name, list(NAMES)))
     if seed < 0:
         raise ValueError(f"seed={seed}, but a seed is zero or above")
-    began, commit = time.perf_counter(), commit_now()
+    commit = commit_now()
     checkpoint = cache_dir() / "training" / f"{name}_seed{seed}"
     model, history, settings = _train(name, seed, checkpoint)
     if history.interrupted:
@@ -43,7 +42,7 @@ def run(name: str, seed: int = 0, out: Path | None = None, *, evaluate: bool = T
             f"stopped after {history.steps} of {history.planned_steps} steps: the same command goes on from there ({checkpoint})"
         )
     folder, file = places(name, seed, out)
-    record = finish(name, seed, model, history, settings, folder, commit=commit, wall_s=time.perf_counter() - began, evaluate=evaluate)
+    record = finish(name, seed, model, history, settings, folder, commit=commit, wall_s=history.wall_s, evaluate=evaluate)
     save_record(file, record)
     print(
         f"adapter: {folder}\nrecord:  {file}\ntokens:  {sum(history.tokens):,} in {history.wall_s:,.0f} s of steps, last loss {history.losses[-1]:.3f}"
@@ -82,7 +81,7 @@ def finish(
 
 
 def provenance(command: str, seed: int, wall_s: float, commit: str) -> dict[str, Any]:
-    """What every record starts with: how, with what, where, how long, and from which commit."""
+    """What every record starts with: how, with what, where, how long (for a training: its steps, in however many sittings), and from which commit."""
     versions = {package: importlib.metadata.version(package) for package in _PACKAGES} | {"python": platform.python_version()}
     return {"command": command, "seed": seed, "versions": versions, "machine": machine(), "wall_s": round(wall_s, 1), "commit": commit}
 
@@ -90,8 +89,12 @@ def provenance(command: str, seed: int, wall_s: float, commit: str) -> dict[str,
 def evaluated(name: str, adapter: Path | str) -> dict[str, Any]:
     """The adapter's answers to the frozen problems, as rows by set: "test" (unseen sentences) and "seen" (training sentences, new problems).
 
-    For react: its answers to the frozen questions and claims (`agents.records.results`).
+    For react: its answers to the frozen questions and claims (`agents.records.results`). For reader: its verdicts on the held-out handbook.
     """
+    if name == "reader":
+        from llmsuite_lab.retrieval.record import reader_results
+
+        return reader_results(adapter)
     if name == "react":
         from llmsuite_lab.agents.records import results
 
@@ -123,6 +126,10 @@ def _train(name: str, seed: int, checkpoint: Path) -> tuple[Any, History, dict[s
         from llmsuite_lab.agents import recipe
 
         return recipe.train(seed, checkpoint=checkpoint)
+    if name == "reader":
+        from llmsuite_lab.retrieval import reader
+
+        return reader.train(seed, checkpoint=checkpoint)
     from llmsuite_lab.reasoning import training
 
     return training.train(name, seed, checkpoint=checkpoint)

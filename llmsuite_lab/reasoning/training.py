@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from llmsuite_lab.core.adapters import LORA_TARGETS, add_lora
 from llmsuite_lab.core.training import Example, History, encode, fit
 from llmsuite_lab.reasoning.prompting import COT, PAL, completion, final_prompt, prompt
 from llmsuite_lab.world.word_problems import Part, Problem, problems
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     import torch
 
 KINDS = (PAL, COT)
-TARGETS = ("q_proj", "v_proj", "up_proj", "down_proj")
 TRAIN_DIGITS = (1, 1, 2, 2, 3, 3, 4, 5, 6)  # short numbers are cheap, and most of what there is to learn is in the sentences
 TRAIN_STEPS = (2, 2, 2, 3, 3, 3, 4, 4, 5, 6)
 
@@ -29,7 +29,7 @@ TRAIN_STEPS = (2, 2, 2, 3, 3, 3, 4, 4, 5, 6)
 class Recipe:
     """What a run is made of. `rank`, `alpha`: the LoRA; `lr`: peak of the cosine; `steps` updates from `batch_size` problems each."""
 
-    steps: int = 160
+    steps: int = 240
     batch_size: int = 4
     lr: float = 3e-3
     warmup: float = 0.08
@@ -60,16 +60,6 @@ def examples(kind: str, tokenizer: Any, chosen: Sequence[Problem], seed: int = 0
     return [encode(tokenizer, question, answer) for question, answer in pairs(kind, chosen, seed)]
 
 
-def add_lora(model: Any, recipe: Recipe, seed: int) -> Any:
-    """`model` wrapped by peft with a fresh LoRA: B = 0, A drawn with `seed`; everything else frozen."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-
-    torch.manual_seed(seed)
-    settings = LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, target_modules=list(TARGETS), lora_dropout=0.0, task_type="CAUSAL_LM")
-    return get_peft_model(model, settings)
-
-
 def train(
     kind: str,
     seed: int = 0,
@@ -92,7 +82,7 @@ def train(
     recipe = recipe or Recipe()
     dtype = dtype or profile().train_dtype
     data = examples(kind, zoo.load_tokenizer(recipe.model), training_problems(recipe.steps * recipe.batch_size, seed), seed)
-    model = add_lora(zoo.load_model(recipe.model, dtype), recipe, seed)
+    model = add_lora(zoo.load_model(recipe.model, dtype), seed, rank=recipe.rank, alpha=recipe.alpha)
     with sdpa_kernel(
         SDPBackend.MATH
     ):  # for short sequences in bfloat16 on a CPU the fused kernel's backward pass costs a fifth of the step
@@ -104,7 +94,7 @@ def train(
         "kind": kind,
         "seed": seed,
         "dtype": str(dtype).removeprefix("torch."),
-        "targets": list(TARGETS),
+        "targets": list(LORA_TARGETS),
         "examples": len(data),
     }
     return model, history, settings

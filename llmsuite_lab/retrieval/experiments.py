@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmsuite_lab.core.language_model import LanguageModel
-from llmsuite_lab.core.metrics import Interval, mean_interval
+from llmsuite_lab.core.metrics import Interval, exact_match, mean_interval
 from llmsuite_lab.retrieval.evaluation import Outcome, judge, recall_at_k, reciprocal_ranks
 from llmsuite_lab.retrieval.injection import ATTACKS, filtered, obeyed, plant
 from llmsuite_lab.retrieval.pipeline import ANSWER_TOKENS, RAG, Answer, shown_text
@@ -30,6 +30,11 @@ class Run:
     def correct(self) -> list[bool]:
         """Per question, whether the answer was right."""
         return [o.verdict == "correct" for o in self.outcomes]
+
+    @property
+    def exact(self) -> list[bool]:
+        """Per question, whether the answer is the true value and nothing else: stricter than `correct`, which allows a sentence around it."""
+        return [q.answer is not None and exact_match(text, q.answer) for text, q in zip(self.texts, self.questions)]
 
     @property
     def wrong(self) -> list[bool]:

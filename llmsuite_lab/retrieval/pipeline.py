@@ -16,6 +16,7 @@ from llmsuite_lab.retrieval.prompting import STOP, Prompt, assemble, few_shot
 from llmsuite_lab.retrieval.retriever import Hit, PassageLike, Retriever, indexed_text
 
 I_DO_NOT_KNOW = "I don't know: the handbook does not say."
+NOT_STATED = "not stated"  # what a tuned reader writes when its passages do not hold the answer
 ANSWER_TOKENS = 24
 
 
@@ -43,7 +44,10 @@ class Answer:
 
 
 class RAG:
-    """A retriever, a language model and, if wanted, a gate that declines. `budget` is in tokens, prompt and answer together."""
+    """A retriever, a language model and, if wanted, a gate that declines. `budget` is in tokens, prompt and answer together.
+
+    An empty draft and a draft that says `NOT_STATED`, which a tuned reader learns to write, are declined too.
+    """
 
     def __init__(
         self,
@@ -104,7 +108,7 @@ class RAG:
         return rows
 
     def _answer(self, question, hits, prompt, draft, signals, confidence) -> Answer:
-        declined = not draft or (self.gate is not None and confidence < self.gate.threshold)
+        declined = draft in ("", NOT_STATED) or (self.gate is not None and confidence < self.gate.threshold)
         cited = tuple(h.passage.id for h in hits if h.passage.id in prompt.used and _rests_on(draft, h.passage.text, question))
         text = I_DO_NOT_KNOW if declined else draft
         return Answer(question, text, draft, declined, () if declined else cited or prompt.used, prompt, hits, signals, confidence)

@@ -19,6 +19,7 @@ from llmsuite_lab.retrieval import experiments
 from llmsuite_lab.retrieval.abstention import Gate, fit_gate
 from llmsuite_lab.retrieval.embedding import Embedder
 from llmsuite_lab.retrieval.pipeline import RAG
+from llmsuite_lab.retrieval.prompting import zero_shot
 from llmsuite_lab.retrieval.retriever import Retriever
 from llmsuite_lab.world import handbook
 
@@ -65,7 +66,7 @@ def develop(lm: LanguageModel, embedder: Embedder, seeds: Sequence[int] = (0, 1)
 
 
 def measure(
-    lm: LanguageModel, embedder: Embedder, fitted: Gate, one: int = 40, two: int = 8, unanswerable: int = 24, attacked: int = 2
+    lm: LanguageModel, embedder: Embedder, fitted: Gate, one: int = 120, two: int = 24, unanswerable: int = 60, attacked: int = 4
 ) -> dict:
     """Every condition on the held-out company, as plain data: truths per question, verdicts, signals, attacks."""
     book = handbook.load()
@@ -91,6 +92,7 @@ def measure(
     return {
         "questions": {"one": len(asked), "two": len(pairs), "unanswerable": len(nothing)},
         "notes": [q.note for q in asked],
+        "exact": {"closed book": closed.exact[: len(asked)], "top-1": drafts.exact[: len(asked)]},
         "correct": runs,
         "correct_two": twice,
         "verdicts": {run.name: [o.verdict for o in run.outcomes] for run in (closed, drafts, behind)},
@@ -100,7 +102,7 @@ def measure(
 
 
 def record(target: Path | None = None) -> Path:
-    """Fit, measure and write everything; about half an hour on two free cores."""
+    """Fit, measure and write everything; about ten minutes on two free cores."""
     start = time.perf_counter()
     lm, embedder = LanguageModel.load(), Embedder.load()
     developed = develop(lm, embedder)
@@ -120,6 +122,37 @@ def record(target: Path | None = None) -> Path:
     return target
 
 
+def reader_results(adapter: Path | str) -> dict:
+    """A tuned reader (`retrieval.reader`) on all held-out questions with one and with three passages, no gate: plain data for its record."""
+    lm, book = LanguageModel.load(adapter=adapter), handbook.load()
+    retriever, asked = Retriever(book.passages, Embedder.load()), book.of_kind("one", "unanswerable")
+    found: dict = {"answerable": [q.answer is not None for q in asked], "verdicts": {}, "exact": {}}
+    for k in (1, 3):
+        run = experiments.with_passages(RAG(retriever, lm, k=k, form=zero_shot), asked, f"top-{k}")
+        found["verdicts"][run.name] = [o.verdict for o in run.outcomes]
+        found["exact"][run.name] = run.exact
+    return found
+
+
+def readers() -> list[dict]:
+    """The recorded training runs of the reader, by seed. Raises LabError when there is none."""
+    files = sorted((data_dir() / "runs").glob("reader_seed*.json"))
+    if not files:
+        raise LabError("no recorded run of the reader stands in data/runs: restore the folder, or make one with `llmsuite train reader`")
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+
+
+def reader_shares(found: Sequence[dict], run: str = "top-1") -> dict[str, Interval]:
+    """Share of answerable questions right and refused, of unanswerable ones declined: a question's score is its mean over the seeds."""
+    answerable = found[0]["results"]["answerable"]
+
+    def share(verdict: str, known: bool) -> Interval:
+        rows = zip(*(made["results"]["verdicts"][run] for made in found), strict=True)
+        return mean_interval([row.count(verdict) / len(row) for row, has in zip(rows, answerable, strict=True) if has == known])
+
+    return {"right": share("correct", True), "refused": share("declined", True), "declined": share("declined", False)}
+
+
 def accuracies(correct: dict[str, Sequence[bool]]) -> dict[str, Interval]:
     """Share of right answers per condition, with intervals."""
     return {name: mean_interval([float(c) for c in values]) for name, values in correct.items()}
@@ -135,4 +168,4 @@ def declined_shares(found: dict, run: str = "top-1 with gate") -> tuple[Interval
 def _undeclined(answer):
     from dataclasses import replace
 
-    return replace(answer, declined=not answer.draft)
+    return replace(answer, declined=not answer.draft, text=answer.draft)

@@ -8,7 +8,6 @@ import torch
 from llmsuite_lab.core import adapters, training
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.course import recipes
-from llmsuite_lab.reasoning.training import Recipe, add_lora
 
 
 @pytest.fixture
@@ -19,7 +18,7 @@ def tiny_run(monkeypatch, tmp_path):
     def train(name, seed, checkpoint):
         torch.manual_seed(0)
         shape = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 1, "num_attention_heads": 3, "num_key_value_heads": 1}
-        model = add_lora(LlamaForCausalLM(LlamaConfig(vocab_size=61, **shape)), Recipe(rank=4), seed)
+        model = adapters.add_lora(LlamaForCausalLM(LlamaConfig(vocab_size=61, **shape)), seed, rank=4)
         history = training.fit(
             model, [training.Example([5, 6, 7], [8, 9])] * 2, steps=2, batch_size=2, lr=1e-2, dtype=torch.float32, progress=False
         )

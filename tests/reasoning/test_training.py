@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from llmsuite_lab.core.adapters import LORA_TARGETS, add_lora
 from llmsuite_lab.core.training import fit
 from llmsuite_lab.reasoning import training as tr
 from llmsuite_lab.reasoning.prompting import prompt
@@ -47,11 +48,11 @@ def tiny():
 def test_only_the_lora_is_trained_and_it_starts_as_nothing(tiny):
     ids = torch.tensor([[3, 14, 15, 9]])
     before = tiny(ids).logits
-    model = tr.add_lora(tiny, tr.Recipe(rank=4, alpha=8), seed=0)
+    model = add_lora(tiny, seed=0, rank=4, alpha=8)
     assert torch.allclose(model(ids).logits, before, atol=1e-6)
     assert all(("lora_" in name) == p.requires_grad for name, p in model.named_parameters())
     touched = {name.split(".")[-4] for name, p in model.named_parameters() if p.requires_grad}
-    assert touched == set(tr.TARGETS)
+    assert touched == set(LORA_TARGETS)
     frozen = {name: p.clone() for name, p in model.named_parameters() if not p.requires_grad}
     from llmsuite_lab.core.training import Example
 

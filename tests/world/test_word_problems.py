@@ -66,7 +66,7 @@ def test_sentences_entities_and_numbers_are_disjoint(drawn):
         for kind, sentences in train[key].items():
             if (
                 isinstance(sentences, list)
-                and len(word_stories.templates("test")[key].get(kind, []))
+                and len(word_stories.templates("test").get(key, {}).get(kind, []))
                 and len(sentences) + len(dev[key][kind]) >= 8
             ):
                 assert not set(sentences) & set(dev[key][kind])

@@ -1,0 +1,99 @@
+"""A reader that is trained to read: answer from the passages, or say that they do not.
+
+    min over LoRA of  −(1/N) Σ_t log P(a_t | passages, question, a_<t)      a = the answer, or "not stated"
+
+The untuned model reads a single passage after eight worked examples; the recorded run shows where it stops. Here it learns the format instead,
+so that the prompt needs no examples. The passages of a training question are what the retriever finds for it, one or three, right or wrong:
+when the answer stands in none of them, the right completion is `NOT_STATED`. Companies, names, values and wordings are those of the
+train split. Source: Lewis et al. 2020 train the generator on retrieved passages as well; Rajpurkar et al. 2018 for questions without an answer.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from llmsuite_lab.core.adapters import LORA_TARGETS, add_lora
+from llmsuite_lab.core.training import Example, History, encode, fit
+from llmsuite_lab.retrieval.embedding import Embedder
+from llmsuite_lab.retrieval.pipeline import NOT_STATED, shown_text
+from llmsuite_lab.retrieval.prompting import STOP, zero_shot
+from llmsuite_lab.retrieval.retriever import Retriever
+from llmsuite_lab.world import handbook
+
+if TYPE_CHECKING:
+    import torch
+
+SHOWN = (1, 1, 3)  # passages in a training prompt: one twice as often as three
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a run is made of. `rank`, `alpha`: the LoRA; `lr`: peak of the cosine; `companies`: handbooks the questions are about."""
+
+    steps: int = 90
+    batch_size: int = 4
+    lr: float = 2e-3
+    warmup: float = 0.08
+    rank: int = 8
+    alpha: int = 16
+    companies: int = 3
+    model: str = "smollm2-135m-instruct"
+
+
+def pairs(embedder: Embedder, count: int, seed: int, companies: int = 3) -> list[tuple[str, str]]:
+    """`count` (prompt, completion) pairs in random order, two thirds of them about facts that a handbook states."""
+    rng = Random(f"reader {seed}")
+    found = []
+    for number in range(companies):
+        book = handbook.generate("train", 100 * (seed + 1) + number, one=120, unanswerable=60)  # the gate is fitted on companies 0 and 1
+        asked = book.of_kind("one", "unanswerable")
+        hits = Retriever(book.passages, embedder).retrieve([q.text for q in asked], max(SHOWN))
+        for question, ranked in zip(asked, hits, strict=True):
+            shown = ranked[: rng.choice(SHOWN)]
+            known = bool(set(question.gold) & {hit.passage.id for hit in shown})
+            texts = [shown_text(hit.passage) for hit in shown]
+            found.append((zero_shot(question.text, texts), f" {question.answer if known else NOT_STATED}{STOP}"))
+    if count > len(found):
+        raise ValueError(f"{count} examples wanted, but {companies} companies give {len(found)}: take more companies")
+    return rng.sample(found, count)
+
+
+def examples(tokenizer: Any, chosen: Sequence[tuple[str, str]]) -> list[Example]:
+    """The pairs as token ids; the newline ends an answer, as it does when the model writes."""
+    return [encode(tokenizer, prompt, completion, eos=False) for prompt, completion in chosen]
+
+
+def train(
+    seed: int = 0,
+    recipe: Recipe | None = None,
+    *,
+    checkpoint: Path | None = None,
+    dtype: "torch.dtype | None" = None,
+    progress: bool = True,
+    on_step: Callable[[int, History], None] | None = None,
+) -> tuple[Any, History, dict[str, Any]]:
+    """Train one reader: (the peft model, the history, the settings as data). With `checkpoint` an interrupted run goes on where it stopped.
+
+    dtype: what the frozen model computes in; None is the profile's measured choice. Raises LabError for a loss that is not finite.
+    """
+    from llmsuite_lab.core import zoo
+    from llmsuite_lab.core.runtime import profile
+
+    recipe = recipe or Recipe()
+    dtype = dtype or profile().train_dtype
+    chosen = pairs(Embedder.load(), recipe.steps * recipe.batch_size, seed, recipe.companies)
+    data = examples(zoo.load_tokenizer(recipe.model), chosen)
+    model = add_lora(zoo.load_model(recipe.model, dtype), seed, rank=recipe.rank, alpha=recipe.alpha)
+    history = fit(
+        model, data, steps=recipe.steps, batch_size=recipe.batch_size, lr=recipe.lr, warmup=recipe.warmup, seed=seed, dtype=dtype,
+        checkpoint=checkpoint, checkpoint_every=20, resume=checkpoint is not None, progress=progress, on_step=on_step,
+    )  # fmt: skip
+    settings = asdict(recipe) | {
+        "seed": seed,
+        "dtype": str(dtype).removeprefix("torch."),
+        "targets": list(LORA_TARGETS),
+        "examples": len(data),
+    }
+    return model, history, settings
