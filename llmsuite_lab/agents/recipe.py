@@ -27,7 +27,7 @@ from llmsuite_lab.world.almanac import Almanac, build
 from llmsuite_lab.world.almanac_claims import LABELS, Claim, draw_claim
 from llmsuite_lab.world.almanac_questions import PAIRS, TRAINED_KINDS, UNTRAINED_KINDS, Question, draw_chain, draw_question
 
-WORLDS = 6  # training almanacs per run: enough that no name is worth remembering
+WORLDS = 12  # training almanacs per run: enough that no name is worth remembering
 _EXTRA_PAIRS = tuple(kind for kind in PAIRS if kind not in TRAINED_KINDS and kind not in UNTRAINED_KINDS)
 MIXTURES: dict[str, dict[str, float]] = {
     "two_hop": {"trained": 0.80, "claim": 0.20},
@@ -41,9 +41,9 @@ class Recipe:
     """What a run is made of. `rank`, `alpha`: the LoRA on `targets`; `lr`: peak of the cosine; `steps` updates from `batch_size` trajectories."""
 
     mixture: str = "varied"
-    steps: int = 120
+    steps: int = 180
     batch_size: int = 5
-    lr: float = 1e-3
+    lr: float = 3e-3
     warmup: float = 0.08
     rank: int = 8
     alpha: int = 16

@@ -32,22 +32,22 @@ SHOWN = (1, 1, 3)  # passages in a training prompt: one twice as often as three
 class Recipe:
     """What a run is made of. `rank`, `alpha`: the LoRA; `lr`: peak of the cosine; `companies`: handbooks the questions are about."""
 
-    steps: int = 90
+    steps: int = 150
     batch_size: int = 4
-    lr: float = 2e-3
+    lr: float = 3e-3
     warmup: float = 0.08
     rank: int = 8
     alpha: int = 16
-    companies: int = 3
+    companies: int = 5
     model: str = "smollm2-135m-instruct"
 
 
-def pairs(embedder: Embedder, count: int, seed: int, companies: int = 3) -> list[tuple[str, str]]:
-    """`count` (prompt, completion) pairs in random order, two thirds of them about facts that a handbook states."""
+def pairs(embedder: Embedder, count: int, seed: int, companies: int = 5) -> list[tuple[str, str]]:
+    """`count` (prompt, completion) pairs in random order, three quarters of them about facts that a handbook states."""
     rng = Random(f"reader {seed}")
     found = []
     for number in range(companies):
-        book = handbook.generate("train", 100 * (seed + 1) + number, one=120, unanswerable=60)  # the gate is fitted on companies 0 and 1
+        book = handbook.generate("train", 100 * (seed + 1) + number, one=120, unanswerable=40)  # the gate is fitted on companies 0 and 1
         asked = book.of_kind("one", "unanswerable")
         hits = Retriever(book.passages, embedder).retrieve([q.text for q in asked], max(SHOWN))
         for question, ranked in zip(asked, hits, strict=True):

@@ -7,11 +7,11 @@ same:       r(a) = r(b)                          "Were … and … born in the s
 TRAINED kinds appear in training in other words and about other names. UNTRAINED kinds never do: their relations occur, their combination does not.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from llmsuite_lab.world.almanac import Almanac
-from llmsuite_lab.world.almanac_relations import BY_SUBJECT, PAGE_KINDS, Relation, chain_of
+from llmsuite_lab.world.almanac_relations import BY_SUBJECT, MORE_FOR_TRAINING, PAGE_KINDS, Relation, chain_of
 from llmsuite_lab.world.names import Split
 
 Hop = tuple[str, str, str]  # subject, relation, value
@@ -48,7 +48,7 @@ CHAINS: dict[str, tuple[str, tuple[str, ...]]] = {
     "publisher_headquarters_mayor": ("magazine", ("publisher", "headquarters", "mayor")),
     "editor_birthplace_founding": ("magazine", ("editor", "birthplace", "founding year")),
 }
-PAIRS: dict[str, Pair] = {
+_PAIRS: dict[str, Pair] = {
     "compare_magazines": Pair("magazine", ("start year",), "low", {
         "train": ("Which magazine was started first, {a} or {b}?", "Which was started first, {a} or {b}?", "Which magazine is older, {a} or {b}?"),
         "test": ("Of the magazines {a} and {b}, which one was started first?", "Was {a} or {b} the magazine that was started first?"),
@@ -82,6 +82,10 @@ PAIRS: dict[str, Pair] = {
         "test": ("Of the magazines {a} and {b}, which one has the older publisher?", "Which magazine has the older publisher, {a} or {b}?"),
     }),
 }  # fmt: skip
+PAIRS = {
+    kind: replace(pair, templates=pair.templates | {"train": (*pair.templates["train"], *MORE_FOR_TRAINING["pairs"].get(kind, ()))})
+    for kind, pair in _PAIRS.items()
+}
 
 TWO_PAGE_KINDS: tuple[str, ...] = (
     "compare_magazines", "compare_rivers", "same_birthplace",

@@ -2,14 +2,20 @@
 
 A relation leads from a subject to a value. When the value has a page of its own (`leads_to`), relations chain:
 river(birthplace(founder(company))) is the three-hop question "Which river flows through the city where the founder of … was born?".
-Each relation has training phrasings and test phrasings that share no template; `{x}` stands for a title or for another noun phrase.
+Each relation has training phrasings and test phrasings that share no template; `{x}` stands for a title or for another noun phrase. More training
+phrasings stand in `almanac_phrasings.toml`: what a model is to understand in other words, it must have met in several.
 """
 
+import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 PageKind = Literal["person", "city", "river", "company", "magazine"]
 PAGE_KINDS: tuple[PageKind, ...] = ("person", "city", "river", "company", "magazine")
+
+
+MORE_FOR_TRAINING = tomllib.loads(Path(__file__).with_name("almanac_phrasings.toml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -26,10 +32,13 @@ class Relation:
 
 
 def _relation(name, subject, leads_to, questions, phrases, statements, keyword=None) -> Relation:
-    def both(pair: tuple[str, str]) -> dict[str, tuple[str, ...]]:
-        return {split: tuple(filter(None, text.split(" | "))) for split, text in zip(("train", "test"), pair, strict=True)}
+    more = MORE_FOR_TRAINING["relations"].get(f"{subject} {name}", {})
 
-    return Relation(name, subject, leads_to, both(questions), both(phrases), both(statements), keyword)
+    def both(pair: tuple[str, str], what: str) -> dict[str, tuple[str, ...]]:
+        train, test = (tuple(filter(None, text.split(" | "))) for text in pair)
+        return {"train": (*train, *more.get(what, ())), "test": test}
+
+    return Relation(name, subject, leads_to, both(questions, "questions"), both(phrases, "phrases"), both(statements, "statements"), keyword)
 
 
 _NO_PAGE = ("", "")
