@@ -1,15 +1,14 @@
 """The pictures of the ReAct section, the same for notebook and slides. Functions without arguments read the recorded runs in data/runs/."""
 
-import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmsuite_lab.agents.evaluation import Answer, by_kind, cost
 from llmsuite_lab.agents.react import Step, Trajectory
+from llmsuite_lab.agents.records import record, recorded_seeds, tuned_by_kind, tuned_scores
 from llmsuite_lab.agents.trace import COLOURS as ROLES
 from llmsuite_lab.agents.trace import lines
-from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.history import History
 from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.core.paths import data_dir
@@ -26,25 +25,6 @@ KIND_NAMES = {
     "compare_publishers": "which publisher is older?",
 }  # fmt: skip
 MIXTURE_NAMES = {"two_hop": "eight kinds of two hops", "one_three_hop": "and one kind of three", "varied": "varied plans"}
-
-
-def record(name: str) -> dict[str, Any]:
-    """A recorded run by the name of its file in data/runs. Raises LabError with the command that makes it when it is missing or broken."""
-    path = data_dir() / "runs" / f"{name}.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LabError(
-            f"{path.name} is missing or broken in data/runs ({error}); restore it with git, or run `llmsuite train react`"
-        ) from error
-
-
-def recorded_seeds() -> list[int]:
-    """The seeds whose training is recorded in data/runs, in order. Raises LabError when there is none."""
-    found = sorted(int(file.stem.removeprefix("react_seed")) for file in (data_dir() / "runs").glob("react_seed*.json"))
-    if not found:
-        raise LabError("no ReAct training is recorded in data/runs; restore it with git, or run `llmsuite train react`")
-    return found
 
 
 def trajectory_from(data: Mapping[str, Any]) -> Trajectory:
@@ -179,18 +159,6 @@ def recorded_by_kind() -> Any:
     results = record("react_baselines")["results"]
     methods = {name: by_kind([Answer(**row) for row in rows]) for name, rows in results.items()}
     return _dots({**methods, "tuned ReAct": tuned_by_kind()}, "Looking things up beats reasoning alone on every kind")
-
-
-def tuned_scores() -> list[tuple[str, float]]:
-    """Recorded: (kind, score) of every frozen question, its score the mean over the recorded seeds. Raises LabError when none is recorded."""
-    runs = [record(f"react_seed{seed}")["results"]["questions"] for seed in recorded_seeds()]
-    return [(rows[0]["kind"], sum(row["correct"] for row in rows) / len(rows)) for rows in zip(*runs, strict=True)]
-
-
-def tuned_by_kind() -> dict[str, Interval]:
-    """Recorded: accuracy of the tuned model by kind, averaged over seeds, interval over questions."""
-    scores = tuned_scores()
-    return {kind: mean_interval([s for k, s in scores if k == kind]) for kind in dict.fromkeys(k for k, _ in scores)}
 
 
 def transfer() -> Any:

@@ -14,12 +14,60 @@ from typing import Any
 from llmsuite_lab.agents import evaluation
 from llmsuite_lab.agents.fact_checking import check_claims, confusion
 from llmsuite_lab.agents.tools import almanac_tools
+from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.files import write_text
+from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.core.paths import data_dir
 from llmsuite_lab.world.almanac_frozen import load_almanac, load_claims, load_questions
-from llmsuite_lab.world.almanac_questions import UNTRAINED_KINDS
+from llmsuite_lab.world.almanac_questions import TRAINED_KINDS, UNTRAINED_KINDS
 
 FEW_SHOT_STEPS = 6  # turns that the untuned model gets: a correct answer takes two to five
+
+
+def record(name: str) -> dict[str, Any]:
+    """A recorded run by the name of its file in data/runs. Raises LabError with the command that makes it when it is missing or broken."""
+    path = data_dir() / "runs" / f"{name}.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LabError(
+            f"{path.name} is missing or broken in data/runs ({error}); restore it with git, or run `llmsuite train react`"
+        ) from error
+
+
+def recorded_seeds() -> list[int]:
+    """The seeds whose training is recorded in data/runs, in order. Raises LabError when there is none."""
+    found = sorted(int(file.stem.removeprefix("react_seed")) for file in (data_dir() / "runs").glob("react_seed*.json"))
+    if not found:
+        raise LabError("no ReAct training is recorded in data/runs; restore it with git, or run `llmsuite train react`")
+    return found
+
+
+def tuned_scores() -> list[tuple[str, float]]:
+    """Recorded: (kind, score) of every frozen question, its score the mean over the recorded seeds. Raises LabError when none is recorded."""
+    runs = [record(f"react_seed{seed}")["results"]["questions"] for seed in recorded_seeds()]
+    return [(rows[0]["kind"], sum(row["correct"] for row in rows) / len(rows)) for rows in zip(*runs, strict=True)]
+
+
+def tuned_by_kind() -> dict[str, Interval]:
+    """Recorded: accuracy of the tuned model by kind, averaged over seeds, interval over questions."""
+    scores = tuned_scores()
+    return {kind: mean_interval([s for k, s in scores if k == kind]) for kind in dict.fromkeys(k for k, _ in scores)}
+
+
+def grounding() -> Interval:
+    """Recorded: tuned ReAct minus the untuned chain of thought on the trained kinds, exact match, the same questions, ReAct averaged over its seeds."""
+    theirs = {
+        row["question"]: row["correct"] for row in record("react_baselines")["results"]["chain of thought"] if row["kind"] in TRAINED_KINDS
+    }
+    runs = [{row["question"]: row["correct"] for row in record(f"react_seed{seed}")["results"]["questions"]} for seed in recorded_seeds()]
+    return mean_interval([sum(run[text] for run in runs) / len(runs) - correct for text, correct in theirs.items()])
+
+
+def fact_checking_scores() -> list[float]:
+    """Recorded: for every frozen claim the share of seeds whose label was right."""
+    runs = [record(f"react_seed{seed}")["results"]["claims"] for seed in recorded_seeds()]
+    return [sum(row["said"] == row["label"] for row in rows) / len(rows) for rows in zip(*runs, strict=True)]
 
 
 def results(adapter: Path | str) -> dict[str, Any]:

@@ -94,6 +94,25 @@ def abstention(signals: Sequence[Sequence[float]] | None = None, answerable: Seq
     return drawn
 
 
+def readers() -> Any:
+    """Recorded: the untuned reader behind its gate against the tuned one (mean over its seeds), with one and with three passages."""
+    found = record.load()
+    declined, refused = record.declined_shares(found)
+    known = slice(None, found["questions"]["one"])
+    untuned = {
+        "right": share([v == "correct" for v in found["verdicts"]["top-1 with gate"][known]]),
+        "refused": refused,
+        "declined": declined,
+    }
+    series = {"untuned with gate": untuned} | {f"tuned, {run}": record.reader_shares(record.readers(), run) for run in ("top-1", "top-3")}
+    names = {"right": "answerable:\nright", "refused": "answerable:\nrefused", "declined": "no answer:\ndeclined"}
+    groups = {label: {name: shares[key] for name, shares in series.items()} for key, label in names.items()}
+    colours = {"untuned with gate": "base", "tuned, top-1": "tuned", "tuned, top-3": "third"}
+    return bars_with_intervals(
+        groups, title="A reader that was trained to read", ylabel="share of questions", colours=colours, ylim=(0, 1.12)
+    )
+
+
 def search_latency(rows: Sequence[scale.Measured] | None = None) -> Any:
     """Milliseconds per query against the number of passages, one line per method, from the fastest to the slowest repeat."""
     rows = scale.recorded()[0] if rows is None else rows
