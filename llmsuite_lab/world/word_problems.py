@@ -50,7 +50,10 @@ class Problem:
     @property
     def program(self) -> str:
         """The solution as Python in the form of PAL's Fig. 3: each sentence as a comment, under it its code; the result is in `answer`."""
-        body = "".join(f"# {s.text}\n" + "".join(f"{line.target} = {line.expression}\n" for line in s.lines) for s in self.sentences)
+        body = ""
+        for sentence in self.sentences:
+            body += "".join(f"# {part}\n" for part in sentence.parts)
+            body += "".join(f"{line.target} = {line.expression}\n" for line in sentence.lines)
         return f"{body}answer = {self.lines[-1].target}\n"
 
     @property
@@ -63,7 +66,7 @@ class Problem:
             for line in sentence.lines:
                 stated += [f"{left} = {value}" for left, value in equations(line.expression, known)] or [str(line.value)]
                 known[line.target] = line.value
-            written.append(sentence.text + (f" So {'; '.join(stated)}." if stated else ""))
+            written.append("\n".join(sentence.parts) + (f" So {'; '.join(stated)}." if stated else ""))
         return "\n".join(written) + f"\nThe answer is {self.answer}.\n"
 
     def as_dict(self) -> dict[str, Any]:

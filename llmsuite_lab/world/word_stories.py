@@ -53,6 +53,7 @@ _STARTS, _ASKS = ("start", "start_mul", "start_sum"), ("ask", "ask_share", "ask_
 _MIDDLE = tuple(kind for kind in _EVENTS if kind not in _STARTS + _ASKS)
 _ONCE = {"share", "halve", "keep", "double"}  # more than one of these in a story reads oddly and runs out of whole numbers
 _WEIGHT = {"add": 3, "sub": 4, "addmul": 3, "submul": 3, "off": 3, "up": 2, "keep": 2, "sub2": 2}
+_WHOLE = {"train": 0.12, "dev": 0.2, "test": 0.2}  # how often a whole problem is told where one of the wanted length exists
 _SENTENCE_END = re.compile(r"(?<=[.?]) ")
 
 
@@ -71,6 +72,11 @@ class Sentence:
 
     text: str
     lines: tuple[Line, ...] = ()
+
+    @property
+    def parts(self) -> list[str]:
+        """The text cut at full stops: a question may bring its fact along ("Bea has 4. How many do they have together?")."""
+        return _SENTENCE_END.split(self.text)
 
 
 @dataclass(frozen=True)
@@ -168,7 +174,7 @@ def draw_story(rng: Random, part: Part, digits: int, steps: int) -> Story | None
     """One attempt at a story with exactly `steps` arithmetic steps; None when no whole numbers were found for it."""
     pool = templates(part)
     whole = [t for t in pool["whole"]["problems"] if _whole_steps(t[1]) == steps]
-    if whole and rng.random() < 0.2:
+    if whole and rng.random() < _WHOLE[part]:
         chosen = rng.choice(whole)
         texts, segments = _SENTENCE_END.split(chosen[0]), chosen[1].split("|")
         plan = [("", text, _whole_lines(segment)) for text, segment in zip(texts, segments, strict=True)]
