@@ -1,6 +1,6 @@
 """What the recorded runs of this section hold, and how they are made again.
 
-data/runs/react_seed0.json …   one training run each, with the answers of its adapter to the whole frozen split (`llmsuite train react --seed 0`)
+data/runs/react_seed0.json …   one training run each, with the answers of its adapter to the frozen split (`llmsuite train react --seed 0`)
 data/runs/react_baselines.json  the untuned model without a tool, with chain of thought, and with ReAct examples in its prompt (`record_baselines`)
 data/runs/react_mixtures.json   the held-out kinds after three training mixtures that differ only in how varied their plans are (`record_mixture`)
 """
@@ -21,6 +21,7 @@ from llmsuite_lab.core.paths import data_dir
 from llmsuite_lab.world.almanac_frozen import load_almanac, load_claims, load_questions
 from llmsuite_lab.world.almanac_questions import TRAINED_KINDS, UNTRAINED_KINDS
 
+PER_KIND = 15  # questions of each kind that a run is scored on, of the 25 frozen ones
 FEW_SHOT_STEPS = 6  # turns that the untuned model gets: a correct answer takes two to five
 
 
@@ -71,10 +72,10 @@ def fact_checking_scores() -> list[float]:
 
 
 def results(adapter: Path | str) -> dict[str, Any]:
-    """An adapter's answers to every frozen question and claim, with one trajectory to show; plain data for a recorded run."""
+    """An adapter's answers to the first `PER_KIND` frozen questions of every kind and to every claim, with one trajectory to show; plain data for a recorded run."""
     from llmsuite_lab.core.language_model import LanguageModel
 
-    lm, almanac, questions, claims = LanguageModel.load(adapter=adapter), load_almanac(), load_questions(), load_claims()
+    lm, almanac, questions, claims = LanguageModel.load(adapter=adapter), load_almanac(), load_questions(per_kind=PER_KIND), load_claims()
     start = time.perf_counter()
     answers, trajectories = evaluation.react_answers(lm, questions, almanac)
     questions_s = time.perf_counter() - start
@@ -115,7 +116,7 @@ def record_mixture(mixture: str, adapter: Path | str, made: dict[str, Any]) -> d
     """Add the answers of an adapter trained on `mixture` to react_mixtures.json, with how it was made (`made`: settings, wall time, commit)."""
     from llmsuite_lab.core.language_model import LanguageModel
 
-    questions = load_questions(("founder_birthplace", "birthplace_river", "publisher_product", *UNTRAINED_KINDS))
+    questions = load_questions(("founder_birthplace", "birthplace_river", "publisher_product", *UNTRAINED_KINDS), per_kind=PER_KIND)
     answers, _ = evaluation.react_answers(LanguageModel.load(adapter=adapter), questions, load_almanac())
     file = data_dir() / "runs" / "react_mixtures.json"
     held = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"made": {}, "results": {}}
