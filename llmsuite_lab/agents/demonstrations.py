@@ -7,8 +7,7 @@ item of the plan. What is learned is to read a plan and to follow one, not the p
 demonstration cannot show text that the almanac does not hold.
 """
 
-from dataclasses import dataclass, replace
-from random import Random
+from dataclasses import dataclass
 
 from llmsuite_lab.agents.tools import almanac_tools, call
 from llmsuite_lab.world.almanac import Almanac
@@ -19,13 +18,12 @@ from llmsuite_lab.world.almanac_relations import relation
 
 @dataclass(frozen=True)
 class Turn:
-    """One turn of the model and the tool's reply; the last one has the action Finish and no observation. A `slip` is shown, never taught."""
+    """One turn of the model and the tool's reply; the last one has the action Finish and no observation."""
 
     thought: str
     action: str
     argument: str
     observation: str = ""
-    slip: bool = False
 
 
 def opening_text(item: Question | Claim) -> str:
@@ -59,27 +57,6 @@ def demonstrate(item: Question | Claim, almanac: Almanac) -> list[Turn]:
             raise ValueError(f"the almanac says {text!r}, which does not hold {value!r}: the {name} of {subject}")
     turns.append(Turn(*_conclude(item)))
     return turns
-
-
-def with_slip(turns: list[Turn], almanac: Almanac, rng: Random) -> list[Turn]:
-    """The same turns, but one title is misspelled at first, not found, and searched for again: how to recover from one's own slip of the pen."""
-    places = [i for i, turn in enumerate(turns) if turn.action == "Search" and turn.argument in almanac.pages]
-    if not places:
-        return turns
-    place = rng.choice(places)
-    turn = turns[place]
-    wrong = misspelled(turn.argument, rng)
-    reply = call({tool.name: tool for tool in almanac_tools(almanac)}["Search"], wrong).text
-    slip = replace(turn, thought=turn.thought.replace(turn.argument, wrong), argument=wrong, observation=reply, slip=True)
-    return [*turns[:place], slip, replace(turn, thought=f"It is spelled {turn.argument}."), *turns[place + 1 :]]
-
-
-def misspelled(title: str, rng: Random) -> str:
-    """`title` with one letter of its longest word doubled, left out or followed by a stray one."""
-    word = max(title.split(), key=len)
-    at = rng.randrange(1, len(word))
-    changed = rng.choice((word[:at] + word[at - 1 :], word[:at] + rng.choice("aeiours") + word[at:], word[:at] + word[at + 1 :]))
-    return title.replace(word, changed, 1)
 
 
 def plan(item: Question | Claim) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from llmsuite_lab.agents.demonstrations import Turn, demonstrate, opening_text, render_observation, render_turn, with_slip
+from llmsuite_lab.agents.demonstrations import Turn, demonstrate, opening_text, render_observation, render_turn
 from llmsuite_lab.core.adapters import LORA_TARGETS, add_lora
 from llmsuite_lab.core.batching import Batch, collate, fingerprint
 from llmsuite_lab.core.training import Example, History, fit
@@ -28,7 +28,6 @@ from llmsuite_lab.world.almanac_claims import LABELS, Claim, draw_claim
 from llmsuite_lab.world.almanac_questions import PAIRS, TRAINED_KINDS, UNTRAINED_KINDS, Question, draw_chain, draw_question
 
 WORLDS = 12  # training almanacs per run: enough that no name is worth remembering
-SLIPS = 0.15  # share of trajectories with a misspelled title: the model's own copies of invented names are not always true
 _EXTRA_PAIRS = tuple(kind for kind in PAIRS if kind not in TRAINED_KINDS and kind not in UNTRAINED_KINDS)
 MIXTURES: dict[str, dict[str, float]] = {
     "two_hop": {"trained": 0.80, "claim": 0.20},
@@ -98,7 +97,7 @@ def encode_trajectory(tokenizer: Any, opening: str, turns: Sequence[Turn]) -> Tu
         own = ids(render_turn(turn))
         seen = ids(render_observation(turn.observation)) if turn.observation else []
         completion += own + seen
-        supervised += [not turn.slip] * len(own) + [False] * len(seen)
+        supervised += [True] * len(own) + [False] * len(seen)
     return TurnExample(ids(opening), completion, supervised)
 
 
@@ -112,15 +111,8 @@ def collate_turns(examples: list[TurnExample]) -> Batch:
 
 
 def training_set(tokenizer: Any, mixture: str, n: int, seed: int) -> list[TurnExample]:
-    """`n` encoded gold trajectories of a mixture, a share `SLIPS` of them with a misspelled search that is not taught but recovered from."""
-    rng = Random(f"slips-{mixture}-{seed}")
-    made = []
-    for item, world in draw_items(mixture, n, seed):
-        turns = demonstrate(item, world)
-        if rng.random() < SLIPS:
-            turns = with_slip(turns, world, rng)
-        made.append(encode_trajectory(tokenizer, opening_text(item), turns))
-    return made
+    """`n` encoded gold trajectories of a mixture."""
+    return [encode_trajectory(tokenizer, opening_text(item), demonstrate(item, world)) for item, world in draw_items(mixture, n, seed)]
 
 
 def train(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from llmsuite_lab.agents.demonstrations import Turn, demonstrate, misspelled, opening_text, render_observation, render_turn, with_slip
+from llmsuite_lab.agents.demonstrations import Turn, demonstrate, opening_text, render_observation, render_turn
 from llmsuite_lab.agents.recipe import MIXTURES, collate_turns, draw_items, encode_trajectory, training_set
 from llmsuite_lab.core.supervised import supervised_loss
 from llmsuite_lab.world.almanac import build
@@ -71,37 +71,6 @@ def test_mixtures_hold_what_they_say_and_seeds_differ(tiny_tokenizer):
         draw_items("everything", 3, 0)
     with pytest.raises(ValueError, match="nothing to learn"):
         encode_trajectory(tiny_tokenizer, "Q", [])
-
-
-def test_a_slip_is_read_but_not_supervised_and_the_search_comes_again(tiny_tokenizer):
-    from random import Random
-
-    rng = Random(8)
-    for item, world in draw_items("varied", 40, seed=6):
-        turns = demonstrate(item, world)
-        slipped = with_slip(turns, world, rng)
-        wrong = [turn for turn in slipped if turn.slip]
-        if not wrong:
-            assert slipped == turns  # nothing to search for: the page does not exist
-            continue
-        (slip,) = wrong
-        again = slipped[slipped.index(slip) + 1]
-        assert slip.argument not in world.pages
-        assert slip.observation.startswith(f"There is no page {slip.argument}.")
-        assert again.argument in world.pages
-        assert [t.argument for t in slipped if not t.slip] == [t.argument for t in turns]
-        example = encode_trajectory(tiny_tokenizer, opening_text(item), slipped)
-        taught = tiny_tokenizer.decode(collate_turns([example]).targets.tolist())
-        assert taught == "".join(render_turn(turn) for turn in slipped if not turn.slip)
-
-
-def test_a_misspelling_changes_one_word():
-    from random import Random
-
-    for seed in range(30):
-        wrong = misspelled("Respor Journal", Random(seed))
-        assert wrong != "Respor Journal"
-        assert abs(len(wrong) - len("Respor Journal")) == 1
 
 
 def test_demonstrations_refuse_facts_that_the_pages_do_not_hold():
