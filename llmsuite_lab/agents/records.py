@@ -21,7 +21,7 @@ from llmsuite_lab.core.paths import data_dir
 from llmsuite_lab.world.almanac_frozen import load_almanac, load_claims, load_questions
 from llmsuite_lab.world.almanac_questions import TRAINED_KINDS, UNTRAINED_KINDS
 
-PER_KIND = 15  # questions of each kind that a run is scored on, of the 25 frozen ones
+PER_KIND = 12  # questions of each kind that a run is scored on, of the 25 frozen ones
 FEW_SHOT_STEPS = 6  # turns that the untuned model gets: a correct answer takes two to five
 
 
@@ -72,7 +72,7 @@ def fact_checking_scores() -> list[float]:
 
 
 def results(adapter: Path | str) -> dict[str, Any]:
-    """An adapter's answers to the first `PER_KIND` frozen questions of every kind and to every claim, with one trajectory to show; plain data for a recorded run."""
+    """An adapter's answers to the first `PER_KIND` frozen questions of every kind and to every claim, with one trajectory to show; plain data."""
     from llmsuite_lab.core.language_model import LanguageModel
 
     lm, almanac, questions, claims = LanguageModel.load(adapter=adapter), load_almanac(), load_questions(per_kind=PER_KIND), load_claims()

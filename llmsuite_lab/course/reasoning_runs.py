@@ -34,7 +34,7 @@ def base() -> dict[str, Any]:
     return {"settings": {"shots": SHOTS, "items": BASE_ITEMS}, "results": found}
 
 
-def public(folder: Path, items: int = 40) -> dict[str, Any]:
+def public(folder: Path, items: int = 24) -> dict[str, Any]:
     """Right or wrong for each problem of each public set, by adapter. Raises LabError when a file is missing or of another format."""
     rows = {name: readers.read(name, folder / f"{name}.jsonl", limit=items) for name in PUBLIC}
     found: dict[str, dict[str, list[bool]]] = {name: {} for name in PUBLIC}
