@@ -2,7 +2,7 @@
 
 data/runs/react_seed0.json …   one training run each, with the answers of its adapter to the frozen split (`llmsuite train react --seed 0`)
 data/runs/react_baselines.json  the untuned model without a tool, with chain of thought, and with ReAct examples in its prompt (`record_baselines`)
-data/runs/react_mixtures.json   the held-out kinds after three training mixtures that differ only in how varied their plans are (`record_mixture`)
+data/runs/react_mixtures.json   the held-out kinds after two training mixtures whose plans are less varied (`record_mixture`)
 """
 
 import json
@@ -103,7 +103,8 @@ def record_baselines(per_kind: int | None = None) -> dict[str, Any]:
         "few-shot ReAct": few_shot,
     }
     found = {
-        "command": f"llmsuite_lab.agents.records.record_baselines({per_kind})",
+        "command": "python -m llmsuite_lab.course.react_runs baselines",
+        "per_kind": per_kind,
         "model": lm.name,
         "results": {name: [_rounded(asdict(answer)) for answer in answers] for name, answers in methods.items()},
         "steps": dict(evaluation.problems(trajectories)),
