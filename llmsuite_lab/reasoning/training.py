@@ -29,9 +29,9 @@ TRAIN_STEPS = (2, 2, 2, 3, 3, 3, 4, 4, 5, 6)
 class Recipe:
     """What a run is made of. `rank`, `alpha`: the LoRA; `lr`: peak of the cosine; `steps` updates from `batch_size` problems each."""
 
-    steps: int = 240
+    steps: int = 600
     batch_size: int = 4
-    lr: float = 3e-3
+    lr: float = 2e-3
     warmup: float = 0.08
     rank: int = 8
     alpha: int = 16
