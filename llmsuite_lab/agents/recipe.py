@@ -11,18 +11,17 @@ Batches are mixed, one trajectory per micro-batch (no padding), not cut by lengt
 try on such batches the model planned a single hop for nearly every question after 60 steps, whatever it asked, at a loss of 0.06 to 0.2.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 import torch
 
 from llmsuite_lab.agents.demonstrations import Turn, demonstrate, opening_text, render_observation, render_turn
-from llmsuite_lab.core.adapters import LORA_TARGETS, add_lora
-from llmsuite_lab.core.batching import Batch, collate, fingerprint
-from llmsuite_lab.core.training import Example, History, fit
+from llmsuite_lab.core.batching import Batch, collate
+from llmsuite_lab.core.lora import LoraRecipe, train_lora
+from llmsuite_lab.core.training import Example, History
 from llmsuite_lab.world.almanac import Almanac, build
 from llmsuite_lab.world.almanac_claims import LABELS, Claim, draw_claim
 from llmsuite_lab.world.almanac_questions import PAIRS, TRAINED_KINDS, UNTRAINED_KINDS, Question, draw_chain, draw_question
@@ -37,18 +36,12 @@ MIXTURES: dict[str, dict[str, float]] = {
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What a run is made of. `rank`, `alpha`: the LoRA on `targets`; `lr`: peak of the cosine; `steps` updates from `batch_size` trajectories."""
+class Recipe(LoraRecipe):
+    """What a run is made of (`core.lora`), and the `mixture` its trajectories are drawn from."""
 
-    mixture: str = "varied"
     steps: int = 160
     batch_size: int = 5
-    lr: float = 3e-3
-    warmup: float = 0.08
-    rank: int = 8
-    alpha: int = 16
-    targets: tuple[str, ...] = LORA_TARGETS
-    model: str = "smollm2-135m-instruct"
+    mixture: str = "varied"
 
 
 @dataclass(frozen=True)
@@ -115,30 +108,11 @@ def training_set(tokenizer: Any, mixture: str, n: int, seed: int) -> list[TurnEx
     return [encode_trajectory(tokenizer, opening_text(item), demonstrate(item, world)) for item, world in draw_items(mixture, n, seed)]
 
 
-def train(
-    seed: int = 0,
-    recipe: Recipe | None = None,
-    *,
-    checkpoint: Path | None = None,
-    dtype: torch.dtype | None = None,
-    progress: bool = True,
-    on_step: Callable[[int, History], None] | None = None,
-) -> tuple[Any, History, dict[str, Any]]:
-    """Train one adapter: (the peft model, the history, the settings as data). With `checkpoint` an interrupted run goes on where it stopped.
-
-    dtype: what the frozen model computes in; None is the profile's measured choice. Raises LabError for a loss that is not finite.
-    """
-    from llmsuite_lab.core import zoo
-    from llmsuite_lab.core.runtime import profile
-
+def train(seed: int = 0, recipe: Recipe | None = None, **options: Any) -> tuple[Any, History, dict[str, Any]]:
+    """Train one adapter: (the peft model, the history, the settings as data). `options` as for `core.lora.train_lora`, errors too."""
     recipe = recipe or Recipe()
-    dtype = dtype or profile().train_dtype
-    data = training_set(zoo.load_tokenizer(recipe.model), recipe.mixture, recipe.steps * recipe.batch_size, seed)
-    model = add_lora(zoo.load_model(recipe.model, dtype), seed, rank=recipe.rank, alpha=recipe.alpha, targets=recipe.targets)
-    history = fit(
-        model, data, steps=recipe.steps, batch_size=recipe.batch_size, lr=recipe.lr, warmup=recipe.warmup, seed=seed, dtype=dtype,
-        collate_fn=collate_turns, micro_batch_size=1, buckets=False, checkpoint=checkpoint, checkpoint_every=20, resume=checkpoint is not None,
-        progress=progress, on_step=on_step,
+    count = recipe.steps * recipe.batch_size
+    return train_lora(
+        recipe, lambda tokenizer: training_set(tokenizer, recipe.mixture, count, seed), seed,
+        collate_fn=collate_turns, micro_batch_size=1, buckets=False, **options,
     )  # fmt: skip
-    settings = asdict(recipe) | {"data": fingerprint(data), "seed": seed, "dtype": str(dtype).removeprefix("torch."), "examples": len(data)}
-    return model, history, settings

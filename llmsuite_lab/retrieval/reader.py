@@ -8,38 +8,28 @@ when the answer stands in none of them, the right completion is `NOT_STATED`. Co
 train split. Source: Lewis et al. 2020 train the generator on retrieved passages as well; Rajpurkar et al. 2018 for questions without an answer.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from llmsuite_lab.core.adapters import LORA_TARGETS, add_lora
-from llmsuite_lab.core.training import Example, History, encode, fit
+from llmsuite_lab.core.lora import LoraRecipe, train_lora
+from llmsuite_lab.core.training import Example, History, encode
 from llmsuite_lab.retrieval.embedding import Embedder
 from llmsuite_lab.retrieval.pipeline import NOT_STATED, shown_text
 from llmsuite_lab.retrieval.prompting import STOP, zero_shot
 from llmsuite_lab.retrieval.retriever import Retriever
 from llmsuite_lab.world import handbook
 
-if TYPE_CHECKING:
-    import torch
-
 SHOWN = (1, 1, 3)  # passages in a training prompt: one twice as often as three
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What a run is made of. `rank`, `alpha`: the LoRA; `lr`: peak of the cosine; `companies`: handbooks the questions are about."""
+class Recipe(LoraRecipe):
+    """What a run is made of (`core.lora`), and how many `companies` the questions are about."""
 
     steps: int = 150
-    batch_size: int = 4
-    lr: float = 3e-3
-    warmup: float = 0.08
-    rank: int = 8
-    alpha: int = 16
     companies: int = 5
-    model: str = "smollm2-135m-instruct"
 
 
 def pairs(embedder: Embedder, count: int, seed: int, companies: int = 5) -> list[tuple[str, str]]:
@@ -65,35 +55,8 @@ def examples(tokenizer: Any, chosen: Sequence[tuple[str, str]]) -> list[Example]
     return [encode(tokenizer, prompt, completion, eos=False) for prompt, completion in chosen]
 
 
-def train(
-    seed: int = 0,
-    recipe: Recipe | None = None,
-    *,
-    checkpoint: Path | None = None,
-    dtype: "torch.dtype | None" = None,
-    progress: bool = True,
-    on_step: Callable[[int, History], None] | None = None,
-) -> tuple[Any, History, dict[str, Any]]:
-    """Train one reader: (the peft model, the history, the settings as data). With `checkpoint` an interrupted run goes on where it stopped.
-
-    dtype: what the frozen model computes in; None is the profile's measured choice. Raises LabError for a loss that is not finite.
-    """
-    from llmsuite_lab.core import zoo
-    from llmsuite_lab.core.runtime import profile
-
+def train(seed: int = 0, recipe: Recipe | None = None, **options: Any) -> tuple[Any, History, dict[str, Any]]:
+    """Train one reader: (the peft model, the history, the settings as data). `options` as for `core.lora.train_lora`, errors too."""
     recipe = recipe or Recipe()
-    dtype = dtype or profile().train_dtype
     chosen = pairs(Embedder.load(), recipe.steps * recipe.batch_size, seed, recipe.companies)
-    data = examples(zoo.load_tokenizer(recipe.model), chosen)
-    model = add_lora(zoo.load_model(recipe.model, dtype), seed, rank=recipe.rank, alpha=recipe.alpha)
-    history = fit(
-        model, data, steps=recipe.steps, batch_size=recipe.batch_size, lr=recipe.lr, warmup=recipe.warmup, seed=seed, dtype=dtype,
-        checkpoint=checkpoint, checkpoint_every=20, resume=checkpoint is not None, progress=progress, on_step=on_step,
-    )  # fmt: skip
-    settings = asdict(recipe) | {
-        "seed": seed,
-        "dtype": str(dtype).removeprefix("torch."),
-        "targets": list(LORA_TARGETS),
-        "examples": len(data),
-    }
-    return model, history, settings
+    return train_lora(recipe, lambda tokenizer: examples(tokenizer, chosen), seed, **options)
