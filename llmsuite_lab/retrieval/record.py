@@ -66,7 +66,7 @@ def develop(lm: LanguageModel, embedder: Embedder, seeds: Sequence[int] = (0, 1)
 
 
 def measure(
-    lm: LanguageModel, embedder: Embedder, fitted: Gate, one: int = 120, two: int = 24, unanswerable: int = 60, attacked: int = 4
+    lm: LanguageModel, embedder: Embedder, fitted: Gate, one: int = 60, two: int = 12, unanswerable: int = 30, attacked: int = 2
 ) -> dict:
     """Every condition on the held-out company, as plain data: truths per question, verdicts, signals, attacks."""
     book = handbook.load()
@@ -102,7 +102,7 @@ def measure(
 
 
 def record(target: Path | None = None) -> Path:
-    """Fit, measure and write everything; about ten minutes on two free cores."""
+    """Fit, measure and write everything; about five minutes on two free cores."""
     start = time.perf_counter()
     lm, embedder = LanguageModel.load(), Embedder.load()
     developed = develop(lm, embedder)
