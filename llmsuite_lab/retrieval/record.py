@@ -66,7 +66,7 @@ def develop(lm: LanguageModel, embedder: Embedder, seeds: Sequence[int] = (0, 1)
 
 
 def measure(
-    lm: LanguageModel, embedder: Embedder, fitted: Gate, one: int = 60, two: int = 12, unanswerable: int = 30, attacked: int = 2
+    lm: LanguageModel, embedder: Embedder, fitted: Gate, one: int = 120, two: int = 24, unanswerable: int = 60, attacked: int = 4
 ) -> dict:
     """Every condition on the held-out company, as plain data: truths per question, verdicts, signals, attacks."""
     book = handbook.load()
