@@ -122,7 +122,7 @@ def _arrow(ax: Any, start: tuple[float, float], end: tuple[float, float], text: 
     ax.text(*middle, text, ha="center", va="bottom" if above else "top", fontsize=10.5)
 
 
-def dots_by_kind(methods: Mapping[str, Sequence[Answer]], title: str = "Looking things up beats reasoning alone on every kind") -> Any:
+def dots_by_kind(methods: Mapping[str, Sequence[Answer]], title: str = "What looking things up is worth, by kind of question") -> Any:
     """Exact match by kind of question, one dot with its 95 % interval per method. Raises ValueError for no methods."""
     if not methods:
         raise ValueError("there is nothing to draw: give at least one method's answers")
@@ -158,7 +158,7 @@ def recorded_by_kind() -> Any:
     """Recorded: no tool, chain of thought and few-shot ReAct (untuned model) against the tuned model, averaged over its seeds."""
     results = record("react_baselines")["results"]
     methods = {name: by_kind([Answer(**row) for row in rows]) for name, rows in results.items()}
-    return _dots({**methods, "tuned ReAct": tuned_by_kind()}, "Looking things up beats reasoning alone on every kind")
+    return _dots({**methods, "tuned ReAct": tuned_by_kind()}, "What looking things up is worth, by kind of question")
 
 
 def transfer() -> Any:
@@ -181,7 +181,14 @@ def draw_confusion(table: Mapping[str, Mapping[str, int]], title: str = "What th
     given = [name for name in next(iter(table.values())) if name in LABELS or any(row[name] for row in table.values())]
     matrix = [[row[name] for name in given] for row in table.values()]
     return heat_map(
-        matrix, title=title, xlabel="said", ylabel="true", xticks=given, yticks=list(table), annotate=True, colour_label="claims"
+        matrix,
+        title=title,
+        xlabel="said",
+        ylabel="true",
+        xticks=[textwrap.fill(name, 10) for name in given],
+        yticks=list(table),
+        annotate=True,
+        colour_label="claims",
     )
 
 

@@ -8,7 +8,9 @@ Only safetensors are read: a folder with pickled weights is refused. In producti
 
 import difflib
 import json
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +96,8 @@ def add_lora(model: Any, seed: int, *, rank: int = 8, alpha: int = 16, targets: 
 
     torch.manual_seed(seed)
     settings = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets), lora_dropout=0.0, task_type="CAUSAL_LM")
-    return get_peft_model(model, settings)
+    with _without_peft_warning():
+        return get_peft_model(model, settings)
 
 
 def merge_adapter(model: "PreTrainedModel", folder: Path) -> "PreTrainedModel":
@@ -104,10 +107,18 @@ def merge_adapter(model: "PreTrainedModel", folder: Path) -> "PreTrainedModel":
     from llmsuite_lab.core.runtime import offline
 
     try:
-        with offline():
+        with offline(), _without_peft_warning():
             return PeftModel.from_pretrained(model, folder).merge_and_unload(safe_merge=True).eval()
     except (RuntimeError, KeyError) as error:
         raise ValueError(f"the adapter in {folder} does not fit this model: {str(error).strip().splitlines()[0]}") from error
+
+
+@contextmanager
+def _without_peft_warning() -> Iterator[None]:
+    """peft asks transformers for an attribute by its old name; the warning about it is for peft's authors, not for a reader."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        yield
 
 
 def write_adapter(

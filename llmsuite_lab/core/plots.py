@@ -167,6 +167,8 @@ def lines_with_bands(
         ax.set_xscale("log")
         ax.set_xticks(list(x), [f"{v:,g}" for v in x])
         ax.minorticks_off()
+    elif len(x) <= 12 and all(float(v).is_integer() for v in x):  # counts: no tick between them
+        ax.set_xticks(list(x))
     if log_y:
         ax.set_yscale("log")
     if ylim:
@@ -240,9 +242,11 @@ def heat_map(
     if yticks is not None:
         ax.set_yticks(range(rows), yticks)
     if annotate:
+        counts = bool((np.asarray(matrix, dtype=float) % 1 == 0).all())
         for (i, j), value in np.ndenumerate(matrix):
             shade = abs(value) / reach if diverging else (value - low) / ((high - low) or 1.0)
-            ax.text(j, i, _short(value), ha="center", va="center", fontsize=10.5, color="white" if shade > 0.6 else COLOURS["text"])
+            written = f"{value:.0f}" if counts else _short(value)
+            ax.text(j, i, written, ha="center", va="center", fontsize=10.5, color="white" if shade > 0.6 else COLOURS["text"])
     return _finish(drawn, ax, title, xlabel, ylabel, legend=False)
 
 

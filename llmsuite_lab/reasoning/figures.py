@@ -48,7 +48,7 @@ def by_size(results: dict[str, list[Result]] | None = None) -> Any:
 @_from_records
 def by_steps(results: dict[str, list[Result]] | None = None) -> Any:
     """Accuracy over the number of arithmetic steps for the three methods; `results` by series name, else the recorded runs."""
-    return _lines(lambda r: r.steps, "Every further step is one more chance to go wrong", "arithmetic steps", results)
+    return _lines(lambda r: r.steps, "The method matters more than the number of steps", "arithmetic steps", results)
 
 
 def _lines(key: Any, title: str, xlabel: str, results: dict[str, list[Result]] | None) -> Any:
