@@ -39,7 +39,7 @@ MIXTURES: dict[str, dict[str, float]] = {
 class Recipe(LoraRecipe):
     """What a run is made of (`core.lora`), and the `mixture` its trajectories are drawn from."""
 
-    steps: int = 160
+    steps: int = 240
     batch_size: int = 5
     mixture: str = "varied"
 
