@@ -9,6 +9,7 @@ and the interpreter), the models by the zoo's own check. pip's usual settings (P
 
 import argparse
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -30,10 +31,13 @@ def fail(sentence: str) -> None:
 
 
 def wanted_stamp() -> str:
-    """Hash of everything that decides what is installed."""
-    digest = hashlib.sha256(f"{sys.version_info[:3]} {ROOT}".encode())
-    for name in ("pyproject.toml", "constraints.txt"):
-        digest.update((ROOT / name).read_bytes())
+    """Hash of everything that decides what is installed: interpreter, place, package metadata, pins. A linter's settings are not among it."""
+    import tomllib  # new in 3.11: an older Python must live long enough to be told so
+
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    metadata = json.dumps({name: settings[name] for name in ("build-system", "project")}, sort_keys=True)
+    digest = hashlib.sha256(f"{sys.version_info[:3]} {ROOT} {metadata}".encode())
+    digest.update((ROOT / "constraints.txt").read_bytes())
     return digest.hexdigest()
 
 
@@ -45,7 +49,10 @@ def install() -> None:
     print(f"set-up: installing into {VENV.name} (a few minutes, once) …", flush=True)
     if not PYTHON.exists():
         shutil.rmtree(VENV, ignore_errors=True)
-        venv.EnvBuilder(with_pip=True, symlinks=os.name != "nt").create(VENV)
+        try:
+            venv.EnvBuilder(with_pip=True, symlinks=os.name != "nt").create(VENV)
+        except (OSError, subprocess.CalledProcessError) as error:
+            fail(f"no virtual environment could be made in {VENV} ({error}). On Debian and Ubuntu it takes the package python3-venv.")
     pip = [str(PYTHON), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--constraint", "constraints.txt"]
     try:
         # torch first: a resolver that meets the exact version already installed does not go looking for another build

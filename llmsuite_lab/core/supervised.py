@@ -4,11 +4,16 @@ The vocabulary projection W (49 152 × 576 in SmolLM2) is a fifth of a small mod
 states are gathered first, `W h[mask]`, and no logit exists that the loss does not read. Mind the shape of that gather: a boolean mask gives
 one contiguous [supervised, d_model] matrix, where a slice such as `h[:, s:-1]` is a strided view that costs twice the time on a CPU.
 
-What a model must offer: any `transformers` causal model or encoder–decoder, bare or wrapped by peft, works. A plain `nn.Module` needs
-`hidden_states(ids, attention_mask) -> [batch, seq, d_model]` and `lm_head`; an encoder–decoder of that kind sets
-`is_encoder_decoder = True`, a `start_id`, and takes `hidden_states(ids, attention_mask, decoder_ids)`. Anything else brings a `loss_fn`.
+What a model must offer: any `transformers` causal model or encoder–decoder, bare or wrapped by peft, works, and so do `transformer.Decoder` and
+`transformer.EncoderDecoder`. A plain `nn.Module` needs `hidden_states(ids, attention_mask) -> [batch, seq, d_model]` and, for what follows,
+`lm_head` or `logits(hidden)`; an encoder–decoder of that kind sets `is_encoder_decoder = True`, a `start_id`, and takes
+`hidden_states(ids, attention_mask, decoder_ids)`. Anything else brings a `loss_fn`.
+
+The saving is for causal models. An encoder–decoder of `transformers`, a model with a prompt tuned in front, and one that rescales its logits compute
+all their logits.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,6 +23,7 @@ from torch import Tensor, nn
 
 from llmsuite_lab.core.batching import Batch
 
+Head = Callable[[Tensor], Tensor]  # [rows, d_model] -> [rows, vocab]
 CHUNK = 64  # rows of logits alive at once: 64 × 49 152 × 4 bytes is 12 MB
 _RESCALED = ("final_logit_softcapping", "logit_scale", "logits_scaling")  # these models do more than W h between hidden state and logits
 
@@ -31,7 +37,7 @@ def is_encoder_decoder(model: nn.Module) -> bool:
 def supervised_loss(model: nn.Module, batch: Batch) -> tuple[Float[Tensor, ""], int]:
     """Summed cross-entropy in nats over the batch's supervised tokens, and their number. Differentiable; float32.
 
-    Raises TypeError for a plain module that offers neither hidden states nor an `lm_head`.
+    Raises TypeError for a plain module that offers no hidden states, or nothing to make logits of them.
     """
     hidden, head = _hidden_and_head(model, batch)
     gathered = hidden[batch.mask]
@@ -74,15 +80,17 @@ class _FrozenHeadLoss(torch.autograd.Function):
         return ctx.saved_tensors[0] * upstream.to(ctx.saved_tensors[0].dtype), None, None
 
 
-def _hidden_and_head(model: nn.Module, batch: Batch) -> tuple[Float[Tensor, "batch seq d"], nn.Module | None]:
+def _hidden_and_head(model: nn.Module, batch: Batch) -> tuple[Float[Tensor, "batch seq d"], Head | None]:
     """Hidden states and the projection still to be applied; None when the first are logits already."""
     inner = _without_peft(model)
     if batch.decoder_ids is not None:
         return _encoder_decoder(model, inner, batch)
-    if hasattr(inner, "hidden_states") and hasattr(inner, "lm_head"):
-        return inner.hidden_states(batch.ids, batch.attention_mask), inner.lm_head
+    if (own := _own_head(inner)) is not None:
+        return inner.hidden_states(batch.ids, batch.attention_mask), own
     if not hasattr(inner, "get_output_embeddings"):
-        raise TypeError(f"{type(inner).__name__} has no `hidden_states(ids, attention_mask)` and `lm_head`: add them, or pass loss_fn")
+        raise TypeError(
+            f"{type(inner).__name__} has no `hidden_states(ids, attention_mask)` with `lm_head` or `logits(hidden)`: add them, or pass loss_fn"
+        )
     head = inner.get_output_embeddings()
     if head is None or any(getattr(inner.config, name, None) not in (None, 1.0) for name in _RESCALED) or _prompt_learning(model):
         logits = model(input_ids=batch.ids, attention_mask=batch.attention_mask, use_cache=False).logits
@@ -91,13 +99,18 @@ def _hidden_and_head(model: nn.Module, batch: Batch) -> tuple[Float[Tensor, "bat
     return inner.base_model(input_ids=batch.ids, use_cache=False).last_hidden_state, head
 
 
-def _encoder_decoder(model: nn.Module, inner: nn.Module, batch: Batch) -> tuple[Float[Tensor, "batch out d"], nn.Module | None]:
-    if hasattr(inner, "hidden_states") and hasattr(inner, "lm_head"):
+def _encoder_decoder(model: nn.Module, inner: nn.Module, batch: Batch) -> tuple[Float[Tensor, "batch out d"], Head | None]:
+    if (own := _own_head(inner)) is not None:
         shifted = torch.cat([torch.full_like(batch.decoder_ids[:, :1], inner.start_id), batch.decoder_ids[:, :-1]], dim=1)
-        return inner.hidden_states(batch.ids, batch.attention_mask, shifted), inner.lm_head
+        return inner.hidden_states(batch.ids, batch.attention_mask, shifted), own
     shifted = inner.prepare_decoder_input_ids_from_labels(labels=batch.decoder_ids)
     arguments: dict[str, Any] = {"input_ids": batch.ids, "attention_mask": batch.attention_mask, "decoder_input_ids": shifted}
     return model(**arguments, use_cache=False).logits, None  # nearly every target position is supervised: nothing to save
+
+
+def _own_head(inner: nn.Module) -> Head | None:
+    """What makes logits of the hidden states of a plain module that follows the protocol; None for any other."""
+    return getattr(inner, "lm_head", None) or getattr(inner, "logits", None) if hasattr(inner, "hidden_states") else None
 
 
 def _without_peft(model: nn.Module) -> nn.Module:

@@ -31,6 +31,7 @@ from llmsuite_lab.core.history import History
 from llmsuite_lab.core.optim import MasterAdamW, cosine_with_warmup
 from llmsuite_lab.core.supervised import is_encoder_decoder, supervised_loss
 from llmsuite_lab.core.training_attention import plain_attention
+from llmsuite_lab.transformer.config import TransformerConfig
 
 __all__ = ["Example", "History", "LossFn", "Sums", "backward", "encode", "fit", "gradient", "supervised_loss", "training_step"]
 
@@ -220,7 +221,8 @@ def _check_arguments(
 def _limits(model: nn.Module) -> dict[str, int | None]:
     """Context length and vocabulary size, as far as the model tells them."""
     config = getattr(model, "config", None)
-    context = getattr(config, "max_position_embeddings", None) or getattr(model, "context_length", None)
+    own = config.max_length if isinstance(config, TransformerConfig) else None  # in a transformers config this name means something else
+    context = own or getattr(config, "max_position_embeddings", None) or getattr(model, "context_length", None)
     return {"context_length": context, "vocabulary": getattr(config, "vocab_size", None)}
 
 

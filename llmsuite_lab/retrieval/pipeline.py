@@ -46,7 +46,8 @@ class Answer:
 class RAG:
     """A retriever, a language model and, if wanted, a gate that declines. `budget` is in tokens, prompt and answer together.
 
-    An empty draft and a draft that says `NOT_STATED`, which a tuned reader learns to write, are declined too.
+    An empty draft and a draft that says `NOT_STATED`, which a tuned reader learns to write, are declined too. Raises ValueError for k outside
+    1…number of passages.
     """
 
     def __init__(
@@ -59,6 +60,8 @@ class RAG:
         gate: Gate | None = None,
         form: Callable[[str, Sequence[str]], str] = few_shot,
     ):
+        if not 1 <= k <= len(retriever.passages):
+            raise ValueError(f"k={k} but there are {len(retriever.passages)} passages; k must lie between 1 and that")
         self.retriever, self.lm, self.k, self.budget, self.gate, self.form = retriever, lm, k, budget, gate, form
         self.coverage = Coverage([indexed_text(p) for p in retriever.passages.values()])
 

@@ -1,10 +1,11 @@
 """Search against size: recall and latency of exact, IVF, HNSW and BM25 search from a thousand to a hundred thousand passages.
 
-    recall@k(approximate) = |approximate top k ∩ exact top k| / k
+    recall@k(approximate) = |approximate top k ∩ exact top k| / k          gold@k = share of questions whose passage is in the top k
 
 Embedding a hundred thousand texts takes hours on two cores, so only the first vectors are real embeddings. The rest are made from them: a random
 mix of two real vectors plus noise, scaled to length 1. They keep the real ones' directions and crowding, and every query is a real question's
-embedding; BM25 searches real generated text of every size. Source: Aumüller et al. 2018, "ANN-Benchmarks", for the method.
+embedding; BM25 searches real generated text of every size, the same handbook first. Both lists of ten hold the passage that answers the question
+or not, so gold@10 compares searches by meaning with a search by words. Source: Aumüller et al. 2018, "ANN-Benchmarks", for the method.
 """
 
 import json
@@ -33,6 +34,7 @@ DEPTHS = {"ivf": (1, 2, 4, 8, 16, 32, 64, 128, 256), "hnsw": (10, 16, 32, 64, 12
 class Measured:
     """One search method at one size: `recall` of the exact top 10 (BM25: nan), processor milliseconds per query (one at a time), seconds to build.
 
+    `gold`: share of questions whose own passage is among the ten found (nan where it is not known).
     `depth` is the smallest that reached the wanted recall, or the deepest tried; None for methods without one. `runs_ms` are the repeats.
     """
 
@@ -43,6 +45,7 @@ class Measured:
     build_s: float
     depth: int | None
     runs_ms: tuple[float, ...]
+    gold: float = float("nan")
 
 
 def grow(real: np.ndarray, size: int, seed: int = 0, noise: float = 0.5) -> np.ndarray:
@@ -76,6 +79,11 @@ def recall(found: Sequence[Sequence[tuple[str, float]]], truth: Sequence[Sequenc
     return float(np.mean([len({i for i, _ in f} & {i for i, _ in t}) / len(t) for f, t in zip(found, truth)]))
 
 
+def gold_share(found: Sequence[Sequence[tuple[str, float]]], gold: Sequence[int]) -> float:
+    """Share of the lists found that hold the passage with their question's number."""
+    return float(np.mean([str(g) in {i for i, _ in f} for f, g in zip(found, gold, strict=True)]))
+
+
 def per_query_ms(search: Callable[[int], object], queries: int, repeats: int = 3) -> tuple[float, ...]:
     """Milliseconds of processor time per query, one query at a time as a user sends them: one mean per repeat, after a round to warm up.
 
@@ -92,9 +100,17 @@ def per_query_ms(search: Callable[[int], object], queries: int, repeats: int = 3
 
 
 def measure_dense(
-    vectors: np.ndarray, queries: np.ndarray, kinds: Sequence[str] = ("exact", "ivf", "hnsw"), wanted: float = 0.9, repeats: int = 3
+    vectors: np.ndarray,
+    queries: np.ndarray,
+    kinds: Sequence[str] = ("exact", "ivf", "hnsw"),
+    wanted: float = 0.9,
+    repeats: int = 3,
+    gold: Sequence[int] | None = None,
 ) -> list[Measured]:
-    """Each kind of index over `vectors` [size, d]: the approximate ones at the smallest depth whose recall@10 reaches `wanted`."""
+    """Each kind of index over `vectors` [size, d]: the approximate ones at the smallest depth whose recall@10 reaches `wanted`.
+
+    `gold`: for every query the row of the passage that answers it.
+    """
     ids = [str(i) for i in range(len(vectors))]
     exact = Index(vectors.shape[1], "measured", "exact")
     exact.add(ids, vectors)
@@ -112,17 +128,19 @@ def measure_dense(
             if reached >= wanted:
                 break
         runs = per_query_ms(lambda i, index=index: index.search(queries[i : i + 1], K), len(queries), repeats)
-        rows.append(Measured(kind, len(vectors), reached, float(np.median(runs)), build_s, depth, runs))
+        held = float("nan") if gold is None else gold_share(index.search(queries, K), gold)
+        rows.append(Measured(kind, len(vectors), reached, float(np.median(runs)), build_s, depth, runs, held))
     return rows
 
 
-def measure_bm25(texts: Sequence[str], questions: Sequence[str], repeats: int = 3) -> Measured:
-    """BM25 over `texts`; there is no recall against the exact index, since it ranks by something else."""
+def measure_bm25(texts: Sequence[str], questions: Sequence[str], repeats: int = 3, gold: Sequence[int] | None = None) -> Measured:
+    """BM25 over `texts`; there is no recall against the exact index, since it ranks by something else. `gold` as in `measure_dense`."""
     start = time.perf_counter()
     index = BM25([str(i) for i in range(len(texts))], texts)
     build_s = time.perf_counter() - start
     runs = per_query_ms(lambda i: index.search([questions[i]], K), len(questions), repeats)
-    return Measured("bm25", len(texts), float("nan"), float(np.median(runs)), build_s, None, runs)
+    held = float("nan") if gold is None else gold_share(index.search(questions, K), gold)
+    return Measured("bm25", len(texts), float("nan"), float(np.median(runs)), build_s, None, runs, held)
 
 
 def speed_up(rows: Sequence[Measured], kind: str, size: int) -> list[float]:
@@ -131,28 +149,29 @@ def speed_up(rows: Sequence[Measured], kind: str, size: int) -> list[float]:
     return [exact / other for exact, other in zip(by["exact", size].runs_ms, by[kind, size].runs_ms)]
 
 
-def record(path: Path | None = None, sizes: Sequence[int] = SIZES, queries: int = 40, repeats: int = 5) -> Path:
+def record(path: Path | None = None, sizes: Sequence[int] = SIZES, queries: int = 100, repeats: int = 5) -> Path:
     """Measure every method at every size with one thread and write the rows with their provenance; some ten minutes on a free core."""
     import faiss
 
     faiss.omp_set_num_threads(1)
     start = time.perf_counter()
     book, embedder = handbook.load(), Embedder.load()
-    questions = [q.text for q in book.questions[:queries]]
+    chosen = book.of_kind("one")[:queries]
+    questions, own = [q.text for q in chosen], [f"{p.title}. {p.text}" for p in book.passages]
+    number = {p.id: i for i, p in enumerate(book.passages)}
+    gold = [number[q.gold[0]] for q in chosen]
     asked = embedder.embed(questions)
-    vectors = grow(embedder.embed([f"{p.title}. {p.text}" for p in book.passages]), max(sizes))
-    texts = many_texts(max(sizes))
-    rows = [
-        row
-        for size in sizes
-        for row in (*measure_dense(vectors[:size], asked, repeats=repeats), measure_bm25(texts[:size], questions, repeats))
-    ]
+    vectors, texts = grow(embedder.embed(own), max(sizes)), [*own, *many_texts(max(sizes))]
+    rows = []
+    for size in sizes:
+        rows += measure_dense(vectors[:size], asked, repeats=repeats, gold=gold)
+        rows.append(measure_bm25(texts[:size], questions, repeats, gold))
     about = {
         "command": "python -c 'from llmsuite_lab.retrieval import scale; scale.record()'",
         "seed": 0,
         "threads": 1,
         "real_vectors": len(book.passages),
-        "queries": queries,
+        "queries": len(chosen),
         "faiss": faiss.__version__,
         "machine": f"{platform.machine()}, {platform.system()}",
         "date": time.strftime("%Y-%m-%d"),

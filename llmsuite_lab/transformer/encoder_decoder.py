@@ -20,7 +20,12 @@ from llmsuite_lab.transformer.layers import Embedding, Linear, cross_entropy
 
 
 class EncoderDecoder(nn.Module):
-    """Source in, target out. Build one with `config.original_config`, `t5_config` or `bart_config`, or carry weights in with `weights`."""
+    """Source in, target out. Build one with `config.original_config`, `t5_config` or `bart_config`, or carry weights in with `weights`.
+
+    `start_id` is the token that `core.training.fit` puts in front of a target: T5's is 0; set it for a model that starts with another.
+    """
+
+    is_encoder_decoder, start_id = True, 0
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -70,6 +75,16 @@ class EncoderDecoder(nn.Module):
         Raises:
             ValueError: as `encode`, or a memory of another batch size.
         """
+        return self.logits(self._decoded(target, memory, source_mask, target_mask, cache))
+
+    def _decoded(
+        self,
+        target: Int[Tensor, "batch target"],
+        memory: Float[Tensor, "batch source d_model"],
+        source_mask: Bool[Tensor, "batch source"] | None = None,
+        target_mask: Bool[Tensor, "batch total"] | None = None,
+        cache: KVCache | None = None,
+    ) -> Float[Tensor, "batch target d_model"]:
         past = cache.length if cache else 0
         check_sequence(target, self.config, target_mask, past)
         if memory.dim() != 3 or memory.shape[0] != target.shape[0]:
@@ -79,8 +94,17 @@ class EncoderDecoder(nn.Module):
         positions = torch.arange(past, past + target.shape[1], device=target.device)[None]
         own = None if target_mask is None else padding_mask(target_mask)
         across = None if source_mask is None else padding_mask(source_mask)
-        h = self.decoder(self.decoder_embedding(target, positions), positions, own, memory, across, cache)
-        return self.unembedding(h * self.config.logit_scale)
+        return self.decoder(self.decoder_embedding(target, positions), positions, own, memory, across, cache)
+
+    def hidden_states(
+        self, source: Int[Tensor, "batch source"], source_mask: Bool[Tensor, "batch source"] | None, target: Int[Tensor, "batch target"]
+    ) -> Float[Tensor, "batch target d_model"]:
+        """What the decoder's last block leaves at every target position. Arguments and errors as `encode` and `decode`."""
+        return self._decoded(target, self.encode(source, source_mask), source_mask)
+
+    def logits(self, hidden: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocabulary"]:
+        """Scores of every vocabulary entry as the next token. Call it on selected rows only; this matrix is the model's largest."""
+        return self.unembedding(hidden * self.config.logit_scale)
 
     def forward(
         self,

@@ -78,7 +78,7 @@ _PAIRS: dict[str, Pair] = {
         "test": ("Of {a} and {b}, which company has the older founder?",),
     }),
     "compare_publishers": Pair("magazine", ("publisher", "founding year"), "low", {
-        "train": ("Which magazine has the older publisher, {a} or {b}?",),
+        "train": ("Which magazine does the company publish that was founded earlier, {a} or {b}?",),
         "test": ("Of the magazines {a} and {b}, which one has the older publisher?", "Which magazine has the older publisher, {a} or {b}?"),
     }),
 }  # fmt: skip

@@ -18,7 +18,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,10 @@ def _fever(row: dict) -> Verdict:
     label = _text(row, "label")
     if label not in LABELS:
         raise ValueError(f"label {label!r} is none of {', '.join(LABELS)}")
-    pages = [item[2] for group in row.get("evidence") or [] for item in group if item[2] is not None]
+    if "evidence_wiki_url" in row:  # the hub's column instead of the file's groups
+        pages = [row["evidence_wiki_url"]] if row["evidence_wiki_url"] else []
+    else:
+        pages = [item[2] for group in row.get("evidence") or [] for item in group if item[2] is not None]
     names = (name.replace("-LRB-", "(").replace("-RRB-", ")").replace("-COLON-", ":").replace("_", " ") for name in pages)
     return Verdict(_text(row, "claim"), LABELS[label], tuple(dict.fromkeys(names)))
 
@@ -131,12 +134,16 @@ def _dialogue(row: dict) -> Dialogue:
 
 @dataclass(frozen=True)
 class Format:
-    """How one public set is read: the parser of a row, and where the hub keeps it (data set, configuration, split)."""
+    """How one public set is read: the parser of a row, and where the hub keeps it (data set, configuration, split, revision).
+
+    Sets whose main revision is a Python script are read from the revision that holds the hub's own conversion: no script of a stranger runs here.
+    """
 
     parse: Callable[[dict], Any]
     hub: str
     configuration: str | None
     split: str
+    revision: str | None = None
 
 
 FORMATS: dict[str, Format] = {
@@ -144,7 +151,7 @@ FORMATS: dict[str, Format] = {
     "gsm-hard": Format(_gsm_hard, "reasoning-machines/gsm-hard", None, "train"),
     "svamp": Format(_svamp, "ChilleD/SVAMP", None, "test"),
     "hotpotqa": Format(_hotpotqa, "hotpotqa/hotpot_qa", "distractor", "validation"),
-    "fever": Format(_fever, "fever/fever", "v1.0", "labelled_dev"),
+    "fever": Format(_fever, "fever/fever", "v1.0", "labelled_dev", "refs/convert/parquet"),
     "dialogsum": Format(_dialogue, "knkarthick/dialogsum", None, "validation"),
     "samsum": Format(_dialogue, "knkarthick/samsum", None, "test"),
 }
@@ -160,7 +167,14 @@ def read(name: str, path: str | Path | None = None, limit: int | None = None) ->
     if limit is not None and limit < 1:
         raise ValueError(f"limit={limit}, but at least one row must be read")
     rows = _file_rows(Path(path)) if path is not None else _hub_rows(FORMATS[name])
-    return list(islice(_parsed(name, rows, "the hub" if path is None else Path(path).name), limit))
+    parsed = _parsed(name, rows, "the hub" if path is None else Path(path).name)
+    return list(islice(_one_per_claim(parsed) if name == "fever" and path is None else parsed, limit))
+
+
+def _one_per_claim(verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
+    """The hub has a row for every piece of evidence: rows in a row about one claim become one verdict with all its pages."""
+    for (claim, label), rows in groupby(verdicts, key=lambda row: (row.claim, row.label)):
+        yield Verdict(claim, label, tuple(dict.fromkeys(page for row in rows for page in row.pages)))
 
 
 def _parsed(name: str, rows: Iterable[tuple[int, Any]], source: str) -> Iterator[Any]:
@@ -210,7 +224,7 @@ def _hub_rows(known: Format) -> Iterator[tuple[int, Any]]:
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        rows = load_dataset(known.hub, known.configuration, split=known.split)
+        rows = load_dataset(known.hub, known.configuration, split=known.split, revision=known.revision)
     except (OSError, ValueError, RuntimeError, HfHubHTTPError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise LabError(

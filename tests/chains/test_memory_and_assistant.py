@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmsuite_lab.chains.assistant import APOLOGY, Assistant, Reply, handbook_skill, said
+from llmsuite_lab.chains.assistant import APOLOGY, Assistant, Reply, almanac_skill, handbook_skill, said, sums_skill
 from llmsuite_lab.chains.memory import refers_back, resolve
 from llmsuite_lab.chains.routing import UNCLEAR, Choice
 
@@ -114,3 +114,30 @@ def test_the_handbook_skill_remembers_the_title_of_its_passage(book, retriever, 
     assert len(reply.sources) == 1
     assert reply.subject == book.passage(reply.sources[0]).title.split(": ", 1)[1]
     assert passage.title  # the question has a gold passage
+
+
+def test_the_sums_skill_gives_the_value_and_its_program_or_says_what_went_wrong(stand_in):
+    from llmsuite_lab.chains.applications import pal_chain
+    from llmsuite_lab.reasoning.interpreter import Interpreter
+
+    programs = {"How much is it?": "answer = 6 * 7\n", "How little is it?": "answer = 1 / 0\n"}
+    writer = stand_in(lambda prompt: next(program for question, program in programs.items() if question in prompt))
+    with Interpreter() as interpreter:
+        skill = sums_skill(pal_chain(writer, interpreter))
+        assert skill("How much is it?") == Reply("42", "", ("answer = 6 * 7\n",))
+        assert "ZeroDivisionError" in skill("How little is it?").text
+
+
+def test_the_almanac_skill_names_the_pages_it_opened(stand_in):
+    from llmsuite_lab.agents.demonstrations import demonstrate, render_turn
+    from llmsuite_lab.chains.applications import almanac_chain
+    from llmsuite_lab.world.almanac_frozen import load_almanac, load_questions
+
+    almanac = load_almanac()
+    (question,) = load_questions(("founder_birthplace",), per_kind=1)
+    turns = [render_turn(turn) for turn in demonstrate(question, almanac)]
+    skill = almanac_skill(almanac_chain(stand_in(lambda prompt: turns[prompt.count("Observation:")]), almanac))
+    opened = tuple(hop[0] for hop in question.hops)
+    assert skill(question.text) == Reply(question.answer, opened[-1], opened)
+    lost = almanac_skill(almanac_chain(stand_in(lambda prompt: " I look.\nAction: Search[nothing]\n"), almanac, max_steps=2))
+    assert lost(question.text) == Reply("I did not find it in the almanac.")

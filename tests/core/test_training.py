@@ -16,6 +16,9 @@ from llmsuite_lab.core.optim import MasterAdamW, cosine_with_warmup
 from llmsuite_lab.core.supervised import supervised_loss
 from llmsuite_lab.core.training import backward, fit, training_step
 from llmsuite_lab.core.training_attention import grouped_causal_attention, plain_attention
+from llmsuite_lab.transformer.config import llama_config, t5_config
+from llmsuite_lab.transformer.decoder import Decoder
+from llmsuite_lab.transformer.encoder_decoder import EncoderDecoder
 
 VOCAB, WIDTH, CONTEXT = 61, 24, 40
 F32 = {"dtype": torch.float32, "progress": False}
@@ -139,6 +142,32 @@ def test_plain_module_trains_and_a_module_without_the_protocol_is_told():
     assert history.losses[-1] < 0.7 * history.losses[0]
     with pytest.raises(TypeError, match="hidden_states"):
         fit(nn.Linear(3, 2), examples(4), steps=1, **F32)
+
+
+def test_our_decoder_trains_on_completions_alone_and_its_context_is_checked():
+    torch.manual_seed(3)
+    model = Decoder(llama_config(VOCAB, 16, 2, 2, 24, max_length=14))
+    batch = collate(examples(6))
+    loss, count = supervised_loss(model, batch)
+    everywhere = model(batch.ids, batch.attention_mask)[batch.mask]
+    torch.testing.assert_close(loss, F.cross_entropy(everywhere, batch.targets, reduction="sum"))
+    assert count == int(batch.mask.sum())
+    history = fit(model, examples(24), epochs=15, batch_size=8, lr=1e-2, **F32)
+    assert history.losses[-1] < 0.7 * history.losses[0]
+    with pytest.raises(ValueError, match="14"):
+        fit(model, [Example([1] * 12, [2] * 5)], steps=1, **F32)
+
+
+def test_our_encoder_decoder_reads_a_source_and_learns_its_target():
+    torch.manual_seed(3)
+    model = EncoderDecoder(t5_config(VOCAB, 16, 1, 2, 24))
+    batch = collate(examples(6), separate=True)
+    shifted = torch.cat([torch.zeros_like(batch.decoder_ids[:, :1]), batch.decoder_ids[:, :-1]], dim=1)
+    everywhere = model(batch.ids, shifted, batch.attention_mask.bool())[batch.mask]
+    loss, _ = supervised_loss(model, batch)
+    torch.testing.assert_close(loss, F.cross_entropy(everywhere, batch.targets, reduction="sum"))
+    history = fit(model, examples(24), epochs=40, batch_size=8, lr=1e-2, **F32)
+    assert history.losses[-1] < 0.7 * history.losses[0]
 
 
 def test_any_data_with_its_own_loss_and_collate():

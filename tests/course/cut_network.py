@@ -34,9 +34,23 @@ socket.socket.connect, socket.getaddrinfo = connect, getaddrinfo
 
 
 def own_namespace() -> bool:
-    """Move this process into an empty network namespace with loopback up; False where the machine does not allow it."""
+    """Move this process into an empty network namespace with loopback up; False where the machine does not allow it.
+
+    A child tries first: a process that has entered and may not raise loopback there could not go back.
+    """
     if not sys.platform.startswith("linux"):
         return False
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = 0 if _enter() else 1
+        finally:
+            os._exit(status)
+    return os.waitpid(child, 0)[1] == 0 and _enter()
+
+
+def _enter() -> bool:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNET) != 0 and libc.unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0:
         return False

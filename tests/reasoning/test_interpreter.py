@@ -163,6 +163,17 @@ def test_hostile_program_stays_inside_and_ends(interpreter, name, tmp_path):
     assert interpreter.run("answer = 6 * 7").value == 42
 
 
+@pytest.mark.parametrize("name", ["endless loop", "huge list", "deep recursion", "print without end"])
+def test_within_the_shipped_limits_too_each_ends_in_under_two_seconds(name):
+    with Interpreter() as shipped:
+        shipped.run("answer = 1")  # the worker's own start is not the program's
+        start = time.monotonic()
+        outcome = shipped.run(HOSTILE[name])
+        assert time.monotonic() - start < 2.0
+        assert not outcome.ok
+        assert shipped.run("answer = 6 * 7").value == 42
+
+
 @pytest.mark.parametrize(
     ("name", "limit"),
     [

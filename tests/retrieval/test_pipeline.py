@@ -47,6 +47,12 @@ def test_no_questions_no_answers(retriever, copycat):
     assert RAG(retriever, copycat, gate=gate).answer([]) == []
 
 
+@pytest.mark.parametrize("k", [0, -1, 99])
+def test_a_k_beyond_the_corpus_is_refused(retriever, copycat, k):
+    with pytest.raises(ValueError, match=f"k={k} but there are"):
+        RAG(retriever, copycat, k=k)
+
+
 def test_a_budget_smaller_than_the_question_is_refused(retriever, copycat):
     with pytest.raises(ValueError, match="the prompt without any passage takes"):
         RAG(retriever, copycat, budget=28, form=zero_shot).answer(["How many days does study leave allow?"])

@@ -45,6 +45,15 @@ def test_bm25_is_measured_on_generated_text():
     row = scale.measure_bm25(texts, ["What does the kettle cost?"], repeats=2)
     assert row.size == 500
     assert math.isnan(row.recall)
+    assert math.isnan(row.gold)
+
+
+def test_the_share_of_gold_passages_found_is_counted_for_meaning_and_for_words():
+    vectors = scale.grow(unit(40, 24), 300)
+    rows = scale.measure_dense(vectors, vectors[[3, 7]], kinds=("exact",), repeats=1, gold=[3, 8])
+    assert rows[0].gold == 0.5  # a vector finds itself; the other's gold is somebody else
+    texts = [f"The number of item {i} is {i * i}." for i in range(300)]
+    assert scale.measure_bm25(texts, ["item 17", "item 18"], 1, gold=[17, 200]).gold == 0.5
 
 
 def test_the_recorded_sizes_reach_a_hundred_thousand_and_the_record_is_complete():
@@ -53,6 +62,7 @@ def test_the_recorded_sizes_reach_a_hundred_thousand_and_the_record_is_complete(
     assert {"command", "seed", "machine", "wall_s", "real_vectors"} <= set(about)
     assert all(r.recall >= 0.9 for r in rows if r.kind in ("ivf", "hnsw"))
     assert len(scale.speed_up(rows, "hnsw", 100_000)) == len(rows[0].runs_ms)
+    assert all(0 < r.gold <= 1 for r in rows)
 
 
 def test_a_missing_record_says_how_to_make_it(monkeypatch, tmp_path):

@@ -137,7 +137,17 @@ def test_the_hub_gives_the_same_rows_as_a_file(monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", at_hand)
     assert read("gsm8k", limit=2) == [READ["gsm8k"]] * 2
-    assert asked == [(("openai/gsm8k", "main"), {"split": "test"})]
+    assert asked == [(("openai/gsm8k", "main"), {"split": "test", "revision": None})]
+
+
+def test_the_hubs_rows_of_fever_hold_one_piece_of_evidence_each(monkeypatch):
+    import datasets
+
+    row = {"claim": "A is B.", "label": "SUPPORTS", "evidence_wiki_url": "A_-LRB-b-RRB-"}
+    rows = [row, row | {"evidence_wiki_url": "B"}, row, {"claim": "C is D.", "label": "NOT ENOUGH INFO", "evidence_wiki_url": ""}]
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **kwargs: datasets.Dataset.from_list(rows))
+    assert read("fever") == [Verdict("A is B.", "supports", ("A (b)", "B")), Verdict("C is D.", "not enough info")]
+    assert len(read("fever", limit=1)) == 1
 
 
 @pytest.mark.parametrize("name", FORMATS)

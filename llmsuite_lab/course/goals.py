@@ -1,0 +1,100 @@
+"""What the sections of paper 2 set out to reach on held-out data, beside what they reached: bars set before the runs, a missed one stays in.
+
+    reached ⇔ mean ≥ bar  (or mean < bar, where less is better)        the mean alone decides; the interval says how sure it is
+
+Everything is read from the recorded runs. Where something is trained, a question's score is its mean over the training seeds, and the interval is
+over questions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmsuite_lab.core.metrics import Interval, mean_interval
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One goal: `what` is measured, its `bar`, what came out, and the training seeds (none: nothing was trained)."""
+
+    what: str
+    bar: float
+    measured: Interval
+    seeds: Sequence[int] = ()
+    less_is_better: bool = False
+
+    @property
+    def reached(self) -> bool:
+        """Whether the mean is on the right side of the bar."""
+        return self.measured.mean < self.bar if self.less_is_better else self.measured.mean >= self.bar
+
+
+def table(goals: Sequence[Goal]) -> "DataFrame":
+    """The goals as a table: what, bar, measured, training seeds, verdict. Raises ValueError without goals."""
+    from pandas import DataFrame
+
+    if not goals:
+        raise ValueError("goals is empty: pass those of a section, such as goals.retrieval()")
+    rows = [
+        (
+            goal.what,
+            f"{'<' if goal.less_is_better else '≥'} {goal.bar:.2f}",
+            str(goal.measured),
+            ", ".join(map(str, goal.seeds)) or "–",
+            "reached" if goal.reached else "missed",
+        )
+        for goal in goals
+    ]
+    return DataFrame(rows, columns=["on held-out data", "goal", "measured", "training seeds", "verdict"])
+
+
+def retrieval() -> list[Goal]:
+    """Retrieval: right, refused and declined with the best passage, untuned behind its gate and with the tuned reader (paper 2.1)."""
+    from llmsuite_lab.retrieval import record
+
+    found, trained = record.load(), record.readers()
+    answerable = found["questions"]["one"]
+    behind = [float(verdict == "correct") for verdict in found["verdicts"]["top-1 with gate"][:answerable]]
+    declined, refused = record.declined_shares(found)
+    tuned, seeds = record.reader_shares(trained), [run["seed"] for run in trained]
+    rows = []
+    for name, right, wrongly, rightly, used in (
+        ("untuned", mean_interval(behind), refused, declined, ()),
+        ("tuned reader", tuned["right"], tuned["refused"], tuned["declined"], seeds),
+    ):
+        rows += [
+            Goal(f"{name}: answerable from one passage, right", 0.85, right, used),
+            Goal(f"{name}: the same, refused", 0.10, wrongly, used, less_is_better=True),
+            Goal(f"{name}: unanswerable, declined", 0.50, rightly, used),
+        ]
+    return rows
+
+
+def reasoning() -> list[Goal]:
+    """Word problems: tuned PAL on unseen sentences, and its six-digit against its one-digit problems (paper 2.2)."""
+    from llmsuite_lab.reasoning import evaluation, recorded
+
+    runs = recorded.runs("pal")
+    means, problems, seeds = recorded.mean_over_seeds(runs), runs[0].results["test"], [run.seed for run in runs]
+    by_size = {digits: [m for m, r in zip(means, problems, strict=True) if r.digits == digits] for digits in (1, 6)}
+    return [
+        Goal("PAL on unseen sentences, right", 0.60, mean_interval(means), seeds),
+        Goal("PAL with six digits minus PAL with one digit", 0.0, evaluation.gap(by_size[6], by_size[1]), seeds),
+    ]
+
+
+def agents() -> list[Goal]:
+    """ReAct: the trained kinds, each kind never trained, and the labels of claims (paper 2.3)."""
+    from llmsuite_lab.agents import records
+    from llmsuite_lab.world.almanac_questions import TRAINED_KINDS, UNTRAINED_KINDS
+
+    seeds, by_kind = records.recorded_seeds(), records.tuned_by_kind()
+    trained = mean_interval([score for kind, score in records.tuned_scores() if kind in TRAINED_KINDS])
+    return [
+        Goal("the trained kinds, right", 0.90, trained, seeds),
+        *(Goal(f"never trained: {kind.replace('_', ' ')}", 0.40, by_kind[kind], seeds) for kind in UNTRAINED_KINDS),
+        Goal("claims, right label", 0.85, mean_interval(records.fact_checking_scores()), seeds),
+    ]
