@@ -1,7 +1,6 @@
 """The shipped adapter does what the section says it does, on a handful of held-out items."""
 
 import pytest
-import torch
 
 from llmsuite_lab.agents import evaluation
 from llmsuite_lab.agents.fact_checking import check_claims
@@ -22,7 +21,7 @@ def tuned():
     if "react" not in zoo.adapters():
         pytest.skip("the adapter data/adapters/react is not here: make it with `llmsuite train react`")
     try:
-        return LanguageModel.load(adapter="react", dtype=torch.float32, device="cpu")
+        return LanguageModel.load(adapter="react", device="cpu")
     except LabError as error:
         pytest.skip(f"the real model is not here: {error}")
 

@@ -7,7 +7,7 @@ from llmsuite_lab.chains import applications
 from llmsuite_lab.chains.gathering import GatheringModel
 from llmsuite_lab.chains.retriever import LabRetriever, as_document
 from llmsuite_lab.reasoning import pal
-from llmsuite_lab.reasoning.interpreter import Interpreter
+from llmsuite_lab.reasoning.interpreter import Interpreter, Limits
 from llmsuite_lab.retrieval.abstention import Gate
 from llmsuite_lab.retrieval.pipeline import RAG
 from llmsuite_lab.retrieval.prompting import few_shot
@@ -71,7 +71,7 @@ def writes_programs(prompt):
 
 def test_the_pal_chain_gives_programs_outcomes_and_sentences_as_our_loop_does(stand_in):
     asked = [p.text for p in word_problems.load("test")[:15]]
-    with Interpreter() as interpreter:
+    with Interpreter(Limits(seconds=0.2)) as interpreter:  # every fifth program is endless
         ours = pal.solve(stand_in(writes_programs), asked, interpreter)
         theirs = applications.answer_all(applications.pal_chain(stand_in(writes_programs), interpreter, final=True), asked)
     assert {t.outcome.error for t in ours} >= {None, "ZeroDivisionError", "NoAnswer"}  # the cases are really there

@@ -36,6 +36,7 @@ def run(notebook: Path, way: str, limit_s: int) -> str:
     return done.stdout
 
 
+@pytest.mark.slow  # it runs a notebook: `make test-fast` leaves those out
 def test_the_model_answers_where_sockets_are_refused(lm, tmp_path):
     """The way for machines that allow no network namespace; the namespace itself is tested by notebook 00 below."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (REACH, ASK)])
