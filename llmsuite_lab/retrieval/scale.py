@@ -23,6 +23,7 @@ from llmsuite_lab.core.paths import data_dir
 from llmsuite_lab.retrieval.embedding import Embedder
 from llmsuite_lab.retrieval.index import Index
 from llmsuite_lab.retrieval.lexical import BM25
+from llmsuite_lab.retrieval.retriever import indexed_text
 from llmsuite_lab.world import handbook
 
 SIZES = (1_000, 10_000, 100_000)
@@ -69,7 +70,7 @@ def many_texts(size: int) -> list[str]:
     texts: list[str] = []
     seed = 0
     while len(texts) < size:
-        texts += [f"{p.title}. {p.text}" for p in handbook.generate("train", seed, one=0, two=0, unanswerable=0).passages]
+        texts += [indexed_text(p) for p in handbook.generate("train", seed, one=0, two=0, unanswerable=0).passages]
         seed += 1
     return texts[:size]
 
@@ -157,7 +158,7 @@ def record(path: Path | None = None, sizes: Sequence[int] = SIZES, queries: int 
     start = time.perf_counter()
     book, embedder = handbook.load(), Embedder.load()
     chosen = book.of_kind("one")[:queries]
-    questions, own = [q.text for q in chosen], [f"{p.title}. {p.text}" for p in book.passages]
+    questions, own = [q.text for q in chosen], [indexed_text(p) for p in book.passages]
     number = {p.id: i for i, p in enumerate(book.passages)}
     gold = [number[q.gold[0]] for q in chosen]
     asked = embedder.embed(questions)

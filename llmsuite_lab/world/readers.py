@@ -119,6 +119,12 @@ def _fever(row: dict) -> Verdict:
     return Verdict(_text(row, "claim"), LABELS[label], tuple(dict.fromkeys(names)))
 
 
+def _one_per_claim(verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
+    """The hub has a row for every piece of evidence: neighbours about one claim become one verdict with all its pages."""
+    for (claim, label), rows in groupby(verdicts, key=lambda row: (row.claim, row.label)):
+        yield Verdict(claim, label, tuple(dict.fromkeys(page for row in rows for page in row.pages)))
+
+
 def _dialogue(row: dict) -> Dialogue:
     turns = []
     for line in _text(row, "dialogue").splitlines():
@@ -136,6 +142,7 @@ def _dialogue(row: dict) -> Dialogue:
 class Format:
     """How one public set is read: the parser of a row, and where the hub keeps it (data set, configuration, split, revision).
 
+    `join` puts together what the hub has in several rows and a file in one.
     Sets whose main revision is a Python script are read from the revision that holds the hub's own conversion: no script of a stranger runs here.
     """
 
@@ -144,6 +151,7 @@ class Format:
     configuration: str | None
     split: str
     revision: str | None = None
+    join: Callable[[Iterable[Any]], Iterator[Any]] = iter
 
 
 FORMATS: dict[str, Format] = {
@@ -151,7 +159,7 @@ FORMATS: dict[str, Format] = {
     "gsm-hard": Format(_gsm_hard, "reasoning-machines/gsm-hard", None, "train"),
     "svamp": Format(_svamp, "ChilleD/SVAMP", None, "test"),
     "hotpotqa": Format(_hotpotqa, "hotpotqa/hotpot_qa", "distractor", "validation"),
-    "fever": Format(_fever, "fever/fever", "v1.0", "labelled_dev", "refs/convert/parquet"),
+    "fever": Format(_fever, "fever/fever", "v1.0", "labelled_dev", "refs/convert/parquet", _one_per_claim),
     "dialogsum": Format(_dialogue, "knkarthick/dialogsum", None, "validation"),
     "samsum": Format(_dialogue, "knkarthick/samsum", None, "test"),
 }
@@ -168,13 +176,7 @@ def read(name: str, path: str | Path | None = None, limit: int | None = None) ->
         raise ValueError(f"limit={limit}, but at least one row must be read")
     rows = _file_rows(Path(path)) if path is not None else _hub_rows(FORMATS[name])
     parsed = _parsed(name, rows, "the hub" if path is None else Path(path).name)
-    return list(islice(_one_per_claim(parsed) if name == "fever" and path is None else parsed, limit))
-
-
-def _one_per_claim(verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
-    """The hub has a row for every piece of evidence: rows in a row about one claim become one verdict with all its pages."""
-    for (claim, label), rows in groupby(verdicts, key=lambda row: (row.claim, row.label)):
-        yield Verdict(claim, label, tuple(dict.fromkeys(page for row in rows for page in row.pages)))
+    return list(islice(FORMATS[name].join(parsed) if path is None else parsed, limit))
 
 
 def _parsed(name: str, rows: Iterable[tuple[int, Any]], source: str) -> Iterator[Any]:

@@ -34,7 +34,10 @@ def test_every_section_is_judged_on_its_recorded_runs(section, bars):
     found = getattr(goals, section)()
     assert [goal.bar for goal in found] == bars
     assert all(goal.measured.n >= 12 for goal in found)
-    assert {goal.reached for goal in found} <= {True, False}
+    trained = [goal for goal in found if goal.seeds]
+    assert trained
+    assert all(list(goal.seeds) == [0, 1, 2] for goal in trained), "three training seeds stand behind every goal of something trained"
+    assert list(goals.table(found)["verdict"]) == ["reached" if goal.reached else "missed" for goal in found]
 
 
 def test_the_shares_are_those_counted_by_hand():
