@@ -17,7 +17,7 @@ TINY_CHAT_TEMPLATE = (
 def lm():
     """SmolLM2-135M-Instruct in float32: greedy text is the same whatever the batch, and loading maps the file instead of reading it."""
     from llmsuite_lab.core.errors import LabError
-    from llmsuite_lab.core.language_model import LanguageModel
+    from llmsuite_lab.lm.language_model import LanguageModel
 
     try:
         return LanguageModel.load(dtype=torch.float32, device="cpu")
@@ -72,6 +72,6 @@ def tiny_model():
 @pytest.fixture(params=["llama", "gpt2"])
 def tiny_lm(request, tiny_tokenizer):
     """A LanguageModel over a random Llama and a random GPT-2."""
-    from llmsuite_lab.core.language_model import LanguageModel
+    from llmsuite_lab.lm.language_model import LanguageModel
 
     return LanguageModel(make_tiny(request.param), tiny_tokenizer, f"tiny-{request.param}")

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 
 from llmsuite_lab.agents.demonstrations import Turn, demonstrate, opening_text, render_observation, render_turn
-from llmsuite_lab.core.batching import Batch, collate
-from llmsuite_lab.core.lora import LoraRecipe, train_lora
-from llmsuite_lab.core.training import Example, History
+from llmsuite_lab.lm.batching import Batch, collate
+from llmsuite_lab.lm.lora import LoraRecipe, train_lora
+from llmsuite_lab.lm.training import Example, History
 from llmsuite_lab.world.almanac import Almanac, build
 from llmsuite_lab.world.almanac_claims import LABELS, Claim, draw_claim
 from llmsuite_lab.world.almanac_questions import PAIRS, TRAINED_KINDS, UNTRAINED_KINDS, Question, draw_chain, draw_question
@@ -37,7 +37,7 @@ MIXTURES: dict[str, dict[str, float]] = {
 
 @dataclass(frozen=True)
 class Recipe(LoraRecipe):
-    """What a run is made of (`core.lora`), and the `mixture` its trajectories are drawn from."""
+    """What a run is made of (`lm.lora`), and the `mixture` its trajectories are drawn from."""
 
     steps: int = 240
     batch_size: int = 5
@@ -109,7 +109,7 @@ def training_set(tokenizer: Any, mixture: str, n: int, seed: int) -> list[TurnEx
 
 
 def train(seed: int = 0, recipe: Recipe | None = None, **options: Any) -> tuple[Any, History, dict[str, Any]]:
-    """Train one adapter: (the peft model, the history, the settings as data). `options` as for `core.lora.train_lora`, errors too."""
+    """Train one adapter: (the peft model, the history, the settings as data). `options` as for `lm.lora.train_lora`, errors too."""
     recipe = recipe or Recipe()
     count = recipe.steps * recipe.batch_size
     return train_lora(

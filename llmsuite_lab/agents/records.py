@@ -73,7 +73,7 @@ def fact_checking_scores() -> list[float]:
 
 def results(adapter: Path | str) -> dict[str, Any]:
     """An adapter's answers to the first `PER_KIND` frozen questions of every kind and to every claim, with one trajectory to show; plain data."""
-    from llmsuite_lab.core.language_model import LanguageModel
+    from llmsuite_lab.lm.language_model import LanguageModel
 
     lm, almanac, questions, claims = LanguageModel.load(adapter=adapter), load_almanac(), load_questions(per_kind=PER_KIND), load_claims()
     start = time.perf_counter()
@@ -93,7 +93,7 @@ def results(adapter: Path | str) -> dict[str, Any]:
 
 def record_baselines(per_kind: int | None = None) -> dict[str, Any]:
     """Run the three untuned ways of answering on the frozen questions (the first `per_kind` of each kind) and write react_baselines.json."""
-    from llmsuite_lab.core.language_model import LanguageModel
+    from llmsuite_lab.lm.language_model import LanguageModel
 
     lm, almanac, questions = LanguageModel.load(), load_almanac(), load_questions(per_kind=per_kind)
     few_shot, trajectories = evaluation.react_answers(lm, questions, almanac, examples=evaluation.react_shots(), max_steps=FEW_SHOT_STEPS)
@@ -115,7 +115,7 @@ def record_baselines(per_kind: int | None = None) -> dict[str, Any]:
 
 def record_mixture(mixture: str, adapter: Path | str, made: dict[str, Any]) -> dict[str, Any]:
     """Add the answers of an adapter trained on `mixture` to react_mixtures.json, with how it was made (`made`: settings, wall time, commit)."""
-    from llmsuite_lab.core.language_model import LanguageModel
+    from llmsuite_lab.lm.language_model import LanguageModel
 
     questions = load_questions(("founder_birthplace", "birthplace_river", "publisher_product", *UNTRAINED_KINDS), per_kind=PER_KIND)
     answers, _ = evaluation.react_answers(LanguageModel.load(adapter=adapter), questions, load_almanac())

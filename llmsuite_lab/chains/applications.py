@@ -122,7 +122,7 @@ def load(adapter: str | None = None, **options: Any) -> tuple[GatheringModel, st
     When the adapter is not there the untuned model comes instead, and the line says so: its answers will be poor.
     """
     from llmsuite_lab.core.errors import LabError
-    from llmsuite_lab.core.language_model import LanguageModel
+    from llmsuite_lab.lm.language_model import LanguageModel
 
     try:
         lm = LanguageModel.load(adapter=adapter, **options)

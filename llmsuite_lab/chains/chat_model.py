@@ -21,7 +21,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from llmsuite_lab.chains.react_format import STOPS, message_of, prompt_of, text_of
-from llmsuite_lab.core.language_model import Completion
+from llmsuite_lab.lm.language_model import Completion
 
 _ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "user"}
 

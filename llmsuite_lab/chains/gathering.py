@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from llmsuite_lab.core.errors import LabError
-from llmsuite_lab.core.language_model import Completion
+from llmsuite_lab.lm.language_model import Completion
 
 QUIET_S = 0.05  # the batch starts when no call has arrived for so long
 LIMIT_S = 600.0

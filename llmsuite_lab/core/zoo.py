@@ -1,4 +1,4 @@
-"""Named models and adapters: where each comes from, its checksum, and how it gets into the cache folder and from there into memory.
+"""Named models: where each comes from, its checksum, and how it gets into the cache folder and from there into memory.
 
     path(name) → folder with config.json, model.safetensors and the tokenizer's files
 
@@ -14,17 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmsuite_lab.core import fetch, gguf
-from llmsuite_lab.core.adapters import (
-    adapter_base,
-    adapter_damage,
-    adapter_path,
-    adapters,
-    adapters_dir,
-    merge_adapter,
-    unknown,
-    write_adapter,
-)
-from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.errors import LabError, unknown
 from llmsuite_lab.core.files import whole_folder
 from llmsuite_lab.core.paths import cache_dir
 
@@ -32,19 +22,14 @@ __all__ = [
     "ENTRIES",
     "OFFLINE_NAMES",
     "Entry",
-    "adapter_base",
-    "adapter_path",
-    "adapters",
     "entry",
     "fetch_model",
     "listing",
     "load_model",
     "load_tokenizer",
-    "merge_adapter",
     "path",
     "source_file",
     "verify",
-    "write_adapter",
 ]
 
 if TYPE_CHECKING:
@@ -201,29 +186,22 @@ def fetch_model(name: str) -> None:
 
 
 def listing() -> list[dict[str, Any]]:
-    """One row per model and adapter: name, kind, state ("ready", "not fetched", "on the hub", or what is damaged), MB, source, licence."""
+    """One row per model: name, kind, state ("ready", "not fetched", "on the hub", or what is damaged), MB, source, licence."""
     rows: list[dict[str, Any]] = []
     for known in ENTRIES.values():
         folder = cache_dir() / "models" / known.name
         state = "on the hub" if not known.wheel else (fetch.damage(folder, layout=LAYOUT) or "ready") if folder.exists() else "not fetched"
         source = known.wheel or known.hub
         rows.append({"name": known.name, "kind": known.kind, "state": state, "mb": _mb(folder), "source": source, "licence": known.licence})
-    for name in adapters():
-        folder = adapters_dir() / name
-        base = {"source": f"adapter of {adapter_base(folder) or 'an unnamed model'}", "licence": "Apache-2.0"}
-        rows.append({"name": name, "kind": "adapter", "state": adapter_damage(folder) or "ready", "mb": _mb(folder), **base})
     return rows
 
 
 def verify() -> list[dict[str, Any]]:
-    """Hash every file of the wheels' models and of the adapters: rows {name, ok, problem}. The hub's models are the hub's to check."""
+    """Hash every file of the wheels' models: rows {name, ok, problem}. The hub's models are the hub's to check."""
     rows = []
     for name in OFFLINE_NAMES:
         folder = cache_dir() / "models" / name
         problem = fetch.damage(folder, full=True, layout=LAYOUT) if folder.exists() else "not fetched: run `llmsuite models fetch`"
-        rows.append({"name": name, "ok": problem is None, "problem": problem})
-    for name in adapters():
-        problem = adapter_damage(adapters_dir() / name)
         rows.append({"name": name, "ok": problem is None, "problem": problem})
     return rows
 

@@ -119,8 +119,9 @@ def doctor() -> None:
 def list_models(as_json: AsJson = False) -> None:
     """The models and adapters: state, size, where they come from."""
     from llmsuite_lab.core import zoo
+    from llmsuite_lab.lm import adapters
 
-    rows = zoo.listing()
+    rows = zoo.listing() + adapters.listing()
     lines = [f"{row['name']:<28} {row['kind']:<8} {row['mb']:>7.1f} MB  {row['licence']:<11} {row['source']:<38} {row['state']}" for row in rows]
     _print_json(rows) if as_json else typer.echo("\n".join(lines))
 
@@ -143,8 +144,9 @@ def fetch(names: Annotated[list[str] | None, typer.Argument(help="model names; d
 def verify(as_json: AsJson = False) -> None:
     """Hash every file of the models and adapters. Exit status 0 when all is well, 1 otherwise."""
     from llmsuite_lab.core import zoo
+    from llmsuite_lab.lm import adapters
 
-    rows = zoo.verify()
+    rows = zoo.verify() + adapters.verify()
     _print_json(rows) if as_json else typer.echo("\n".join(f"{row['name']:<28} {row['problem'] or 'ok'}" for row in rows))
     raise typer.Exit(0 if all(row["ok"] for row in rows) else 1)
 

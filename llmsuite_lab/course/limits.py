@@ -9,8 +9,8 @@ import random
 import re
 from dataclasses import dataclass
 
-from llmsuite_lab.core.language_model import LanguageModel
 from llmsuite_lab.core.metrics import Interval, exact_match, mean_interval
+from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.world import handbook
 
 DIGITS = (1, 2, 3, 4, 5, 6)

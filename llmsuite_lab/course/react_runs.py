@@ -7,10 +7,10 @@ two_hop, one_three_hop: adapters trained on narrower mixtures (`agents.recipe.MI
 import sys
 from pathlib import Path
 
-from llmsuite_lab.core.adapters import write_adapter
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.paths import cache_dir
 from llmsuite_lab.course.recipes import commit_now, provenance
+from llmsuite_lab.lm.adapters import write_adapter
 
 PER_KIND = 5  # questions of each kind for the untuned model: its long prompts cost minutes
 MIXTURES = ("two_hop", "one_three_hop")

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from llmsuite_lab.core.errors import LabError
-from llmsuite_lab.core.language_model import LanguageModel
 from llmsuite_lab.core.paths import data_dir
 from llmsuite_lab.course.recipes import commit_now, provenance, save_record
+from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.reasoning.evaluation import as_rows, evaluate, solves
 from llmsuite_lab.reasoning.training import training_problems
 from llmsuite_lab.world import readers

@@ -1,6 +1,6 @@
 """`llmsuite train pal|cot|react|reader`: make a shipped adapter again, with its provenance, its history and its score on the frozen test set.
 
-A run is one folder in PEFT format (`core.adapters.write_adapter`) and one record, JSON on one line: command, seed, settings, versions, machine,
+A run is one folder in PEFT format (`lm.adapters.write_adapter`) and one record, JSON on one line: command, seed, settings, versions, machine,
 wall time, commit, per-step history, per-problem results. Seed 0 is the one that ships, named before it was run; the other seeds give the spread.
 """
 
@@ -12,11 +12,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from llmsuite_lab.core.adapters import unknown, write_adapter
-from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.errors import LabError, unknown
 from llmsuite_lab.core.files import write_text
 from llmsuite_lab.core.history import History
 from llmsuite_lab.core.paths import cache_dir, data_dir, repo_dir
+from llmsuite_lab.lm.adapters import write_adapter
 
 NAMES = ("pal", "cot", "react", "reader")
 SHIPPED_SEED = 0
@@ -99,7 +99,7 @@ def evaluated(name: str, adapter: Path | str) -> dict[str, Any]:
         from llmsuite_lab.agents.records import results
 
         return results(adapter)
-    from llmsuite_lab.core.language_model import LanguageModel
+    from llmsuite_lab.lm.language_model import LanguageModel
     from llmsuite_lab.reasoning.evaluation import as_rows, evaluate
     from llmsuite_lab.world.word_problems import load
 

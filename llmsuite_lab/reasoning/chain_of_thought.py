@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
-from llmsuite_lab.core.language_model import LanguageModel
+from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.reasoning.prompting import COT, DIRECT, STOP, prompt
 from llmsuite_lab.world.word_problems import Problem
 

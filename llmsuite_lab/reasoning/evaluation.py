@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from llmsuite_lab.core.language_model import LanguageModel
 from llmsuite_lab.core.metrics import Interval, exact_match, mean_interval
+from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.reasoning import chain_of_thought, pal
 from llmsuite_lab.reasoning.interpreter import Interpreter
 from llmsuite_lab.reasoning.prompting import COT, METHODS, PAL

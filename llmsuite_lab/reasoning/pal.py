@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmsuite_lab.core.language_model import LanguageModel
+from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.reasoning.chain_of_thought import read
 from llmsuite_lab.reasoning.interpreter import Interpreter, Outcome
 from llmsuite_lab.reasoning.prompting import DIRECT, PAL, STOP, final_prompt, prompt

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmsuite_lab.core.language_model import LanguageModel
 from llmsuite_lab.core.metrics import normalise_answer
+from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.reasoning.chain_of_thought import Answer, solve
 from llmsuite_lab.reasoning.prompting import COT
 from llmsuite_lab.world.word_problems import Problem

@@ -11,8 +11,8 @@ from itertools import islice
 from random import Random
 from typing import Any
 
-from llmsuite_lab.core.lora import LoraRecipe, train_lora
-from llmsuite_lab.core.training import Example, History, encode
+from llmsuite_lab.lm.lora import LoraRecipe, train_lora
+from llmsuite_lab.lm.training import Example, History, encode
 from llmsuite_lab.reasoning.prompting import COT, PAL, completion, final_prompt, prompt
 from llmsuite_lab.world.word_problems import Part, Problem, problems
 
@@ -23,7 +23,7 @@ TRAIN_STEPS = (2, 2, 2, 3, 3, 3, 4, 4, 5, 6)
 
 @dataclass(frozen=True)
 class Recipe(LoraRecipe):
-    """What a run is made of (`core.lora`)."""
+    """What a run is made of (`lm.lora`)."""
 
     steps: int = 600
     lr: float = 2e-3
@@ -52,7 +52,7 @@ def examples(kind: str, tokenizer: Any, chosen: Sequence[Problem], seed: int = 0
 
 
 def train(kind: str, seed: int = 0, recipe: Recipe | None = None, **options: Any) -> tuple[Any, History, dict[str, Any]]:
-    """Train one adapter: (the peft model, the history, the settings as data). `options` as for `core.lora.train_lora`, errors too.
+    """Train one adapter: (the peft model, the history, the settings as data). `options` as for `lm.lora.train_lora`, errors too.
 
     Raises ValueError for an unknown kind.
     """

@@ -7,8 +7,8 @@ top-k              the k best of the retriever               truncated     the g
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmsuite_lab.core.language_model import LanguageModel
 from llmsuite_lab.core.metrics import Interval, exact_match, mean_interval
+from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.retrieval.evaluation import Outcome, judge, recall_at_k, reciprocal_ranks
 from llmsuite_lab.retrieval.injection import ATTACKS, filtered, obeyed, plant
 from llmsuite_lab.retrieval.pipeline import ANSWER_TOKENS, RAG, Answer, shown_text

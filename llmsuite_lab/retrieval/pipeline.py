@@ -8,7 +8,7 @@ All questions go through each stage together: one batch for the embedder, one fo
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from llmsuite_lab.core.language_model import LanguageModel
+from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.retrieval.abstention import SIGNALS, Coverage, Gate
 from llmsuite_lab.retrieval.chunking import by_sentences
 from llmsuite_lab.retrieval.evaluation import grounded, says

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from llmsuite_lab.core.lora import LoraRecipe, train_lora
-from llmsuite_lab.core.training import Example, History, encode
+from llmsuite_lab.lm.lora import LoraRecipe, train_lora
+from llmsuite_lab.lm.training import Example, History, encode
 from llmsuite_lab.retrieval.embedding import Embedder
 from llmsuite_lab.retrieval.pipeline import NOT_STATED, shown_text
 from llmsuite_lab.retrieval.prompting import STOP, zero_shot
@@ -26,7 +26,7 @@ SHOWN = (1, 1, 3)  # passages in a training prompt: one twice as often as three
 
 @dataclass(frozen=True)
 class Recipe(LoraRecipe):
-    """What a run is made of (`core.lora`), and how many `companies` the questions are about."""
+    """What a run is made of (`lm.lora`), and how many `companies` the questions are about."""
 
     steps: int = 150
     companies: int = 5
@@ -56,7 +56,7 @@ def examples(tokenizer: Any, chosen: Sequence[tuple[str, str]]) -> list[Example]
 
 
 def train(seed: int = 0, recipe: Recipe | None = None, **options: Any) -> tuple[Any, History, dict[str, Any]]:
-    """Train one reader: (the peft model, the history, the settings as data). `options` as for `core.lora.train_lora`, errors too."""
+    """Train one reader: (the peft model, the history, the settings as data). `options` as for `lm.lora.train_lora`, errors too."""
     recipe = recipe or Recipe()
     chosen = pairs(Embedder.load(), recipe.steps * recipe.batch_size, seed, recipe.companies)
     return train_lora(recipe, lambda tokenizer: examples(tokenizer, chosen), seed, **options)

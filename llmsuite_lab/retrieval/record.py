@@ -12,9 +12,9 @@ from pathlib import Path
 
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.files import write_json
-from llmsuite_lab.core.language_model import LanguageModel
 from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.core.paths import data_dir
+from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.retrieval import experiments
 from llmsuite_lab.retrieval.abstention import Gate, fit_gate
 from llmsuite_lab.retrieval.embedding import Embedder

@@ -22,7 +22,7 @@ from llmsuite_lab.transformer.layers import Embedding, Linear, cross_entropy
 class EncoderDecoder(nn.Module):
     """Source in, target out. Build one with `config.original_config`, `t5_config` or `bart_config`, or carry weights in with `weights`.
 
-    `start_id` is the token that `core.training.fit` puts in front of a target: T5's is 0; set it for a model that starts with another.
+    `start_id` is the token that `lm.training.fit` puts in front of a target: T5's is 0; set it for a model that starts with another.
     """
 
     is_encoder_decoder, start_id = True, 0

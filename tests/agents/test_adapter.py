@@ -6,8 +6,8 @@ from llmsuite_lab.agents import evaluation
 from llmsuite_lab.agents.fact_checking import check_claims
 from llmsuite_lab.agents.injection import Saboteur, refused
 from llmsuite_lab.agents.tools import almanac_tools
-from llmsuite_lab.core import zoo
 from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.lm import adapters
 from llmsuite_lab.world.almanac_frozen import load_claims, load_questions
 from llmsuite_lab.world.almanac_questions import TRAINED_KINDS
 
@@ -16,9 +16,9 @@ pytestmark = pytest.mark.real_model
 
 @pytest.fixture(scope="module")
 def tuned():
-    from llmsuite_lab.core.language_model import LanguageModel
+    from llmsuite_lab.lm.language_model import LanguageModel
 
-    if "react" not in zoo.adapters():
+    if "react" not in adapters.adapters():
         pytest.skip("the adapter data/adapters/react is not here: make it with `llmsuite train react`")
     try:
         return LanguageModel.load(adapter="react", device="cpu")

@@ -5,7 +5,7 @@ import torch
 
 from llmsuite_lab.agents.demonstrations import Turn, demonstrate, opening_text, render_observation, render_turn
 from llmsuite_lab.agents.recipe import MIXTURES, collate_turns, draw_items, encode_trajectory, training_set
-from llmsuite_lab.core.supervised import supervised_loss
+from llmsuite_lab.lm.supervised import supervised_loss
 from llmsuite_lab.world.almanac import build
 from llmsuite_lab.world.almanac_claims import Claim
 
@@ -24,7 +24,7 @@ def test_only_the_models_turns_are_supervised(tiny_tokenizer):
 
 def test_the_masked_batch_equals_one_example_per_turn(tiny_tokenizer, tiny_model):
     """Closed form: the loss of a trajectory is the sum over its turns of the loss of a turn given all before it."""
-    from llmsuite_lab.core.batching import Example, collate
+    from llmsuite_lab.lm.batching import Example, collate
 
     long = [Turn("a", "Go", "b", "cd"), Turn("ef", "Finish", "g")]
     short = [Turn("x", "Finish", "yz")]

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from llmsuite_lab.core.language_model import Completion
+from llmsuite_lab.lm.language_model import Completion
 from llmsuite_lab.retrieval.lexical import words
 
 

@@ -83,8 +83,8 @@ def test_unknown_benchmark_names_the_known():
 
 
 def test_references_read_the_batches_that_fit_reads():
-    from llmsuite_lab.core.batching import Example, length_buckets
     from llmsuite_lab.course.bench import _training
+    from llmsuite_lab.lm.batching import Example, length_buckets
 
     examples = [Example([1] * (3 + i * 7 % 50), [2] * (1 + i % 5)) for i in range(_training.BATCH * 3)]
     ordered = _training.ordered_batches(examples)

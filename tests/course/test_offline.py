@@ -13,7 +13,7 @@ from llmsuite_lab.core.paths import repo_dir
 RUNNER = Path(__file__).with_name("cut_network.py")
 pytestmark = pytest.mark.real_model
 ASK = """
-from llmsuite_lab.core.language_model import LanguageModel
+from llmsuite_lab.lm.language_model import LanguageModel
 print(LanguageModel.load().complete(["The capital of France is"], max_new_tokens=2)[0].text)  # " Paris" by far, in every dtype
 """
 REACH = """

@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from llmsuite_lab.core import adapters, training
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.course import recipes
+from llmsuite_lab.lm import adapters, training
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from llmsuite_lab.core.language_model import Completion
+from llmsuite_lab.lm.language_model import Completion
 
 
 class ScriptedModel:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmsuite_lab.core.adapters import adapters
+from llmsuite_lab.lm.adapters import adapters
 from llmsuite_lab.reasoning import pal
 from llmsuite_lab.reasoning.interpreter import Interpreter
 
@@ -11,7 +11,7 @@ from llmsuite_lab.reasoning.interpreter import Interpreter
 def test_the_bakery_gives_74():
     if "pal" not in adapters():
         pytest.skip("data/adapters/pal is not there yet: make it with `llmsuite train pal`")
-    from llmsuite_lab.core.language_model import LanguageModel
+    from llmsuite_lab.lm.language_model import LanguageModel
 
     with Interpreter() as interpreter:
         (trace,) = pal.solve(LanguageModel.load(adapter="pal"), [pal.BAKERY], interpreter)

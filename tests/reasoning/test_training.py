@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from llmsuite_lab.core.adapters import LORA_TARGETS, add_lora
-from llmsuite_lab.core.training import fit
+from llmsuite_lab.lm.adapters import LORA_TARGETS, add_lora
+from llmsuite_lab.lm.training import fit
 from llmsuite_lab.reasoning import training as tr
 from llmsuite_lab.reasoning.prompting import prompt
 
@@ -54,7 +54,7 @@ def test_only_the_lora_is_trained_and_it_starts_as_nothing(tiny):
     touched = {name.split(".")[-4] for name, p in model.named_parameters() if p.requires_grad}
     assert touched == set(LORA_TARGETS)
     frozen = {name: p.clone() for name, p in model.named_parameters() if not p.requires_grad}
-    from llmsuite_lab.core.training import Example
+    from llmsuite_lab.lm.training import Example
 
     history = fit(model, [Example([5, 6, 7], [8, 9])] * 4, steps=12, batch_size=4, lr=1e-2, dtype=torch.float32, progress=False)
     assert history.losses[-1] < history.losses[0]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from llmsuite_lab.core.language_model import Completion, Score
+from llmsuite_lab.lm.language_model import Completion, Score
 from llmsuite_lab.retrieval.lexical import words
 
 

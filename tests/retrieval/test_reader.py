@@ -2,8 +2,8 @@
 
 import pytest
 
-from llmsuite_lab.core.adapters import adapters
-from llmsuite_lab.core.language_model import Completion
+from llmsuite_lab.lm.adapters import adapters
+from llmsuite_lab.lm.language_model import Completion
 from llmsuite_lab.retrieval import experiments, reader, record
 from llmsuite_lab.retrieval.pipeline import I_DO_NOT_KNOW, NOT_STATED, RAG
 from llmsuite_lab.retrieval.prompting import zero_shot
@@ -67,7 +67,7 @@ def test_shares_average_over_seeds_before_the_interval():
 def test_the_shipped_reader_reads_and_declines():
     if "reader" not in adapters():
         pytest.skip("data/adapters/reader is not there: make it with `llmsuite train reader`")
-    from llmsuite_lab.core.language_model import LanguageModel
+    from llmsuite_lab.lm.language_model import LanguageModel
     from llmsuite_lab.retrieval.embedding import Embedder
 
     book = handbook.load()

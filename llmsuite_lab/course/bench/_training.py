@@ -16,11 +16,11 @@ from typing import Any
 import torch
 
 from llmsuite_lab.core import zoo
-from llmsuite_lab.core.batching import Example, length_buckets
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.runtime import profile
-from llmsuite_lab.core.training import fit
 from llmsuite_lab.course.bench import Row, clock, compare, interleaved, peak_resident_bytes, say, seconds_unit
+from llmsuite_lab.lm.batching import Example, length_buckets
+from llmsuite_lab.lm.training import fit
 
 NAMES = ("fit", "Trainer", "SFTTrainer")
 BATCH, STEPS, ROUNDS, LR = 16, 2, 5, 1e-4

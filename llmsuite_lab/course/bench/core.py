@@ -5,9 +5,9 @@ from contextlib import redirect_stdout
 from sys import stderr
 
 from llmsuite_lab.core import zoo
-from llmsuite_lab.core.language_model import LanguageModel
 from llmsuite_lab.core.runtime import offline, profile
 from llmsuite_lab.course.bench import Row, _training, clock, compare, interleaved, say, seconds_unit
+from llmsuite_lab.lm.language_model import LanguageModel
 
 PROMPTS, NEW_TOKENS = 16, 32
 

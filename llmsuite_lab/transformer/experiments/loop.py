@@ -3,7 +3,7 @@
     θ ← AdamW(θ, clip(∇ loss(batch_t; θ)), lr_t),     t = 0 … steps − 1
 
 Every model of this section, transformer or LSTM, learns through these lines, so that a comparison differs in the model only.
-In production: `llmsuite_lab.core.training.fit`, `transformers.Trainer`.
+In production: `llmsuite_lab.lm.training.fit`, `transformers.Trainer`.
 """
 
 import math

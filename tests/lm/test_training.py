@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from llmsuite_lab.core.batching import Example, check_examples, collate, encode, length_buckets
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.history import History
-from llmsuite_lab.core.optim import MasterAdamW, cosine_with_warmup
-from llmsuite_lab.core.supervised import supervised_loss
-from llmsuite_lab.core.training import backward, fit, training_step
-from llmsuite_lab.core.training_attention import grouped_causal_attention, plain_attention
+from llmsuite_lab.lm.batching import Example, check_examples, collate, encode, length_buckets
+from llmsuite_lab.lm.optim import MasterAdamW, cosine_with_warmup
+from llmsuite_lab.lm.supervised import supervised_loss
+from llmsuite_lab.lm.training import backward, fit, training_step
+from llmsuite_lab.lm.training_attention import grouped_causal_attention, plain_attention
 from llmsuite_lab.transformer.config import llama_config, t5_config
 from llmsuite_lab.transformer.decoder import Decoder
 from llmsuite_lab.transformer.encoder_decoder import EncoderDecoder

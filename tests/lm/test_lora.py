@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from llmsuite_lab.core import lora, zoo
-from llmsuite_lab.core.training import Example
+from llmsuite_lab.core import zoo
+from llmsuite_lab.lm import lora
+from llmsuite_lab.lm.training import Example
 
 
 @pytest.fixture
@@ -54,6 +55,6 @@ def test_options_reach_the_training(recipe):
 
 
 def lora_loss(model, batch):
-    from llmsuite_lab.core.training import supervised_loss
+    from llmsuite_lab.lm.training import supervised_loss
 
     return supervised_loss(model, batch)

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from llmsuite_lab.core.batching import Batch
+from llmsuite_lab.lm.batching import Batch
 
 Head = Callable[[Tensor], Tensor]  # [rows, d_model] -> [rows, vocab]
 CHUNK = 64  # rows of logits alive at once: 64 × 49 152 × 4 bytes is 12 MB

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from llmsuite_lab.core import language_model
-from llmsuite_lab.core.language_model import LanguageModel
+from llmsuite_lab.lm import language_model
+from llmsuite_lab.lm.language_model import LanguageModel
 
 PROMPTS = ["one", "The river runs to the sea", "x", "Ünï¢ödé 水", "a b c d e f", "The river"]
 
@@ -181,6 +181,7 @@ def test_load_merges_an_adapter_and_refuses_anothers(monkeypatch, tmp_path, tiny
     from peft import LoraConfig, get_peft_model
 
     from llmsuite_lab.core import zoo
+    from llmsuite_lab.lm import adapters
 
     tuned = get_peft_model(tiny_model, LoraConfig(r=3, lora_alpha=7, target_modules=["q_proj", "up_proj"], task_type="CAUSAL_LM"))
     for name, parameter in tuned.named_parameters():
@@ -189,7 +190,7 @@ def test_load_merges_an_adapter_and_refuses_anothers(monkeypatch, tmp_path, tiny
             parameter.data = parameter.data.bfloat16().float()  # what the file holds
         elif "lora_A" in name:
             parameter.data = parameter.data.bfloat16().float()
-    folder = zoo.write_adapter(tmp_path / "pal", tuned, {"seed": 0}, base="smollm2-135m-instruct")
+    folder = adapters.write_adapter(tmp_path / "pal", tuned, {"seed": 0}, base="smollm2-135m-instruct")
     ids = torch.tensor([[5, 90, 33, 7]])
     with torch.no_grad():
         expected = tuned.eval()(ids).logits

@@ -17,7 +17,7 @@ from torch import Tensor
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.files import whole_folder, write_json
 from llmsuite_lab.core.history import History
-from llmsuite_lab.core.optim import MasterAdamW
+from llmsuite_lab.lm.optim import MasterAdamW
 
 _STATE, _TENSORS = "state.json", "state.safetensors"
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")

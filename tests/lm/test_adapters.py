@@ -8,8 +8,8 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 
-from llmsuite_lab.core import adapters, zoo
 from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.lm import adapters
 
 
 @pytest.fixture
@@ -35,16 +35,16 @@ def test_round_trip_gives_the_same_logits_merged_and_unmerged(shelf, tuned):
     ids = torch.tensor([[3, 200, 45, 8, 17]])
     with torch.no_grad():
         expected = tuned(ids).logits
-    assert zoo.write_adapter(shelf / "pal", tuned, {"seed": 4, "command": "llmsuite train pal"}, base="toy") == shelf / "pal"
-    folder = zoo.adapter_path("pal")
+    assert adapters.write_adapter(shelf / "pal", tuned, {"seed": 4, "command": "llmsuite train pal"}, base="toy") == shelf / "pal"
+    folder = adapters.adapter_path("pal")
     provenance = json.loads((folder / "provenance.json").read_text())
     assert (provenance["base"], provenance["seed"], sorted(provenance["sha256"])) == (
         "toy",
         4,
         ["adapter_config.json", "adapter_model.safetensors"],
     )
-    assert zoo.adapter_base(folder) == "toy"
-    assert zoo.adapters() == ["pal"]
+    assert adapters.adapter_base(folder) == "toy"
+    assert adapters.adapters() == ["pal"]
     assert {t.dtype for t in load_file(folder / "adapter_model.safetensors").values()} == {torch.bfloat16}
     base = tuned.unload()
     with torch.no_grad():
@@ -52,26 +52,26 @@ def test_round_trip_gives_the_same_logits_merged_and_unmerged(shelf, tuned):
 
 
 def test_a_state_dict_and_its_config_will_do(shelf, tuned):
-    zoo.write_adapter(shelf / "one", tuned, {})
+    adapters.write_adapter(shelf / "one", tuned, {})
     state = load_file(shelf / "one" / "adapter_model.safetensors")
     config = json.loads((shelf / "one" / "adapter_config.json").read_text())
-    zoo.write_adapter(shelf / "group" / "two", (state, config), {"seed": 1})
-    assert zoo.adapters() == ["group/two", "one"]
+    adapters.write_adapter(shelf / "group" / "two", (state, config), {"seed": 1})
+    assert adapters.adapters() == ["group/two", "one"]
     assert (shelf / "group" / "two" / "adapter_model.safetensors").read_bytes() == (
         shelf / "one" / "adapter_model.safetensors"
     ).read_bytes()
-    assert zoo.adapter_base(zoo.adapter_path("one")) is None
+    assert adapters.adapter_base(adapters.adapter_path("one")) is None
 
 
 def test_unknown_names_get_the_nearest_known_one(shelf, tuned, tmp_path):
     with pytest.raises(ValueError, match="unknown adapter 'pal'.*none yet"):
-        zoo.adapter_path("pal")
-    zoo.write_adapter(shelf / "pal-seed0", tuned, {})
+        adapters.adapter_path("pal")
+    adapters.write_adapter(shelf / "pal-seed0", tuned, {})
     with pytest.raises(ValueError, match="unknown adapter 'pal'; did you mean 'pal-seed0'"):
-        zoo.adapter_path("pal")
+        adapters.adapter_path("pal")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"holds no adapter_config\.json"):
-        zoo.adapter_path(tmp_path / "empty")
+        adapters.adapter_path(tmp_path / "empty")
 
 
 @pytest.mark.parametrize(
@@ -86,46 +86,46 @@ def test_unknown_names_get_the_nearest_known_one(shelf, tuned, tmp_path):
     ],
 )
 def test_a_damaged_adapter_is_refused_and_verify_says_so(shelf, tuned, harm, message):
-    folder = zoo.write_adapter(shelf / "pal", tuned, {})
+    folder = adapters.write_adapter(shelf / "pal", tuned, {})
     harm(folder)
     with pytest.raises(LabError, match=message):
-        zoo.adapter_path("pal")
-    (row,) = (row for row in zoo.verify() if row["name"] == "pal")
+        adapters.adapter_path("pal")
+    (row,) = (row for row in adapters.verify() if row["name"] == "pal")
     assert not row["ok"]
 
 
 def test_a_folder_of_peft_itself_is_taken(tmp_path, tuned):
     tuned.save_pretrained(tmp_path / "mine")
-    assert zoo.adapter_path(tmp_path / "mine") == tmp_path / "mine"
-    assert zoo.adapter_base(tmp_path / "mine") is None
+    assert adapters.adapter_path(tmp_path / "mine") == tmp_path / "mine"
+    assert adapters.adapter_base(tmp_path / "mine") is None
 
 
 def test_a_diverged_or_empty_adapter_is_not_written(shelf, tuned):
     with pytest.raises(ValueError, match="no weights"):
-        zoo.write_adapter(shelf / "bad", ({}, {}), {})
+        adapters.write_adapter(shelf / "bad", ({}, {}), {})
     with pytest.raises(ValueError, match="1 of 2 adapter weights are not finite .first: b"):
-        zoo.write_adapter(shelf / "bad", ({"a": torch.zeros(2), "b": torch.tensor([float("nan")])}, {}), {})
+        adapters.write_adapter(shelf / "bad", ({"a": torch.zeros(2), "b": torch.tensor([float("nan")])}, {}), {})
     assert not shelf.exists()
 
 
 def test_a_failed_write_leaves_the_old_adapter(shelf, tuned, monkeypatch):
-    folder = zoo.write_adapter(shelf / "pal", tuned, {"seed": 0})
+    folder = adapters.write_adapter(shelf / "pal", tuned, {"seed": 0})
 
     def full(path, value):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(adapters, "write_json", full)
     with pytest.raises(OSError, match="No space left"):
-        zoo.write_adapter(folder, tuned, {"seed": 1})
+        adapters.write_adapter(folder, tuned, {"seed": 1})
     assert os.listdir(shelf) == ["pal"]
-    assert json.loads((zoo.adapter_path("pal") / "provenance.json").read_text())["seed"] == 0
+    assert json.loads((adapters.adapter_path("pal") / "provenance.json").read_text())["seed"] == 0
 
 
 def test_an_adapter_of_another_shape_is_refused(shelf, tuned, tiny_lm):
-    folder = zoo.write_adapter(shelf / "pal", tuned, {})
+    folder = adapters.write_adapter(shelf / "pal", tuned, {})
     state = {
         name: tensor[:, :-1] if "lora_A" in name else tensor for name, tensor in load_file(folder / "adapter_model.safetensors").items()
     }
-    zoo.write_adapter(shelf / "cut", (state, json.loads((folder / "adapter_config.json").read_text())), {})
+    adapters.write_adapter(shelf / "cut", (state, json.loads((folder / "adapter_config.json").read_text())), {})
     with pytest.raises(ValueError, match="does not fit this model"):
-        zoo.merge_adapter(tuned.unload(), shelf / "cut")
+        adapters.merge_adapter(tuned.unload(), shelf / "cut")

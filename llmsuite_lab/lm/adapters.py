@@ -6,7 +6,6 @@
 Only safetensors are read: a folder with pickled weights is refused. In production: `peft.PeftModel.from_pretrained`.
 """
 
-import difflib
 import json
 import warnings
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.errors import LabError, unknown
 from llmsuite_lab.core.fetch import sha256
 from llmsuite_lab.core.files import whole_folder, write_json
 from llmsuite_lab.core.paths import data_dir
@@ -26,12 +25,6 @@ if TYPE_CHECKING:
 WEIGHTS, CONFIG, PROVENANCE = "adapter_model.safetensors", "adapter_config.json", "provenance.json"
 LORA_TARGETS = ("q_proj", "v_proj", "up_proj", "down_proj")  # at rank 8 in bfloat16 just under 3 MB for SmolLM2-135M
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
-
-
-def unknown(kind: str, name: object, known: list[str]) -> str:
-    """The sentence for an unknown name: the nearest known one, then all of them."""
-    near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.3)
-    return f"unknown {kind} {str(name)!r}{f'; did you mean {near[0]!r}?' if near else '.'} Known: {', '.join(sorted(known)) or 'none yet'}"
 
 
 def adapters_dir() -> Path:
@@ -87,6 +80,24 @@ def adapter_base(folder: Path) -> str | None:
     if not (folder / PROVENANCE).is_file():
         return None
     return json.loads((folder / PROVENANCE).read_text(encoding="utf-8")).get("base")
+
+
+def listing() -> list[dict[str, Any]]:
+    """One row per adapter, as `zoo.listing` has them: name, kind, state ("ready", or what is damaged), MB, source, licence."""
+    rows = []
+    for name in adapters():
+        folder = adapters_dir() / name
+        mb = round(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6, 1)
+        source = f"adapter of {adapter_base(folder) or 'an unnamed model'}"
+        state = adapter_damage(folder) or "ready"
+        rows.append({"name": name, "kind": "adapter", "state": state, "mb": mb, "source": source, "licence": "Apache-2.0"})
+    return rows
+
+
+def verify() -> list[dict[str, Any]]:
+    """Hash the files of every adapter: rows {name, ok, problem}."""
+    damages = {name: adapter_damage(adapters_dir() / name) for name in adapters()}
+    return [{"name": name, "ok": problem is None, "problem": problem} for name, problem in damages.items()]
 
 
 def add_lora(model: Any, seed: int, *, rank: int = 8, alpha: int = 16, targets: Sequence[str] = LORA_TARGETS) -> Any:

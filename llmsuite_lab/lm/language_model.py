@@ -19,9 +19,10 @@ import torch
 from tqdm.auto import tqdm
 
 from llmsuite_lab.core import zoo
-from llmsuite_lab.core.decoding import Sampling, batches, evaluating, first_stop, held_back, stop_list
-from llmsuite_lab.core.packed_decoding import engine_for
 from llmsuite_lab.core.runtime import profile
+from llmsuite_lab.lm import adapters
+from llmsuite_lab.lm.decoding import Sampling, batches, evaluating, first_stop, held_back, stop_list
+from llmsuite_lab.lm.packed_decoding import engine_for
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -73,7 +74,7 @@ class _Row:
 class LanguageModel:
     """A causal language model with its tokenizer. Make one with `LanguageModel.load()`, or from any `transformers` model and tokenizer.
 
-    `engine` is the class that decodes (see core.decoding): the course's own transformer where it can drive the model, else transformers'.
+    `engine` is the class that decodes (see lm.decoding): the course's own transformer where it can drive the model, else transformers'.
     """
 
     def __init__(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", name: str, adapter: str | None = None) -> None:
@@ -98,8 +99,8 @@ class LanguageModel:
         Raises ValueError for unknown names and an adapter of another model, LabError when the files cannot be had.
         """
         dial = profile()
-        folder = None if adapter is None else zoo.adapter_path(adapter)
-        base = zoo.adapter_base(folder) if folder else None
+        folder = None if adapter is None else adapters.adapter_path(adapter)
+        base = adapters.adapter_base(folder) if folder else None
         name = name or base or dial.model
         if base is not None and base != name:
             raise ValueError(f"adapter {adapter} was made for {base}, not for {name}: leave the name out, or load {base}")
@@ -109,7 +110,7 @@ class LanguageModel:
         if folder is None:
             model = zoo.load_model(name, dtype, device, source=source)
         else:
-            model = zoo.merge_adapter(zoo.load_model(name, torch.float32, "cpu", source=source), folder).to(device=device, dtype=dtype)
+            model = adapters.merge_adapter(zoo.load_model(name, torch.float32, "cpu", source=source), folder).to(device=device, dtype=dtype)
         return cls(model, zoo.load_tokenizer(name, source=source), name, None if adapter is None else str(adapter))
 
     @property
@@ -191,8 +192,8 @@ class LanguageModel:
         Prompt and continuation are tokenised apart, as they are when the model writes: begin the continuation with its space.
         Raises ValueError for lists of unequal length, an empty text, or a pair longer than the context.
         """
-        from llmsuite_lab.core.batching import Example, collate
-        from llmsuite_lab.core.supervised import supervised_logits
+        from llmsuite_lab.lm.batching import Example, collate
+        from llmsuite_lab.lm.supervised import supervised_logits
 
         prompts, continuations = _listed(prompts, "score"), _listed(continuations, "score")
         if len(prompts) != len(continuations):

@@ -5,8 +5,8 @@ import pytest
 import torch
 from hypothesis import given
 
-from llmsuite_lab.core.decoding import CachedDecoder, Sampling, batches, first_stop, held_back, stop_list
-from llmsuite_lab.core.packed_decoding import PackedDecoder, engine_for
+from llmsuite_lab.lm.decoding import CachedDecoder, Sampling, batches, first_stop, held_back, stop_list
+from llmsuite_lab.lm.packed_decoding import PackedDecoder, engine_for
 
 
 def allowed(sampling: Sampling, logits: torch.Tensor) -> list[set[int]]:

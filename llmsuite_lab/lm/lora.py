@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmsuite_lab.core.adapters import LORA_TARGETS, add_lora
-from llmsuite_lab.core.batching import fingerprint
-from llmsuite_lab.core.training import History, fit
+from llmsuite_lab.lm.adapters import LORA_TARGETS, add_lora
+from llmsuite_lab.lm.batching import fingerprint
+from llmsuite_lab.lm.training import History, fit
 
 if TYPE_CHECKING:
     import torch

@@ -1,4 +1,4 @@
-"""The course's own transformer as the decoding engine: `transformer.fast_decoder` behind the three verbs of `core.decoding`.
+"""The course's own transformer as the decoding engine: `transformer.fast_decoder` behind the three verbs of `lm.decoding`.
 
 Same tokens as `CachedDecoder` (proven in float32), several times the speed on a CPU: matrices packed the way the processor reads them, keys and
 values written in place into a cache that is allocated ahead. The packed copies of a model's weights are made on first use, kept as long as
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llmsuite_lab.core.decoding import CachedDecoder, layout_prompts
+from llmsuite_lab.lm.decoding import CachedDecoder, layout_prompts
 
 PACKED_FAMILIES = {"LlamaForCausalLM", "GPT2LMHeadModel"}  # exact classes: a PEFT wrapper or another family runs in CachedDecoder
 _ROWS = 16  # what the blocked layout is prepared for; it serves any number of rows
@@ -27,7 +27,7 @@ def engine_for(model: torch.nn.Module) -> type:
 
 
 class PackedDecoder:
-    """The state of one batch: `logits`, `advance`, `select` as `core.decoding` describes them. `room` tokens are allocated after the prompts."""
+    """The state of one batch: `logits`, `advance`, `select` as `lm.decoding` describes them. `room` tokens are allocated after the prompts."""
 
     logits: Float[Tensor, "rows vocab"]
 

@@ -3,8 +3,8 @@
 `fit` is the loop (order, schedule, progress bar, history, checkpoint, stop button); `training_step` and its halves `backward`, `gradient` are
 plain functions, for worker processes that put a collective between gradient and update. Notable:
 
-- logits exist only where the loss reads them (`core.supervised`), batches hold similar lengths (`core.batching`);
-- float32 masters under bfloat16 for whatever is trainable: all weights, a LoRA, any subset (`core.optim`);
+- logits exist only where the loss reads them (`lm.supervised`), batches hold similar lengths (`lm.batching`);
+- float32 masters under bfloat16 for whatever is trainable: all weights, a LoRA, any subset (`lm.optim`);
 - micro-batches are normalised by tokens, not averaged, so that accumulation equals one large batch however the lengths fall;
 - an update happens wholly or not at all: a loss that is not finite, or the stop button, leaves the parameters of the last whole step.
 
@@ -24,13 +24,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llmsuite_lab.core.batching import Batch, Example, check_examples, collate, encode, fingerprint, length_buckets
-from llmsuite_lab.core.checkpoint import load_checkpoint, save_checkpoint
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.history import History
-from llmsuite_lab.core.optim import MasterAdamW, cosine_with_warmup
-from llmsuite_lab.core.supervised import is_encoder_decoder, supervised_loss
-from llmsuite_lab.core.training_attention import plain_attention
+from llmsuite_lab.lm.batching import Batch, Example, check_examples, collate, encode, fingerprint, length_buckets
+from llmsuite_lab.lm.checkpoint import load_checkpoint, save_checkpoint
+from llmsuite_lab.lm.optim import MasterAdamW, cosine_with_warmup
+from llmsuite_lab.lm.supervised import is_encoder_decoder, supervised_loss
+from llmsuite_lab.lm.training_attention import plain_attention
 from llmsuite_lab.transformer.config import TransformerConfig
 
 __all__ = ["Example", "History", "LossFn", "Sums", "backward", "encode", "fit", "gradient", "supervised_loss", "training_step"]
