@@ -44,7 +44,7 @@ def wanted_stamp() -> str:
 def install() -> None:
     """Make the virtual environment and install the course into it, unless the stamp says that it stands."""
     stamp = wanted_stamp()
-    if PYTHON.exists() and STAMP.exists() and STAMP.read_text() == stamp:
+    if PYTHON.exists() and STAMP.exists() and STAMP.read_text(encoding="utf-8") == stamp:
         return
     print(f"set-up: installing into {VENV.name} (a few minutes, once) …", flush=True)
     if not PYTHON.exists():
@@ -56,7 +56,7 @@ def install() -> None:
     pip = [str(PYTHON), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--constraint", "constraints.txt"]
     try:
         # torch first: a resolver that meets the exact version already installed does not go looking for another build
-        torch = next(line.strip() for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch=="))
+        torch = next(line.strip() for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line.startswith("torch=="))
         subprocess.run([*pip, torch], cwd=ROOT, check=True, timeout=PIP_LIMIT_S)
         subprocess.run([*pip, "--editable", ".[all]"], cwd=ROOT, check=True, timeout=PIP_LIMIT_S)
     except subprocess.CalledProcessError as error:
@@ -65,7 +65,7 @@ def install() -> None:
         )
     except subprocess.TimeoutExpired:
         fail(f"pip was still running after {PIP_LIMIT_S // 60} minutes. Run the same command again: finished downloads are kept.")
-    STAMP.write_text(stamp)
+    STAMP.write_text(stamp, encoding="utf-8")
 
 
 def fetch_models() -> None:

@@ -3,11 +3,15 @@
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -33,6 +37,16 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON with a final newline, atomically. Raises TypeError for a value JSON cannot hold."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, sort_keys=False) + "\n")
+
+
+def load_tensors(file: Path) -> "dict[str, Tensor]":
+    """The tensors of a safetensors file. Mapped into memory, but read into it on Windows, where a mapped file can be neither replaced nor removed.
+
+    Raises OSError for a missing file, safetensors' SafetensorError for another format.
+    """
+    from safetensors.torch import load, load_file
+
+    return load(file.read_bytes()) if sys.platform == "win32" else load_file(file)
 
 
 @contextmanager

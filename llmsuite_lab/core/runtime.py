@@ -138,11 +138,11 @@ def available_cores() -> int:
 def _cgroup_cores(root: Path = Path("/sys/fs/cgroup")) -> int | None:
     """Whole cores of the container's CPU quota, rounded down but at least 1; None when there is no quota."""
     with contextlib.suppress(OSError, ValueError):  # not Linux, or another cgroup version: no quota known
-        quota, period = (root / "cpu.max").read_text().split()
+        quota, period = (root / "cpu.max").read_text(encoding="utf-8").split()
         return max(1, int(quota) // int(period)) if quota != "max" else None
     with contextlib.suppress(OSError, ValueError):
-        quota = int((root / "cpu" / "cpu.cfs_quota_us").read_text())
-        period = int((root / "cpu" / "cpu.cfs_period_us").read_text())
+        quota = int((root / "cpu" / "cpu.cfs_quota_us").read_text(encoding="utf-8"))
+        period = int((root / "cpu" / "cpu.cfs_period_us").read_text(encoding="utf-8"))
         return max(1, quota // period) if quota > 0 else None
     return None
 

@@ -8,6 +8,8 @@ t4 and gpu profiles come from the Hugging Face hub. Weights load from safetensor
 """
 
 import contextlib
+import itertools
+import sys
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,7 +143,11 @@ def load_model(
     known = entry(name)
     classes = {"causal": "AutoModelForCausalLM", "seq2seq": "AutoModelForSeq2SeqLM", "encoder": "AutoModel"}
     options = {"dtype": dtype or torch.float32, "use_safetensors": True}
-    return _from_pretrained(getattr(transformers, classes[known.kind]), known, source, **options).to(device).eval()
+    model = _from_pretrained(getattr(transformers, classes[known.kind]), known, source, **options).to(device).eval()
+    if sys.platform == "win32":  # float32 weights lie in the mapped file, which could then be neither replaced nor removed there
+        for tensor in itertools.chain(model.parameters(), model.buffers()):
+            tensor.data = tensor.data.clone()
+    return model
 
 
 def load_tokenizer(name: str, *, source: str | None = None) -> "PreTrainedTokenizerBase":

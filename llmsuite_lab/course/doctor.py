@@ -1,4 +1,8 @@
-"""`llmsuite doctor`: what this machine and this installation have, what is missing, and the remedy beside each problem."""
+"""`llmsuite doctor`: what this machine and this installation have, what is missing, and the remedy beside each problem.
+
+It runs on any environment, also without torch, psutil or the package's own metadata: nothing but the standard library is imported before a look needs
+it, and a look that cannot be made is a row of its own. Exit status: 1 when a row is a PROBLEM (the course cannot run), 0 when there are at most notes.
+"""
 
 import importlib.metadata
 import os
@@ -10,13 +14,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.paths import cache_dir, repo_dir
 
 MEMORY_NEEDED_BYTES = 8e9
 DISK_NEEDED_BYTES = 3e9
 NETWORK_LIMIT_S = 15
+OURS_IN_THE_CACHE = {"models", "sources", "adapters", "training", "dtype.json"}
+SET_UP_AGAIN = "set the course up again: python3 tools/bootstrap.py"
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,11 @@ def examine() -> list[Finding]:
 def _look(name: str, look: Callable[[], Finding]) -> Finding:
     try:
         return look()
-    except (OSError, ValueError, ImportError, LabError, subprocess.SubprocessError) as error:
-        return Finding(name, f"could not be looked at: {error}", "set the course up again: python3 tools/bootstrap.py")
+    except ImportError as error:  # the row "packages" says whether the course can run without it
+        return Finding(name, f"could not be looked at: {error.name or error} is missing", SET_UP_AGAIN, fatal=name == "packages")
+    except Exception as error:  # a broken driver, a torn file, a package that fails in its own way: whatever it is, the table appears
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return Finding(name, f"could not be looked at: {reason[:300]}", SET_UP_AGAIN)
 
 
 def _python() -> Finding:
@@ -50,9 +59,9 @@ def _python() -> Finding:
 def constraints() -> dict[str, str]:
     """Pinned versions by normalised package name, from constraints.txt of the clone ({} when installed without one)."""
     root = repo_dir()
-    if root is None:
+    if root is None or not (root / "constraints.txt").is_file():
         return {}
-    lines = (root / "constraints.txt").read_text().splitlines()
+    lines = (root / "constraints.txt").read_text(encoding="utf-8").splitlines()
     return {
         normalise(name): version for line in lines if (match := re.match(r"([\w.-]+)==(\S+)", line)) for name, version in [match.groups()]
     }
@@ -66,30 +75,40 @@ def normalise(name: str) -> str:
 def _packages() -> Finding:
     from packaging.requirements import Requirement
 
-    required = [Requirement(line) for line in importlib.metadata.requires("llmsuite-lab") or []]
+    try:
+        metadata = importlib.metadata.requires("llmsuite-lab")
+    except importlib.metadata.PackageNotFoundError:
+        metadata = None
+    if not metadata:
+        return Finding("packages", "llmsuite-lab itself is not installed, so what it needs is not known", SET_UP_AGAIN)
+    required = [Requirement(line) for line in metadata]
     required = [r for r in required if r.marker is None or r.marker.evaluate({"extra": ""}) or r.marker.evaluate({"extra": "all"})]
-    missing, outside, other = [], [], []
     pinned = constraints()
-    for requirement in required:
-        try:
-            version = importlib.metadata.version(requirement.name)
-        except importlib.metadata.PackageNotFoundError:
-            missing.append(requirement.name)
-            continue
-        if not requirement.specifier.contains(version, prereleases=True):
-            outside.append(f"{requirement.name} {version} (needs {requirement.specifier})")
-        elif pinned.get(normalise(requirement.name), version) != version.split("+")[0]:
-            other.append(f"{requirement.name} {version} (tested: {pinned[normalise(requirement.name)]})")
-    if missing or outside:
-        return Finding(
-            "packages",
-            "; ".join([*(f"{name} is missing" for name in missing), *outside]),
-            "python3 tools/bootstrap.py, or pip install -e '.[all]'",
-        )
+    states = [(requirement.name, *_state(requirement, pinned.get(normalise(requirement.name)))) for requirement in required]
+    if bad := [f"{name} {words}" for name, kind, words in states if kind == "bad"]:
+        return Finding("packages", "; ".join(bad), "python3 tools/bootstrap.py, or pip install -e '.[all]'")
+    other = [f"{name} {words}" for name, kind, words in states if kind == "other"]
     if other:
         remedy = "works within the stated ranges; for the tested set: pip install -c constraints.txt -e '.[all]'"
         return Finding("packages", "; ".join(other), remedy, fatal=False)
     return Finding("packages", f"{len(required)} required packages at the tested versions")
+
+
+def _state(requirement: Any, pinned: str | None) -> tuple[str, str]:
+    """("ok", "other" or "bad", what to say) of one installed package. A local version such as 2.6.0+cpu counts as its public part."""
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        installed = Version(importlib.metadata.version(requirement.name))
+    except importlib.metadata.PackageNotFoundError:
+        return "bad", "is missing"
+    except (InvalidVersion, TypeError, KeyError, OSError, ValueError):  # no version in it, no version at all, or a torn file
+        return "bad", "has unreadable metadata"
+    if not requirement.specifier.contains(installed.public, prereleases=True):
+        return "bad", f"{installed} (needs {requirement.specifier})"
+    if pinned is not None and installed.public != Version(pinned).public:
+        return "other", f"{installed} (tested: {pinned})"
+    return "ok", str(installed)
 
 
 def _cores() -> Finding:
@@ -127,17 +146,20 @@ def _accelerator() -> Finding:
 
 def _cache() -> Finding:
     folder = cache_dir()
-    standing = next(place for place in (folder, *folder.parents) if place.exists())
+    standing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not standing.is_dir():
+        return Finding("cache", f"{standing} is a file, not a folder", "set LLMSUITE_CACHE to a folder of yours")
     free = shutil.disk_usage(standing).free
     found = f"{folder} ({free / 1e9:.0f} GB free)"
     if not os.access(standing, os.W_OK):
         return Finding("cache", found, "not writable: set LLMSUITE_CACHE to a folder of yours")
-    return Finding(
-        "cache",
-        found,
-        "" if free >= DISK_NEEDED_BYTES else "under 3 GB free: make room, or set LLMSUITE_CACHE to another disk",
-        fatal=False,
-    )
+    if free < DISK_NEEDED_BYTES:
+        return Finding("cache", found, "under 3 GB free: make room, or set LLMSUITE_CACHE to another disk", fatal=False)
+    held = [item.name for item in folder.iterdir()] if folder.exists() else []
+    if foreign := sorted(name for name in held if name not in OURS_IN_THE_CACHE and not name.startswith(".")):
+        found += f"; it also holds {', '.join(foreign[:3])}{' and more' if len(foreign) > 3 else ''}"
+        return Finding("cache", found, "not the course's, and left alone: LLMSUITE_CACHE can name a folder for the course only", fatal=False)
+    return Finding("cache", found)
 
 
 def _models() -> Finding:
@@ -166,10 +188,12 @@ def _network() -> Finding:
         "0",
     ]
     try:
-        reached = subprocess.run(command, capture_output=True, timeout=NETWORK_LIMIT_S).returncode == 0
+        done = subprocess.run(command, capture_output=True, timeout=NETWORK_LIMIT_S)
     except subprocess.TimeoutExpired:
-        reached = False
-    if reached:
+        done = None
+    if done is not None and b"No module named pip" in done.stderr:
+        return Finding("network", "not asked: pip is missing", "only needed for set-up: python -m ensurepip", fatal=False)
+    if done is not None and done.returncode == 0:
         return Finding("network", "the package index answers")
     return Finding("network", "the package index does not answer", "only needed for set-up; everything else works without", fatal=False)
 

@@ -102,7 +102,7 @@ def render(deck: Deck, base: Path) -> str:
             f'<link rel="icon" href="data:,"><style>{_css()}</style></head><body>',
             f'<div class="reveal"><div class="slides">{"".join(sections)}</div></div>',
             *(_script(name) for name in ("katex/katex.min.js", "reveal/reveal.js", "reveal/notes.js")),
-            f"<script>{(VENDOR / 'start.js').read_text()}</script></body></html>",
+            f"<script>{(VENDOR / 'start.js').read_text(encoding='utf-8')}</script></body></html>",
         )
     )
 
@@ -180,9 +180,9 @@ def _css() -> str:
         data = base64.b64encode((VENDOR / "katex" / "fonts" / match[1]).read_bytes()).decode()
         return f"src:url(data:font/woff2;base64,{data}) format('woff2')"
 
-    katex = re.sub(r"src:url\(fonts/([\w-]+\.woff2)\)[^;}]*", font, (VENDOR / "katex" / "katex.min.css").read_text())
-    reveal = [(VENDOR / "reveal" / name).read_text() for name in ("reset.css", "reveal.css")]
-    return "\n".join([*reveal, katex, HtmlFormatter(style="friendly").get_style_defs(".code"), (VENDOR / "theme.css").read_text()])
+    katex = re.sub(r"src:url\(fonts/([\w-]+\.woff2)\)[^;}]*", font, (VENDOR / "katex" / "katex.min.css").read_text(encoding="utf-8"))
+    reveal = [(VENDOR / "reveal" / name).read_text(encoding="utf-8") for name in ("reset.css", "reveal.css")]
+    return "\n".join([*reveal, katex, HtmlFormatter(style="friendly").get_style_defs(".code"), (VENDOR / "theme.css").read_text(encoding="utf-8")])
 
 
 def _script(name: str) -> str:

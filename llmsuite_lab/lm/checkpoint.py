@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from llmsuite_lab.core.errors import LabError
-from llmsuite_lab.core.files import whole_folder, write_json
+from llmsuite_lab.core.files import load_tensors, whole_folder, write_json
 from llmsuite_lab.core.history import History
 from llmsuite_lab.lm.optim import MasterAdamW
 
@@ -45,7 +45,7 @@ def load_checkpoint(folder: Path, optimizer: MasterAdamW, settings: dict[str, An
     """
     try:
         state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-        tensors = load_file(folder / _TENSORS)
+        tensors = load_tensors(folder / _TENSORS)
         saved, history = state["settings"], History.from_dict(state["history"])
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise LabError(f"the checkpoint {folder} cannot be read ({error}): delete the folder and start again") from error

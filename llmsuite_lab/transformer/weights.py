@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from llmsuite_lab.core import zoo
 from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.files import load_tensors
 from llmsuite_lab.transformer.decoder import Decoder
 from llmsuite_lab.transformer.encoder import Encoder, MaskedLanguageModel
 from llmsuite_lab.transformer.encoder_decoder import EncoderDecoder
@@ -51,14 +52,12 @@ def load(name: str | Path, dtype: torch.dtype = torch.float32, device: torch.dev
         LabError: the folder lacks a file, or the zoo cannot fetch the model.
         ValueError: a family or option that we do not have.
     """
-    from safetensors.torch import load_file
-
     folder = Path(name) if Path(name).is_dir() else zoo.path(str(name))
     config, weights = folder / "config.json", folder / "model.safetensors"
     for file in (config, weights):
         if not file.is_file():
             raise LabError(f"{folder} holds no {file.name}; a model folder needs config.json and model.safetensors")
-    state = {key: tensor.to(device, dtype) for key, tensor in load_file(weights).items()}
+    state = {key: tensor.to(device, dtype) for key, tensor in load_tensors(weights).items()}
     return from_state(json.loads(config.read_text(encoding="utf-8")), state)
 
 
