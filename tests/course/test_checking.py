@@ -16,7 +16,7 @@ def checked(answer, check=None, time_limit_s=5.0):
     def doubles(given):
         expect(given(3) == 6, "3 doubled is 6")
 
-    return run_check(SimpleNamespace(id="x.double", name="double", check=check or doubles, time_limit_s=time_limit_s), answer)
+    return run_check(SimpleNamespace(id="x.double", name="double", solution=documented, check=check or doubles, time_limit_s=time_limit_s), answer)
 
 
 def untouched(x): ...
@@ -106,7 +106,7 @@ def test_an_exception_becomes_a_hint_with_its_line():
 
 
 def test_an_unusable_answer_is_said_to_be_one():
-    assert "cannot use what `double` gives (TypeError" in checked(3).message
+    assert "`double` is 3 (int). Write a function" in checked(3).message
 
 
 def test_an_endless_loop_ends():

@@ -9,9 +9,11 @@ import pytest
 
 from llmsuite_lab.core.paths import repo_dir
 from llmsuite_lab.course.exercises import Exercise, Task, exercise, exercises
+from llmsuite_lab.course.exercises.mutants import survivors
 
 ALL = exercises()
 by_id = pytest.mark.parametrize("item", ALL, ids=lambda item: item.id)
+strict_by_id = pytest.mark.parametrize("item", [item for item in ALL if item.right], ids=lambda item: item.id)
 
 
 def _stub(item: Exercise, folder: Path):
@@ -43,6 +45,23 @@ def test_each_wrong_answer_draws_its_hint(item):
         drawn += [] if wrong.shares_hint else [report.message]
     doubled = [message for message, count in Counter(drawn).items() if count > 1]
     assert not doubled, f"two wrong answers draw the same hint, say shares_hint=True if meant: {doubled}"
+
+
+@strict_by_id
+def test_right_answers_in_unusual_form_pass(item):
+    assert len(item.right) >= 6
+    for answer in item.right:
+        report = Task(item).check(answer)
+        assert report.passed, f"{answer.__name__}: {report.message}"
+
+
+@strict_by_id
+def test_no_mutant_of_the_solution_passes_but_those_named_equivalent(item):
+    count, lived = survivors(item)
+    print(f"{item.id}: {count} mutants, {len(lived)} lived, {len(item.equivalent)} named as equivalent")
+    assert count > 3
+    assert sorted(set(lived)) == sorted(item.equivalent), "lived, and those named as equivalent in the exercise's file"
+    assert all(reason.strip() for reason in item.equivalent.values())
 
 
 @by_id

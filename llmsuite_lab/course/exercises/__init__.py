@@ -7,21 +7,24 @@ In a notebook:
     exercise("course.exact_match").hint(1)                  # hints, one after the other
     exercise("course.exact_match").solution()               # the solution's source
 
-A check never computes its expectation from the student's answer; it raises `Mistake` with a hint that names the mistake made. The catalogue
-`wrong` holds plausible wrong answers with a piece of the hint each must draw, and the tests run it.
+A check is a list of cases (`by_cases`) or, where calls depend on each other, a function that raises `Mistake`. It never computes its expectation
+from the student's answer, clones what it hands in, and compares values whatever type they come in (`values.agrees`). The tests run the catalogues:
+`wrong`, plausible wrong answers with a piece of the hint each must draw; `right`, right answers in unusual form; and every mutant of the solution
+(`mutants.py`), which must fail unless `equivalent` names it.
 """
 
 import importlib
 import pkgutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from llmsuite_lab.course.exercises.cases import Case, by_cases, check_cases
 from llmsuite_lab.course.exercises.checking import Mistake, Report, expect, run_check
 
-__all__ = ["Exercise", "Mistake", "Report", "Task", "Wrong", "exercise", "exercises", "expect"]
+__all__ = ["Case", "Exercise", "Mistake", "Report", "Task", "Wrong", "by_cases", "check_cases", "exercise", "exercises", "expect"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Exercise:
     hints: tuple[str, ...]  # from a nudge to nearly the answer
     solution: Any  # a function or class; show() prints its source
     wrong: tuple[Wrong, ...]
+    right: tuple[Any, ...] = ()  # right answers in unusual form: in place, loops, other types, a library call; the tests run them
+    equivalent: Mapping[str, str] = field(default_factory=dict)  # mutants that no check can reject (see mutants.py), with the reason
     time_limit_s: float = 20.0
 
     @property

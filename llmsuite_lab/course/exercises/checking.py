@@ -1,18 +1,18 @@
 """Run a check against a student's answer: never raises for it, never hangs, always says what to do next.
 
 not attempted   the answer is `...` or None, its body is only `...`, it raises NotImplementedError or returns `...`
-not yet         the check raised Mistake; or the student's code raised, shown with type, line and text; or it ran out of time
+not yet         the check raised Mistake; or the answer is no function of the right number of arguments; or the student's code raised, shown with
+                type, line, text and the call; or it ran out of time
 passed          the check returned
+
+The time limit cannot end one call into compiled code (`10**10**8`, a regular expression that backtracks without end): it takes effect when that
+call comes back. Outside the main thread, or on Windows, the student's code is left running in its own thread.
 """
 
-import ast
-import dis
-import functools
 import inspect
 import linecache
 import re
 import signal
-import textwrap
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-_TRIVIAL = {"RESUME", "NOP", "POP_TOP", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE", "LOAD_COMMON_CONSTANT"}
+from llmsuite_lab.course.exercises.stubs import is_stub
+from llmsuite_lab.course.exercises.values import call_text, shown
 
 
 class Mistake(Exception):
@@ -69,9 +70,10 @@ class Report:
 def run_check(exercise: Any, answer: Any) -> Report:
     """Run `exercise.check(answer)` within its time limit and turn whatever happens into a Report."""
     try:
-        if _is_stub(answer):
+        if is_stub(answer):
             raise Unattempted
-        with_limit(exercise.time_limit_s, lambda: exercise.check(_watched(answer)))
+        _fits(exercise, answer)
+        with_limit(exercise.time_limit_s, lambda: exercise.check(_watched(answer, exercise.name)))
     except (Unattempted, NotImplementedError):
         return Report(exercise.id, "not attempted", f"Fill in `{exercise.name}` in the cell above (each `...`), then run this cell again.")
     except Mistake as mistake:
@@ -82,6 +84,10 @@ def run_check(exercise: Any, answer: Any) -> Report:
         )
     except RecursionError:
         return Report(exercise.id, "not yet", "Your code calls itself without end (RecursionError). What stops it?")
+    except SystemExit:
+        return Report(
+            exercise.id, "not yet", "Your code ends the program (SystemExit): it would end the notebook's kernel. Return instead."
+        )
     except Exception as error:
         return _unexpected(exercise, answer, error)
     return Report(exercise.id, "passed", "Your answer does what it should, on cases you have not seen too.")
@@ -127,46 +133,40 @@ def _alarm(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _is_stub(answer: Any) -> bool:
-    if answer is None or answer is ...:
-        return True
-    if isinstance(answer, tuple | list):
-        return any(item is ... for item in answer)
-    if isinstance(answer, dict):
-        return any(item is ... for item in answer.values())
-    if inspect.isclass(answer):
-        methods = [member for member in vars(answer).values() if inspect.isfunction(member)]
-        return all(_is_stub(method) for method in methods if method.__name__ != "__init__") if methods else False
-    if not inspect.isfunction(answer):
-        return False
-    if _has_open_line(answer):
-        return True
-    code = list(dis.get_instructions(answer))
-    constants = {repr(step.argval) for step in code if step.opname in {"LOAD_CONST", "RETURN_CONST"}}
-    return all(step.opname in _TRIVIAL for step in code) and constants <= {"None", "Ellipsis"}
-
-
-def _has_open_line(function: Any) -> bool:
-    """Whether the source still holds a `...` of the stub: alone on its line, assigned or returned (not in `x[..., 0]`)."""
+def _fits(exercise: Any, answer: Any) -> None:
+    """Raise Mistake unless `answer` can be called as the solution can."""
+    if not callable(answer):
+        raise Mistake(f"`{exercise.name}` is {shown(answer)} ({type(answer).__name__}). Write a function: `def {exercise.name}(…):`.")
+    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    wanted = [p for p in inspect.signature(exercise.solution).parameters.values() if p.kind in places]
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, TypeError, SyntaxError):  # no source to look at, or a lambda cut out of its line
-        return False
-    lines = (node for node in ast.walk(tree) if isinstance(node, ast.Expr | ast.Assign | ast.Return))
-    return any(isinstance(line.value, ast.Constant) and line.value.value is ... for line in lines)
+        signature = inspect.signature(answer)
+    except ValueError:
+        return  # a built-in that does not tell
+    for given in (wanted, [p for p in wanted if p.default is p.empty]):
+        try:
+            signature.bind(*given)
+        except TypeError as error:
+            names = ", ".join(p.name for p in given) or "none"
+            raise Mistake(f"`{exercise.name}` is called with {len(given)} arguments ({names}); yours cannot be: {error}.") from None
 
 
-def _watched(answer: Any) -> Any:
-    if not inspect.isfunction(answer):
+def _watched(answer: Any, name: str) -> Any:
+    """`answer` under the exercise's name; an open stub is seen, and an exception carries the call that drew it."""
+    if inspect.isclass(answer):
         return answer
 
-    @functools.wraps(answer)
     def call(*args: Any, **kwargs: Any) -> Any:
-        result = answer(*args, **kwargs)
+        try:
+            result = answer(*args, **kwargs)
+        except Exception as error:
+            error.add_note(call_text(call, args, kwargs))
+            raise
         if result is ...:
             raise Unattempted
         return result
 
+    call.__name__ = name
     return call
 
 
@@ -174,14 +174,14 @@ def _unexpected(exercise: Any, answer: Any, error: Exception) -> Report:
     kind = type(error).__name__
     if "ellipsis" in str(error).lower():
         return Report(exercise.id, "not attempted", f"There is still a `...` in `{exercise.name}`: replace it, then run this cell again.")
+    case = f" The call: `{error.__notes__[-1]}`." if getattr(error, "__notes__", None) else ""
     code = inspect.unwrap(answer).__code__ if inspect.isfunction(answer) else None
     file = code.co_filename if code else inspect.getsourcefile(answer) if inspect.isclass(answer) else None
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    if not frames:
-        return Report(
-            exercise.id,
-            "not yet",
-            f"The check cannot use what `{exercise.name}` gives ({kind}: {error}). Compare its form with the statement.",
-        )
-    line = (linecache.getline(frames[-1].filename, frames[-1].lineno or 0) or frames[-1].line or "").strip()
-    return Report(exercise.id, "not yet", f"Your code raised {kind} in line {frames[-1].lineno} of its cell, `{line}`: {error}")
+    if frames:
+        line = (linecache.getline(frames[-1].filename, frames[-1].lineno or 0) or frames[-1].line or "").strip()
+        return Report(exercise.id, "not yet", f"Your code raised {kind} in line {frames[-1].lineno} of its cell, `{line}`: {error}.{case}")
+    if case:
+        return Report(exercise.id, "not yet", f"Your code raised {kind}: {error}.{case}")
+    message = f"The check cannot use what `{exercise.name}` gives ({kind}: {error}). Compare its form with the statement."
+    return Report(exercise.id, "not yet", message)

@@ -1,0 +1,111 @@
+"""The check of an exercise whose answer is a function of its arguments: cases with the right value, and mistakes that a wrong value can prove.
+
+    Case(args, want, rule)    `rule` is the sentence of the statement that this case holds; it is said when the case fails
+    by_cases(cases, mistakes) the check: the statement's examples first, every argument cloned for every call
+
+A mistake is diagnosed only when the answer does what the mistaken function does in EVERY case (and that is wrong in one of them). Anything else
+is shown as it is: the call, what is expected, what came back.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmsuite_lab.course.exercises.checking import Mistake, Unattempted
+from llmsuite_lab.course.exercises.values import ATOL, RTOL, agrees, call_text, cloned, difference
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call: `want` is the right value, from a source other than the solution where there is one."""
+
+    args: tuple
+    want: Any
+    rule: str = ""
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    rtol: float = RTOL
+    atol: float = ATOL
+
+
+def by_cases(
+    cases: Callable[[], Sequence[Case]], mistakes: Sequence[Any] = (), forbidden: Callable[[], Mapping[Any, str]] = dict
+) -> Callable[[Any], None]:
+    """A check for Exercise.
+
+    `mistakes` are `Wrong`s whose hint is the whole diagnosis; `forbidden()` maps each function that the answer may not call to the reason.
+    """
+
+    def check(answer: Any) -> None:
+        check_cases(answer, cases(), mistakes, forbidden())
+
+    return check
+
+
+def check_cases(answer: Any, cases: Sequence[Case], mistakes: Sequence[Any] = (), forbidden: Mapping[Any, str] | None = None) -> None:
+    """Run every case; raise Mistake for the first that fails, or what the answer itself raised in it."""
+    first: int | None = None
+    outcomes = []
+    for i, case in enumerate(cases):
+        with calls_watched(forbidden or {}) as called:
+            outcome = _outcome(answer, case)
+        if called:
+            raise Mistake(called[0])
+        outcomes.append(outcome)
+        if first is None and not _right(outcome, case):
+            first = i
+    if first is None:
+        return
+    proven = [m.hint for m in mistakes if all(_same(o, _outcome(m.answer, case), case) for o, case in zip(outcomes, cases))]
+    if len(proven) == 1:
+        raise Mistake(proven[0])
+    if isinstance(outcomes[first], Exception):
+        raise outcomes[first]
+    raise Mistake(_plain(answer, outcomes[first], cases[first]))
+
+
+@contextmanager
+def calls_watched(forbidden: Mapping[Any, str]) -> Iterator[list[str]]:
+    """Collect the reasons of the forbidden functions that run inside, under whatever name they were imported. This thread only."""
+    called: list[str] = []
+    if not forbidden:
+        yield called
+        return
+    python = {function.__code__: reason for function, reason in forbidden.items() if hasattr(function, "__code__")}
+    builtin = {function: reason for function, reason in forbidden.items() if not hasattr(function, "__code__")}
+
+    def watch(frame: Any, event: str, function: Any) -> None:
+        reason = python.get(frame.f_code) if event == "call" else builtin.get(function) if event == "c_call" else None
+        if reason:
+            called.append(reason)
+
+    before = sys.getprofile()
+    sys.setprofile(watch)
+    try:
+        yield called
+    finally:
+        sys.setprofile(before)
+
+
+def _outcome(answer: Any, case: Case) -> Any:
+    try:
+        return answer(*cloned(case.args), **cloned(dict(case.kwargs)))
+    except (Unattempted, NotImplementedError, Mistake):
+        raise
+    except Exception as error:  # an outcome like another; check_cases raises it when it is the first that is wrong
+        return error
+
+
+def _right(outcome: Any, case: Case) -> bool:
+    return not isinstance(outcome, Exception) and agrees(outcome, case.want, case.rtol, case.atol)
+
+
+def _same(outcome: Any, other: Any, case: Case) -> bool:
+    if isinstance(outcome, Exception) or isinstance(other, Exception):
+        return type(outcome) is type(other)
+    return agrees(outcome, other, case.rtol, case.atol)
+
+
+def _plain(answer: Any, outcome: Any, case: Case) -> str:
+    return f"{case.rule} `{call_text(answer, case.args, case.kwargs)}`: {difference(outcome, case.want)}".strip()
