@@ -1,7 +1,7 @@
 """Mutation testing: a check is as strict as the wrong solutions it rejects.
 
-A mutant is the solution's syntax tree with one edit: an operator, comparison, constant or method exchanged for its neighbour, an operand,
-argument or bound dropped, a condition negated or fixed, a statement removed. The check must reject it, or the exercise names it in
+A mutant is the solution's syntax tree with one edit: an operator, comparison, constant or method exchanged for its neighbour, one parameter read
+for another, an operand, argument or bound dropped, a condition negated or fixed, a statement removed. The check must reject it, or the exercise names it in
 `equivalent` with the reason why nobody can tell it from the solution.
 
     python -m llmsuite_lab.course.exercises.mutants [SECTION.NAME …]     how many mutants each exercise has, and which lived
@@ -54,7 +54,7 @@ def mutants(solution: Callable[..., Any]) -> Iterator[Mutant]:
     tree = _tree(solution)
     seen = {ast.unparse(tree)}
     for path in _paths(tree):
-        for edited in _edits(_at(tree, path)):
+        for edited in (*_edits(_at(tree, path)), *_other_parameters(tree, path)):
             changed = copy.deepcopy(tree)
             _put(changed, path, edited)
             ast.fix_missing_locations(changed)
@@ -173,6 +173,14 @@ def _edits(node: ast.AST) -> Iterator[ast.AST]:
         yield ast.Break()
     if isinstance(node, ast.stmt) and not isinstance(node, ast.FunctionDef | ast.Pass):
         yield ast.Pass()
+
+
+def _other_parameters(tree: ast.FunctionDef, path: Path) -> Iterator[ast.AST]:
+    """A parameter read where another stands; not inside an f-string, whose wording is mostly free."""
+    node, names = _at(tree, path), [parameter.arg for parameter in tree.args.args]
+    in_text = any(isinstance(_at(tree, path[:i]), ast.FormattedValue) for i in range(len(path)))
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names and not in_text:
+        yield from (_with(node, id=other) for other in names if other != node.id)
 
 
 def _call_edits(node: ast.Call) -> Iterator[ast.AST]:

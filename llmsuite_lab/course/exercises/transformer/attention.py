@@ -196,6 +196,7 @@ EXERCISE = Exercise(
     right=(_by_einsum_in_double, _in_place, _in_numpy, _by_loops, _additive_mask, _as_lists),
     equivalent={
         "scores = Q @ K.transpose(-1, -2) / math.sqrt(Q.shape[-1])": "a transpose swaps two axes, in either order",
+        "scores = Q @ K.transpose(-2, -1) / math.sqrt(K.shape[-1])": "queries and keys have the same width",
         "scores = Q @ K.transpose(2, -1) / math.sqrt(Q.shape[-1])": "of four axes, 2 is the last but one",
     },
 )
