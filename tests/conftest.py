@@ -75,3 +75,26 @@ def tiny_lm(request, tiny_tokenizer):
     from llmsuite_lab.lm.language_model import LanguageModel
 
     return LanguageModel(make_tiny(request.param), tiny_tokenizer, f"tiny-{request.param}")
+
+
+@pytest.fixture
+def recorded():
+    """A record of a run that nobody made: recorded(name, results, seed=0, history=None)."""
+    from llmsuite_lab.core.records import NOT_RECORDED, Record
+
+    def make(name, results, seed=0, history=None):
+        how = dict.fromkeys(("command", "versions", "machine", "date", "wall_s", "commit"), NOT_RECORDED)
+        tokens = sum(history.tokens) if history else None
+        return Record(name, seed, **how, settings={}, results=results, tokens=tokens, history=history)
+
+    return make
+
+
+@pytest.fixture
+def no_records(monkeypatch, tmp_path):
+    """An empty data/runs, returned: what is recorded in the test is all there is."""
+    from llmsuite_lab.core import records
+
+    monkeypatch.setattr(records, "data_dir", lambda: tmp_path)
+    (tmp_path / "runs").mkdir()
+    return tmp_path / "runs"

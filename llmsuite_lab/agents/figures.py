@@ -6,12 +6,11 @@ from typing import Any
 
 from llmsuite_lab.agents.evaluation import Answer, by_kind, cost
 from llmsuite_lab.agents.react import Step, Trajectory
-from llmsuite_lab.agents.records import record, recorded_seeds, tuned_by_kind, tuned_scores
+from llmsuite_lab.agents.records import runs, tuned_by_kind, tuned_scores
 from llmsuite_lab.agents.trace import COLOURS as ROLES
 from llmsuite_lab.agents.trace import lines
-from llmsuite_lab.core.history import History
+from llmsuite_lab.core import records
 from llmsuite_lab.core.metrics import Interval, mean_interval
-from llmsuite_lab.core.paths import data_dir
 from llmsuite_lab.core.plots import COLOURS, bars_with_intervals, figure, heat_map, loss_curve
 from llmsuite_lab.world.almanac_claims import LABELS
 from llmsuite_lab.world.almanac_questions import TRAINED_KINDS, UNTRAINED_KINDS
@@ -60,7 +59,7 @@ def draw_trace(trajectory: Trajectory, title: str = "Think, act, read, think aga
 def trace() -> Any:
     """The recorded trajectory of the shipped adapter on a question about two magazines."""
     return draw_trace(
-        trajectory_from(record("react_seed0")["results"]["showcase"]), "Which of two magazines was first? The tuned model looks it up"
+        trajectory_from(records.read("react").results["showcase"]), "Which of two magazines was first? The tuned model looks it up"
     )
 
 
@@ -156,7 +155,7 @@ def _dots(methods: Mapping[str, Mapping[str, Interval]], title: str) -> Any:
 
 def recorded_by_kind() -> Any:
     """Recorded: no tool, chain of thought and few-shot ReAct (untuned model) against the tuned model, averaged over its seeds."""
-    results = record("react_baselines")["results"]
+    results = records.read("react_baselines").results["answers"]
     methods = {name: by_kind([Answer(**row) for row in rows]) for name, rows in results.items()}
     return _dots({**methods, "tuned ReAct": tuned_by_kind()}, "What looking things up is worth, by kind of question")
 
@@ -164,9 +163,10 @@ def recorded_by_kind() -> Any:
 def transfer() -> Any:
     """Recorded: the kinds never trained, by how varied the plans in training were. Narrower mixtures stand beside the shipped one once recorded."""
     rows = {"varied": tuned_scores()}
-    if (data_dir() / "runs" / "react_mixtures.json").is_file():
-        narrow = record("react_mixtures")["results"]
-        rows = {name: [(row["kind"], float(row["correct"])) for row in found] for name, found in narrow.items()} | rows
+    for mixture in MIXTURE_NAMES:
+        if records.seeds(f"react_{mixture}"):
+            asked = records.read(f"react_{mixture}").results["questions"]
+            rows[mixture] = [(row["kind"], float(row["correct"])) for row in asked]
     groups = {}
     for kind in UNTRAINED_KINDS:
         of_kind = {MIXTURE_NAMES[m]: [score for k, score in rows[m] if k == kind] for m in MIXTURE_NAMES if m in rows}
@@ -194,7 +194,7 @@ def draw_confusion(table: Mapping[str, Mapping[str, int]], title: str = "What th
 
 def fact_checking() -> Any:
     """Recorded: the confusion matrix, all recorded seeds together."""
-    tables = [record(f"react_seed{seed}")["results"]["confusion"] for seed in recorded_seeds()]
+    tables = [run.results["confusion"] for run in runs()]
     return draw_confusion({label: {said: sum(t[label][said] for t in tables) for said in tables[0][label]} for label in LABELS})
 
 
@@ -224,5 +224,5 @@ def draw_cost(
 
 def loss() -> Any:
     """Recorded: training loss on the model's own turns, one line per recorded seed."""
-    histories = {f"seed {seed}": History.from_dict(record(f"react_seed{seed}")["history"]) for seed in recorded_seeds()}
+    histories = {f"seed {run.seed}": run.history for run in runs()}
     return loss_curve(histories, title="The loop is learned from a few hundred trajectories")

@@ -78,14 +78,26 @@ def bench(name: Annotated[str, typer.Argument(help="core, transformer or retriev
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Argument(help="pal, cot, react or reader")],
-    seed: int = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder for the adapter; default data/adapters.")] = None,
+    name: Annotated[str | None, typer.Argument(help="a recipe by name; --list shows them")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for the record and the adapter; default data/runs and data/adapters.")] = None,
+    listed: Annotated[bool, typer.Option("--list", help="What there is: section, what it makes, minutes, recorded seeds, shipped or not.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Train one of the shipped adapters again, with its provenance and history."""
-    from llmsuite_lab.course import recipes
+    """Make a recorded run again, and the adapter where it trains one. A stopped training goes on where it was."""
+    from llmsuite_lab.core.runs import make
+    from llmsuite_lab.course import train as training
 
-    recipes.run(name, seed=seed, out=out)
+    if listed or name is None:
+        rows = training.listing()
+        _print_json(rows) if as_json else typer.echo(training.table(rows))
+        return
+    try:
+        recipe = training.recipe(name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    file = make(recipe, seed, out)
+    _print_json({"record": str(file)}) if as_json else typer.echo(f"record:  {file}")
 
 
 @app.command()

@@ -53,13 +53,13 @@ def table(goals: Sequence[Goal]) -> "DataFrame":
 
 def retrieval() -> list[Goal]:
     """Retrieval: right, refused and declined with the best passage, untuned behind its gate and with the tuned reader (paper 2.1)."""
-    from llmsuite_lab.retrieval import record
+    from llmsuite_lab.retrieval import records
 
-    found, trained = record.load(), record.readers()
+    found, trained = records.load(), records.readers()
     answerable = found["questions"]["one"]
     behind = [float(verdict == "correct") for verdict in found["verdicts"]["top-1 with gate"][:answerable]]
-    declined, refused = record.declined_shares(found)
-    tuned, seeds = record.reader_shares(trained), [run["seed"] for run in trained]
+    declined, refused = records.declined_shares(found)
+    tuned, seeds = records.reader_shares(trained), [run.seed for run in trained]
     rows = []
     for name, right, wrongly, rightly, used in (
         ("untuned", mean_interval(behind), refused, declined, ()),
@@ -75,10 +75,10 @@ def retrieval() -> list[Goal]:
 
 def reasoning() -> list[Goal]:
     """Word problems: tuned PAL on unseen sentences, and its six-digit against its one-digit problems (paper 2.2)."""
-    from llmsuite_lab.reasoning import evaluation, recorded
+    from llmsuite_lab.reasoning import evaluation, records
 
-    runs = recorded.runs("pal")
-    means, problems, seeds = recorded.mean_over_seeds(runs), runs[0].results["test"], [run.seed for run in runs]
+    runs = records.runs("pal")
+    means, problems, seeds = records.mean_over_seeds(runs), runs[0].results["test"], [run.seed for run in runs]
     by_size = {digits: [m for m, r in zip(means, problems, strict=True) if r.digits == digits] for digits in (1, 6)}
     return [
         Goal("PAL on unseen sentences, right", 0.60, mean_interval(means), seeds),

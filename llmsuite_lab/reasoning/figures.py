@@ -11,7 +11,7 @@ from typing import Any
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.metrics import mean_interval
 from llmsuite_lab.core.plots import COLOURS, bars_with_intervals, figure, lines_with_bands, loss_curve
-from llmsuite_lab.reasoning import recorded
+from llmsuite_lab.reasoning import records
 from llmsuite_lab.reasoning.evaluation import Result, accuracy, accuracy_by
 
 
@@ -53,8 +53,8 @@ def by_steps(results: dict[str, list[Result]] | None = None) -> Any:
 
 def _lines(key: Any, title: str, xlabel: str, results: dict[str, list[Result]] | None) -> Any:
     if results is None:
-        series = {"direct": accuracy_by(recorded.base("direct"), key)}
-        series |= {name: recorded.by(recorded.runs(kind), key) for name, kind in (("chain of thought", "cot"), ("program-aided", "pal"))}
+        series = {"direct": accuracy_by(records.base("direct"), key)}
+        series |= {name: records.by(records.runs(kind), key) for name, kind in (("chain of thought", "cot"), ("program-aided", "pal"))}
     else:
         series = {name: accuracy_by(rows, key) for name, rows in results.items()}
     x = sorted(next(iter(series.values())))
@@ -65,7 +65,7 @@ def _lines(key: Any, title: str, xlabel: str, results: dict[str, list[Result]] |
 @_from_records
 def equation_truth(results: list[Result] | None = None) -> Any:
     """Of the equations a chain of thought states, how many are true, by operand size; `results`, else the recorded runs."""
-    answers = results if results is not None else [r for run in recorded.runs("cot") for r in run.results["test"]]
+    answers = results if results is not None else [r for run in records.runs("cot") for r in run.results["test"]]
     shares = {d: [r.true / r.equations for r in answers if r.digits == d and r.equations] for d in sorted({r.digits for r in answers})}
     values = {f"{d}": mean_interval(found) for d, found in shares.items() if found}
     return bars_with_intervals(
@@ -80,7 +80,7 @@ def seen_and_unseen() -> Any:
     values: dict[str, Any] = {}
     for which, label in (("seen", "sentences seen in training"), ("test", "sentences never seen")):
         values[label] = {
-            name: mean_interval(recorded.mean_over_seeds(recorded.runs(kind), which))
+            name: mean_interval(records.mean_over_seeds(records.runs(kind), which))
             for name, kind in (("chain of thought", "cot"), ("program-aided", "pal"))
         }
     return bars_with_intervals(
@@ -92,9 +92,9 @@ def seen_and_unseen() -> Any:
 def tuned_or_not() -> Any:
     """The untuned model with four solved examples in the prompt, against the tuned one without any."""
     untuned = {"direct": "direct", "chain of thought": "cot", "program-aided": "pal"}
-    values: dict[str, Any] = {"untuned": {name: accuracy(recorded.base(method)) for name, method in untuned.items()}}
+    values: dict[str, Any] = {"untuned": {name: accuracy(records.base(method)) for name, method in untuned.items()}}
     tuned = {
-        name: mean_interval(recorded.mean_over_seeds(recorded.runs(kind)))
+        name: mean_interval(records.mean_over_seeds(records.runs(kind)))
         for name, kind in (("chain of thought", "cot"), ("program-aided", "pal"))
     }
     return bars_with_intervals(
@@ -109,14 +109,14 @@ def tuned_or_not() -> Any:
 @_from_records
 def losses() -> Any:
     """Training loss of both adapters, shipped seed."""
-    chosen = {name: recorded.runs(kind)[0].history for name, kind in (("chain of thought", "cot"), ("program-aided", "pal"))}
+    chosen = {name: records.runs(kind)[0].history for name, kind in (("chain of thought", "cot"), ("program-aided", "pal"))}
     return loss_curve(chosen, title="Same problems, same steps: only the completion differs")
 
 
 @_from_records
 def public_sets() -> Any:
     """Real school problems (samples of SVAMP, GSM8K, GSM-Hard): the floor, recorded."""
-    sets = recorded.record("reasoning_public")["results"]
+    sets = records.public()
     names = {"cot": "chain of thought", "pal": "program-aided"}
     values = {
         which: {names[method]: mean_interval([bool(x) for x in found]) for method, found in methods.items()}

@@ -5,7 +5,7 @@ from typing import Any
 
 from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.core.plots import COLOURS, bars_with_intervals, figure, lines_with_bands
-from llmsuite_lab.retrieval import record, scale
+from llmsuite_lab.retrieval import records, scale
 from llmsuite_lab.retrieval.abstention import SIGNALS, fit_gate, tradeoff
 
 _CONDITIONS = {"closed book": "base", "top-1": "accent", "top-3": "third", "gold": "baseline", "truncated": "second"}
@@ -44,14 +44,14 @@ def pipeline_map() -> Any:
 
 def accuracy(correct: Mapping[str, Sequence[bool]] | None = None) -> Any:
     """Share of right answers by what stood in the prompt, with intervals."""
-    shares = record.accuracies(dict(correct or record.load()["correct"]))
+    shares = records.accuracies(dict(correct or records.load()["correct"]))
     title = "What stands in the prompt decides what comes out"
     return bars_with_intervals(shares, title=title, ylabel="answers right", colours=_CONDITIONS, ylim=(0, 1.08))
 
 
 def outcomes(verdicts: Mapping[str, Sequence[str]] | None = None, answerable: int | None = None) -> Any:
     """Right, declined and made-up answers over answerable and unanswerable questions, one bar per run and kind of question."""
-    found = None if verdicts is not None else record.load()
+    found = None if verdicts is not None else records.load()
     verdicts = verdicts or found["verdicts"]
     answerable = found["questions"]["one"] if answerable is None else answerable
     drawn, axes = figure(10.0, 4.2, ncols=2, sharey=True)
@@ -78,7 +78,7 @@ def outcomes(verdicts: Mapping[str, Sequence[str]] | None = None, answerable: in
 def abstention(signals: Sequence[Sequence[float]] | None = None, answerable: Sequence[bool] | None = None) -> Any:
     """For each signal, and for all together: unanswerable questions declined against answerable ones refused, on development questions."""
     if signals is None or answerable is None:
-        development = record.load()["development"]
+        development = records.load()["development"]
         signals, answerable = development["signals"], development["answerable"]
     drawn, ax = figure()
     curves = {name: [row[i] for row in signals] for i, name in enumerate(SIGNALS)}
@@ -96,15 +96,15 @@ def abstention(signals: Sequence[Sequence[float]] | None = None, answerable: Seq
 
 def readers() -> Any:
     """Recorded: the untuned reader behind its gate against the tuned one (mean over its seeds), with one and with three passages."""
-    found = record.load()
-    declined, refused = record.declined_shares(found)
+    found = records.load()
+    declined, refused = records.declined_shares(found)
     known = slice(None, found["questions"]["one"])
     untuned = {
         "right": share([v == "correct" for v in found["verdicts"]["top-1 with gate"][known]]),
         "refused": refused,
         "declined": declined,
     }
-    series = {"untuned with gate": untuned} | {f"tuned, {run}": record.reader_shares(record.readers(), run) for run in ("top-1", "top-3")}
+    series = {"untuned with gate": untuned} | {f"tuned, {run}": records.reader_shares(records.readers(), run) for run in ("top-1", "top-3")}
     names = {"right": "answerable:\nright", "refused": "answerable:\nrefused", "declined": "no answer:\ndeclined"}
     groups = {label: {name: shares[key] for name, shares in series.items()} for key, label in names.items()}
     colours = {"untuned with gate": "base", "tuned, top-1": "tuned", "tuned, top-3": "third"}
@@ -115,7 +115,7 @@ def readers() -> Any:
 
 def search_latency(rows: Sequence[scale.Measured] | None = None) -> Any:
     """Milliseconds per query against the number of passages, one line per method, from the fastest to the slowest repeat."""
-    rows = scale.recorded()[0] if rows is None else rows
+    rows = records.search_by_size()[0] if rows is None else rows
     sizes = sorted({row.size for row in rows})
     lines = {}
     for kind in _METHODS:
@@ -132,7 +132,7 @@ def search_latency(rows: Sequence[scale.Measured] | None = None) -> Any:
 
 def attacks(rows: Sequence[Mapping[str, Any]] | None = None) -> Any:
     """Share of answers that obeyed a planted order, and share still right, by defence."""
-    rows = record.load()["attacks"] if rows is None else rows
+    rows = records.load()["attacks"] if rows is None else rows
     groups = {row["defence"]: {"obeyed": _interval(row["obeyed"]), "still right": _interval(row["correct"])} for row in rows}
     title = "What an order in a passage does, by defence"
     colours = {"obeyed": "tuned", "still right": "accent"}

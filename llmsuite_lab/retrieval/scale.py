@@ -8,18 +8,13 @@ embedding; BM25 searches real generated text of every size, the same handbook fi
 or not, so gold@10 compares searches by meaning with a search by words. Source: Aumüller et al. 2018, "ANN-Benchmarks", for the method.
 """
 
-import json
-import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
-from llmsuite_lab.core.errors import LabError
-from llmsuite_lab.core.files import write_json
-from llmsuite_lab.core.paths import data_dir
+from llmsuite_lab.core.runs import Outcome
 from llmsuite_lab.retrieval.embedding import Embedder
 from llmsuite_lab.retrieval.index import Index
 from llmsuite_lab.retrieval.lexical import BM25
@@ -150,12 +145,11 @@ def speed_up(rows: Sequence[Measured], kind: str, size: int) -> list[float]:
     return [exact / other for exact, other in zip(by["exact", size].runs_ms, by[kind, size].runs_ms)]
 
 
-def record(path: Path | None = None, sizes: Sequence[int] = SIZES, queries: int = 100, repeats: int = 5) -> Path:
-    """Measure every method at every size with one thread and write the rows with their provenance; some ten minutes on a free core."""
+def measure(sizes: Sequence[int] = SIZES, queries: int = 100, repeats: int = 5) -> Outcome:
+    """Every method at every size with one thread, as rows of `Measured`; some ten minutes on a free core."""
     import faiss
 
     faiss.omp_set_num_threads(1)
-    start = time.perf_counter()
     book, embedder = handbook.load(), Embedder.load()
     chosen = book.of_kind("one")[:queries]
     questions, own = [q.text for q in chosen], [indexed_text(p) for p in book.passages]
@@ -167,32 +161,5 @@ def record(path: Path | None = None, sizes: Sequence[int] = SIZES, queries: int 
     for size in sizes:
         rows += measure_dense(vectors[:size], asked, repeats=repeats, gold=gold)
         rows.append(measure_bm25(texts[:size], questions, repeats, gold))
-    about = {
-        "command": "python -c 'from llmsuite_lab.retrieval import scale; scale.record()'",
-        "seed": 0,
-        "threads": 1,
-        "real_vectors": len(book.passages),
-        "queries": len(chosen),
-        "faiss": faiss.__version__,
-        "machine": f"{platform.machine()}, {platform.system()}",
-        "date": time.strftime("%Y-%m-%d"),
-        "wall_s": round(time.perf_counter() - start),
-    }
-    path = path or recorded_path()
-    write_json(path, {"about": about, "rows": [{**asdict(row), "recall": None if np.isnan(row.recall) else row.recall} for row in rows]})
-    return path
-
-
-def recorded_path() -> Path:
-    """Where the recorded run stands."""
-    return data_dir() / "recorded" / "retrieval_scale.json"
-
-
-def recorded() -> tuple[list[Measured], dict]:
-    """The recorded rows and how they were made. Raises LabError when the record is missing or broken."""
-    try:
-        found = json.loads(recorded_path().read_text(encoding="utf-8"))
-        rows = [{**row, "recall": float("nan") if row["recall"] is None else row["recall"]} for row in found["rows"]]
-        return [Measured(**{**row, "runs_ms": tuple(row["runs_ms"])}) for row in rows], found["about"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LabError(f"{recorded_path()} cannot be read ({error}). Make it again: {__name__}.record()") from None
+    settings = {"threads": 1, "real_vectors": len(book.passages), "queries": len(chosen), "repeats": repeats}
+    return Outcome(settings, [{**asdict(row), "recall": None if np.isnan(row.recall) else row.recall} for row in rows])

@@ -43,6 +43,5 @@ def test_every_section_is_judged_on_its_recorded_runs(section, bars):
 def test_the_shares_are_those_counted_by_hand():
     from llmsuite_lab.agents import records
 
-    runs = [records.record(f"react_seed{seed}")["results"] for seed in records.recorded_seeds()]
-    claims = [row["said"] == row["label"] for run in runs for row in run["claims"]]
+    claims = [row["said"] == row["label"] for run in records.runs() for row in run.results["claims"]]
     assert goals.agents()[-1].measured.mean == pytest.approx(sum(claims) / len(claims))

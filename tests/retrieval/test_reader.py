@@ -4,7 +4,7 @@ import pytest
 
 from llmsuite_lab.lm.adapters import adapters
 from llmsuite_lab.lm.language_model import Completion
-from llmsuite_lab.retrieval import experiments, reader, record
+from llmsuite_lab.retrieval import experiments, reader, records
 from llmsuite_lab.retrieval.pipeline import I_DO_NOT_KNOW, NOT_STATED, RAG
 from llmsuite_lab.retrieval.prompting import zero_shot
 from llmsuite_lab.retrieval.retriever import Retriever
@@ -51,11 +51,11 @@ def test_the_learned_words_decline(pages, embedder, copycat, monkeypatch):
     assert (answer.declined, answer.text, answer.cited) == (True, I_DO_NOT_KNOW, ())
 
 
-def test_shares_average_over_seeds_before_the_interval():
+def test_shares_average_over_seeds_before_the_interval(recorded):
     def run(*verdicts):
-        return {"results": {"answerable": [True, True, False], "verdicts": {"top-1": list(verdicts)}}}
+        return recorded("reader", {"answerable": [True, True, False], "verdicts": {"top-1": list(verdicts)}})
 
-    shares = record.reader_shares([run("correct", "wrong", "declined"), run("correct", "declined", "wrong")])
+    shares = records.reader_shares([run("correct", "wrong", "declined"), run("correct", "declined", "wrong")])
     assert {name: (value.mean, value.n) for name, value in shares.items()} == {
         "right": (0.5, 2),
         "refused": (0.25, 2),

@@ -7,7 +7,7 @@ import pytest
 
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.metrics import Interval
-from llmsuite_lab.retrieval import figures, python_docs, record, scale
+from llmsuite_lab.retrieval import figures, python_docs, records, scale
 
 
 def unit(count, dimension, seed=0):
@@ -57,21 +57,19 @@ def test_the_share_of_gold_passages_found_is_counted_for_meaning_and_for_words()
 
 
 def test_the_recorded_sizes_reach_a_hundred_thousand_and_the_record_is_complete():
-    rows, about = scale.recorded()
+    rows, about = records.search_by_size()
     assert {(r.kind, r.size) for r in rows} == {(kind, size) for kind in ("exact", "ivf", "hnsw", "bm25") for size in scale.SIZES}
-    assert {"command", "seed", "machine", "wall_s", "real_vectors"} <= set(about)
+    assert {"seed", "threads", "queries", "real_vectors"} <= set(about)
     assert all(r.recall >= 0.9 for r in rows if r.kind in ("ivf", "hnsw"))
     assert len(scale.speed_up(rows, "hnsw", 100_000)) == len(rows[0].runs_ms)
     assert all(0 < r.gold <= 1 for r in rows)
 
 
-def test_a_missing_record_says_how_to_make_it(monkeypatch, tmp_path):
-    monkeypatch.setattr(scale, "recorded_path", lambda: tmp_path / "none.json")
-    with pytest.raises(LabError, match=r"scale\.record\(\)"):
-        scale.recorded()
-    monkeypatch.setattr(record, "path", lambda: tmp_path / "none.json")
-    with pytest.raises(LabError, match=r"record\.record\(\)"):
-        record.load()
+def test_a_missing_record_says_how_to_make_it(no_records):
+    with pytest.raises(LabError, match="llmsuite train retrieval_scale --seed 0"):
+        records.search_by_size()
+    with pytest.raises(LabError, match="llmsuite train retrieval --seed 0"):
+        records.load()
 
 
 def test_python_carries_its_reference_and_chunks_are_pieces_of_it():

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from llmsuite_lab.agents.recipe import draw_items
+from llmsuite_lab.agents.training import draw_items
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.world import almanac as alm
 from llmsuite_lab.world import almanac_claims, almanac_frozen, almanac_questions

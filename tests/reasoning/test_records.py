@@ -1,12 +1,11 @@
 """Recorded runs: read whole, averaged over seeds, drawn; and a clear sentence when one is missing."""
 
-import json
-
 import pytest
 
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.history import History
-from llmsuite_lab.reasoning import figures, recorded
+from llmsuite_lab.core.records import write
+from llmsuite_lab.reasoning import figures, records
 from llmsuite_lab.reasoning.evaluation import Result, as_rows
 
 
@@ -19,40 +18,34 @@ def _results(right):
 
 
 @pytest.fixture
-def folder(monkeypatch, tmp_path):
+def folder(no_records, recorded):
     """A data folder with two seeds of each adapter, the untuned model and the public sets."""
-    runs = tmp_path / "runs"
-    runs.mkdir()
-    history = History(3, [1.0, 0.5, 0.2], [1e-3] * 3, [1.0] * 3, [100] * 3, [50] * 3, [1.0] * 3).as_dict()
+    history = History(3, [1.0, 0.5, 0.2], [1e-3] * 3, [1.0] * 3, [100] * 3, [50] * 3, [1.0] * 3)
     marks = {("pal", 0): lambda i: True, ("pal", 1): lambda i: i < 6, ("cot", 0): lambda i: i < 4, ("cot", 1): lambda i: i < 2}
     for (kind, seed), right in marks.items():
         rows = as_rows(_results(right))
-        (runs / f"{kind}_seed{seed}.json").write_text(
-            json.dumps({"seed": seed, "history": history, "results": {"test": rows, "seen": rows[:5]}})
-        )
+        write(recorded(kind, {"test": rows, "seen": rows[:5]}, seed=seed, history=history))
     untuned = as_rows(_results(lambda i: i == 0))
-    (runs / "reasoning_base.json").write_text(json.dumps({"results": {"direct": untuned, "cot": untuned[:7], "pal": untuned[:5]}}))
+    write(recorded("reasoning_base", {"direct": untuned, "cot": untuned[:7], "pal": untuned[:5]}))
     public = {name: {"cot": [True, False, False], "pal": [True, True, False]} for name in ("svamp", "gsm8k")}
-    (runs / "reasoning_public.json").write_text(json.dumps({"results": public}))
-    monkeypatch.setattr(recorded, "data_dir", lambda: tmp_path)
-    return runs
+    write(recorded("reasoning_public", public))
+    return no_records
 
 
 def test_runs_come_whole_and_by_seed(folder):
-    found = recorded.runs("pal")
+    found = records.runs("pal")
     assert [run.seed for run in found] == [0, 1]
     assert found[0].results["test"] == _results(lambda i: True)
     assert found[0].history.losses == [1.0, 0.5, 0.2]
-    assert recorded.per_seed(found) == {0: 1.0, 1: 0.5}
 
 
 def test_scores_are_averaged_over_seeds_before_the_interval(folder):
-    found = recorded.runs("pal")
-    assert recorded.mean_over_seeds(found) == [1.0] * 6 + [0.5] * 6
-    sizes = recorded.by(found, lambda r: r.digits)
+    found = records.runs("pal")
+    assert records.mean_over_seeds(found) == [1.0] * 6 + [0.5] * 6
+    sizes = records.by(found, lambda r: r.digits)
     assert {size: interval.mean for size, interval in sizes.items()} == {1: 1.0, 2: 1.0, 3: 1.0, 4: 0.5, 5: 0.5, 6: 0.5}
     assert all(interval.n == 2 for interval in sizes.values())
-    assert len(recorded.mean_over_seeds(found, "seen")) == 5
+    assert len(records.mean_over_seeds(found, "seen")) == 5
 
 
 def test_every_figure_draws_from_the_records(folder):
@@ -73,8 +66,7 @@ def test_every_figure_draws_from_the_records(folder):
     assert heights == {"direct": [0.0] * 6, "program-aided": [1.0] * 6}
 
 
-def test_a_figure_without_its_record_says_so(monkeypatch, tmp_path):
-    monkeypatch.setattr(recorded, "data_dir", lambda: tmp_path)
+def test_a_figure_without_its_record_says_so(no_records):
     for draw in (figures.by_size, figures.equation_truth, figures.losses, figures.public_sets, figures.tuned_or_not):
         drawn = draw()
         assert drawn.axes[0].get_title(loc="left") == "Not measured yet"
@@ -82,15 +74,13 @@ def test_a_figure_without_its_record_says_so(monkeypatch, tmp_path):
 
 
 def test_bad_records(folder):
-    with pytest.raises(LabError, match="llmsuite train react"):
-        recorded.runs("react")
-    (folder / "reasoning_base.json").unlink()
-    with pytest.raises(LabError, match=r"reasoning_base.json is not there.*reasoning_runs base"):
-        recorded.base("direct")
+    (folder / "reasoning_base_seed0.json").unlink()
+    with pytest.raises(LabError, match="llmsuite train reasoning_base --seed 0"):
+        records.base("direct")
     (folder / "pal_seed1.json").write_text("{half")
-    with pytest.raises(LabError, match=r"pal_seed1.json is damaged.*llmsuite train pal"):
-        recorded.runs("pal")
-    runs = recorded.runs("cot")
+    with pytest.raises(LabError, match="llmsuite train pal --seed 1"):
+        records.runs("pal")
+    runs = records.runs("cot")
     runs[1].results["test"].pop()
     with pytest.raises(ValueError, match="12, 11"):
-        recorded.mean_over_seeds(runs)
+        records.mean_over_seeds(runs)

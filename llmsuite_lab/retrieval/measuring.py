@@ -1,53 +1,30 @@
-"""The section's recorded run: the gate fitted on a development company, and every condition on held-out questions, with provenance.
+"""What the recipes of this section measure: the gate fitted on a development company, every condition on held-out questions, a tuned reader.
 
-A notebook runs the same functions live on fewer questions; the slides draw these figures. `record()` makes the file again.
+A notebook runs the same functions live on fewer questions.
 """
 
-import json
-import platform
-import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from llmsuite_lab.core.errors import LabError
-from llmsuite_lab.core.files import write_json
-from llmsuite_lab.core.metrics import Interval, mean_interval
-from llmsuite_lab.core.paths import data_dir
+from llmsuite_lab.core.runs import Outcome
 from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.retrieval import experiments
 from llmsuite_lab.retrieval.abstention import Gate, fit_gate
 from llmsuite_lab.retrieval.embedding import Embedder
 from llmsuite_lab.retrieval.pipeline import RAG
 from llmsuite_lab.retrieval.prompting import zero_shot
+from llmsuite_lab.retrieval.records import gate
 from llmsuite_lab.retrieval.retriever import Retriever
 from llmsuite_lab.world import handbook
 
 
-def path() -> Path:
-    """Where the record stands."""
-    return data_dir() / "recorded" / "retrieval.json"
-
-
-def load() -> dict:
-    """The recorded run as plain data. Raises LabError when it is missing or broken."""
-    try:
-        return json.loads(path().read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LabError(
-            f"{path()} cannot be read ({error}). It belongs to the repository: restore it, or make it with {__name__}.record()."
-        ) from None
-
-
-def gate(found: dict | None = None) -> Gate:
-    """The shipped gate: weights and threshold chosen on the development company. Raises LabError as `load`."""
-    row = (found or load())["gate"]
-    return Gate(tuple(row["names"]), tuple(row["mean"]), tuple(row["scale"]), tuple(row["weights"]), row["threshold"])
-
-
-def interval(row: dict) -> Interval:
-    """A recorded interval."""
-    return Interval(**row)
+def held_out() -> Outcome:
+    """Fit the gate, measure everything; about five minutes on two free cores."""
+    lm, embedder = LanguageModel.load(), Embedder.load()
+    developed = develop(lm, embedder)
+    settings = {"model": lm.name, "dtype": str(lm.model.dtype), "embedder": embedder.identity, "decoding": "greedy"}
+    return Outcome(settings, {**developed, **measure(lm, embedder, gate(developed))})
 
 
 def develop(lm: LanguageModel, embedder: Embedder, seeds: Sequence[int] = (0, 1)) -> dict:
@@ -101,28 +78,7 @@ def measure(
     }
 
 
-def record(target: Path | None = None) -> Path:
-    """Fit, measure and write everything; about five minutes on two free cores."""
-    start = time.perf_counter()
-    lm, embedder = LanguageModel.load(), Embedder.load()
-    developed = develop(lm, embedder)
-    measured = measure(lm, embedder, gate(developed))
-    about = {
-        "command": "python -c 'from llmsuite_lab.retrieval import record; record.record()'",
-        "model": lm.name,
-        "dtype": str(lm.model.dtype),
-        "embedder": embedder.identity,
-        "decoding": "greedy",
-        "machine": f"{platform.machine()}, {platform.system()}",
-        "date": time.strftime("%Y-%m-%d"),
-        "wall_s": round(time.perf_counter() - start),
-    }
-    target = target or path()
-    write_json(target, {"about": about, **developed, **measured})
-    return target
-
-
-def reader_results(adapter: Path | str) -> dict:
+def read_by(adapter: Path | str) -> dict:
     """A tuned reader (`retrieval.reader`) on all held-out questions with one and with three passages, no gate: plain data for its record."""
     lm, book = LanguageModel.load(adapter=adapter), handbook.load()
     retriever, asked = Retriever(book.passages, Embedder.load()), book.of_kind("one", "unanswerable")
@@ -134,38 +90,5 @@ def reader_results(adapter: Path | str) -> dict:
     return found
 
 
-def readers() -> list[dict]:
-    """The recorded training runs of the reader, by seed. Raises LabError when there is none."""
-    files = sorted((data_dir() / "runs").glob("reader_seed*.json"))
-    if not files:
-        raise LabError("no recorded run of the reader stands in data/runs: restore the folder, or make one with `llmsuite train reader`")
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
-
-
-def reader_shares(found: Sequence[dict], run: str = "top-1") -> dict[str, Interval]:
-    """Share of answerable questions right and refused, of unanswerable ones declined: a question's score is its mean over the seeds."""
-    answerable = found[0]["results"]["answerable"]
-
-    def share(verdict: str, known: bool) -> Interval:
-        rows = zip(*(made["results"]["verdicts"][run] for made in found), strict=True)
-        return mean_interval([row.count(verdict) / len(row) for row, has in zip(rows, answerable, strict=True) if has == known])
-
-    return {"right": share("correct", True), "refused": share("declined", True), "declined": share("declined", False)}
-
-
-def accuracies(correct: dict[str, Sequence[bool]]) -> dict[str, Interval]:
-    """Share of right answers per condition, with intervals."""
-    return {name: mean_interval([float(c) for c in values]) for name, values in correct.items()}
-
-
-def declined_shares(found: dict, run: str = "top-1 with gate") -> tuple[Interval, Interval]:
-    """(share of unanswerable questions declined, share of answerable ones declined) of a recorded run."""
-    verdicts, answerable = found["verdicts"][run], found["questions"]["one"]
-    declined = [float(v == "declined") for v in verdicts]
-    return mean_interval(declined[answerable:]), mean_interval(declined[:answerable])
-
-
 def _undeclined(answer):
-    from dataclasses import replace
-
     return replace(answer, declined=not answer.draft, text=answer.draft)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from llmsuite_lab.agents.demonstrations import Turn, demonstrate, opening_text, render_observation, render_turn
-from llmsuite_lab.agents.recipe import MIXTURES, collate_turns, draw_items, encode_trajectory, training_set
+from llmsuite_lab.agents.training import MIXTURES, collate_turns, draw_items, encode_trajectory, training_set
 from llmsuite_lab.lm.supervised import supervised_loss
 from llmsuite_lab.world.almanac import build
 from llmsuite_lab.world.almanac_claims import Claim

@@ -1,0 +1,65 @@
+"""What the recipes of this section measure: a tuned adapter, and the untuned model, on the frozen questions and claims."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from llmsuite_lab.agents import evaluation
+from llmsuite_lab.agents.fact_checking import check_claims, confusion
+from llmsuite_lab.agents.tools import almanac_tools
+from llmsuite_lab.core.runs import Outcome
+from llmsuite_lab.lm.language_model import LanguageModel
+from llmsuite_lab.world.almanac_frozen import load_almanac, load_claims, load_questions
+from llmsuite_lab.world.almanac_questions import UNTRAINED_KINDS
+
+PER_KIND = 12  # questions of each kind that a run is scored on, of the 25 frozen ones
+UNTUNED_PER_KIND = 5  # the untuned model's long prompts cost minutes
+FEW_SHOT_STEPS = 6  # turns that the untuned model gets: a correct answer takes two to five
+SAMPLED_KINDS = ("founder_birthplace", "birthplace_river", "publisher_product", *UNTRAINED_KINDS)  # what narrower mixtures are asked
+
+
+def answers_and_claims(adapter: Path | str) -> dict[str, Any]:
+    """An adapter's answers to the first `PER_KIND` frozen questions of every kind and to every claim, with one trajectory to show; plain data."""
+    lm, almanac, questions, claims = LanguageModel.load(adapter=adapter), load_almanac(), load_questions(per_kind=PER_KIND), load_claims()
+    start = time.perf_counter()
+    answers, trajectories = evaluation.react_answers(lm, questions, almanac)
+    questions_s = time.perf_counter() - start
+    verdicts = check_claims(lm, claims, lambda: almanac_tools(almanac))
+    return {
+        "questions": _rows(answers),
+        "steps": dict(evaluation.problems(trajectories)),
+        "questions_s": round(questions_s, 1),
+        "claims_s": round(time.perf_counter() - start - questions_s, 1),
+        "claims": [{"text": c.text, "label": c.label, "said": v.label} for c, v in zip(claims, verdicts, strict=True)],
+        "confusion": confusion(claims, verdicts),
+        "showcase": trajectories[0].as_dict(),
+    }
+
+
+def sampled_answers(adapter: Path | str) -> dict[str, Any]:
+    """An adapter's answers to the frozen questions of some trained kinds and all that were never trained."""
+    answers, _ = evaluation.react_answers(
+        LanguageModel.load(adapter=adapter), load_questions(SAMPLED_KINDS, per_kind=PER_KIND), load_almanac()
+    )
+    return {"questions": _rows(answers)}
+
+
+def untuned() -> Outcome:
+    """The three ways of answering without training, on the first `UNTUNED_PER_KIND` frozen questions of each kind."""
+    lm, almanac, questions = LanguageModel.load(), load_almanac(), load_questions(per_kind=UNTUNED_PER_KIND)
+    few_shot, trajectories = evaluation.react_answers(lm, questions, almanac, examples=evaluation.react_shots(), max_steps=FEW_SHOT_STEPS)
+    methods = {
+        "no tool": evaluation.direct(lm, questions),
+        "chain of thought": evaluation.chain_of_thought(lm, questions),
+        "few-shot ReAct": few_shot,
+    }
+    answers = {name: _rows(found) for name, found in methods.items()}
+    return Outcome(
+        {"model": lm.name, "per_kind": UNTUNED_PER_KIND, "max_steps": FEW_SHOT_STEPS},
+        {"answers": answers, "steps": dict(evaluation.problems(trajectories))},
+    )
+
+
+def _rows(answers: list[evaluation.Answer]) -> list[dict[str, Any]]:
+    return [asdict(answer) | {"wall_s": round(answer.wall_s, 3)} for answer in answers]

@@ -1,0 +1,22 @@
+"""Runs that train an adapter: train, write it with how it was made, and score it as it will be loaded."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from llmsuite_lab.core.history import History
+from llmsuite_lab.core.runs import Outcome, Run
+from llmsuite_lab.lm.adapters import write_adapter
+
+
+def trained(run: Run, train: Callable[..., tuple[Any, History, dict[str, Any]]], evaluate: Callable[[Path], Any]) -> Outcome:
+    """What `run` came to: `train(seed, checkpoint=folder)` gives (peft model, history, settings), `evaluate(folder of the adapter)` the results.
+
+    A stopped training goes on from `run.checkpoint`. Raises LabError when it was stopped again: no adapter is written then.
+    """
+    model, history, settings = train(run.seed, checkpoint=run.checkpoint)
+    wall_s = run.finished(history).wall_s
+    made = run.provenance(wall_s) | {"settings": settings, "tokens": sum(history.tokens)}
+    write_adapter(run.adapter, model, made, base=settings["model"])
+    print(f"adapter: {run.adapter}\ntokens:  {sum(history.tokens):,} in {wall_s:,.0f} s of steps, last loss {history.losses[-1]:.3f}")
+    return Outcome(settings, evaluate(run.adapter), history)

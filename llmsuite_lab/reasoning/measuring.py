@@ -1,0 +1,53 @@
+"""What the recipes of this section measure: a tuned adapter and the untuned model on the frozen problems, both adapters on public sets."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.runs import Outcome
+from llmsuite_lab.lm.language_model import LanguageModel
+from llmsuite_lab.reasoning.evaluation import as_rows, evaluate, solves
+from llmsuite_lab.reasoning.training import training_problems
+from llmsuite_lab.world import readers
+from llmsuite_lab.world.word_problems import load
+
+EVALUATED = 120  # problems of the frozen test set a run is scored on: four of each size and number of steps
+SHOTS = 4
+UNTUNED_ITEMS = {"direct": 120, "cot": 30, "pal": 30}  # the long few-shot prompts cost minutes
+PUBLIC = ("svamp", "gsm8k", "gsm-hard")
+PUBLIC_ITEMS = 24
+
+
+def solved(kind: str, adapter: Path | str) -> dict[str, Any]:
+    """An adapter's answers as rows by set: "test" (unseen sentences) and "seen" (training sentences, new problems)."""
+    lm = LanguageModel.load(adapter=adapter)
+    chosen = {"test": load("test")[:EVALUATED], "seen": load("seen")}
+    return {which: as_rows(evaluate(lm, kind, problems)) for which, problems in chosen.items()}
+
+
+def untuned() -> Outcome:
+    """The untuned model's answers by method, as rows: direct without examples, the other two after four solved training problems."""
+    lm, problems = LanguageModel.load(), load("test")
+    examples = training_problems(SHOTS, seed=77)
+    found = {}
+    for method, n in UNTUNED_ITEMS.items():
+        found[method] = as_rows(evaluate(lm, method, problems[:n], examples=() if method == "direct" else examples))
+    return Outcome({"shots": SHOTS, "items": UNTUNED_ITEMS}, found)
+
+
+def public_sets(folder: Path | None = None) -> Outcome:
+    """Right or wrong for each problem of SVAMP, GSM8K and GSM-Hard, by adapter; `folder` holds them as JSON Lines (see `world.readers`).
+
+    None: the folder that LLMSUITE_REAL_DATA names. Raises LabError when that is not set, or a file is missing or of another format.
+    """
+    given = folder or os.environ.get("LLMSUITE_REAL_DATA")
+    if not given:
+        raise LabError("set LLMSUITE_REAL_DATA to the folder that holds svamp.jsonl, gsm8k.jsonl and gsm-hard.jsonl")
+    rows = {name: readers.read(name, Path(given) / f"{name}.jsonl", limit=PUBLIC_ITEMS) for name in PUBLIC}
+    found: dict[str, dict[str, list[bool]]] = {name: {} for name in PUBLIC}
+    for method in ("cot", "pal"):
+        lm = LanguageModel.load(adapter=method)
+        for name, problems in rows.items():
+            found[name][method] = solves(lm, method, [p.question for p in problems], [p.answer for p in problems])
+    return Outcome({"items": PUBLIC_ITEMS, "adapters": ["cot", "pal"]}, found)

@@ -1,0 +1,44 @@
+"""What this section reads off its recorded runs: training seeds of each adapter, the untuned model, and the public sets.
+
+    pal, cot, short_pal, short_cot    results by set ("test", "seen"), rows of `evaluation.Result`
+    reasoning_base                    such rows by method
+    reasoning_public                  right or wrong, by set and adapter
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from llmsuite_lab.core import records
+from llmsuite_lab.core.metrics import Interval, mean_interval
+from llmsuite_lab.core.records import Record
+from llmsuite_lab.reasoning.evaluation import Result, from_rows
+
+
+def runs(name: str) -> list[Record]:
+    """All recorded trainings of "pal", "cot", …, by seed, their results as lists of `Result`. Raises LabError when there is none."""
+    found = records.read_all(name)
+    return [replace(run, results={which: from_rows(rows) for which, rows in run.results.items()}) for run in found]
+
+
+def base(method: str) -> list[Result]:
+    """The untuned model's recorded answers to the first problems of the test set: "direct", "cot" (4-shot) or "pal" (4-shot)."""
+    return from_rows(records.read("reasoning_base").results[method])
+
+
+def public() -> dict[str, dict[str, list[bool]]]:
+    """Right or wrong for each problem of the public sets, by set and adapter."""
+    return records.read("reasoning_public").results
+
+
+def mean_over_seeds(
+    found: Sequence[Record], which: str = "test", score: Callable[[Result], float] = lambda r: float(r.correct)
+) -> list[float]:
+    """One number per problem: its score averaged over the runs. Raises ValueError when the runs answered different problems."""
+    return records.mean_over_seeds(found, lambda run: [score(r) for r in run.results[which]])
+
+
+def by(found: Sequence[Record], key: Callable[[Result], int], which: str = "test") -> dict[int, Interval]:
+    """Accuracy for each value of `key` (digits, steps), averaged over seeds, interval over problems."""
+    groups = [key(r) for r in found[0].results[which]]
+    means = mean_over_seeds(found, which)
+    return {g: mean_interval([m for m, group in zip(means, groups, strict=True) if group == g]) for g in sorted(set(groups))}

@@ -1,0 +1,29 @@
+"""What takes long in this section, for `llmsuite train`: the reader, every condition on held-out questions, and search against size."""
+
+from llmsuite_lab.core.runs import Outcome, Recipe, Run
+
+
+def _reader(run: Run) -> Outcome:
+    from llmsuite_lab.lm.runs import trained
+    from llmsuite_lab.retrieval import measuring, reader
+
+    return trained(run, reader.train, measuring.read_by)
+
+
+def _held_out(run: Run) -> Outcome:
+    from llmsuite_lab.retrieval import measuring
+
+    return measuring.held_out()
+
+
+def _scale(run: Run) -> Outcome:
+    from llmsuite_lab.retrieval import scale
+
+    return scale.measure()
+
+
+RECIPES = (
+    Recipe("reader", "adapter: answer from the passages, or say that they do not", _reader, seeds=(0, 1, 2), ships=True),
+    Recipe("retrieval", "the gate, and the untuned reader under every condition on held-out questions", _held_out),
+    Recipe("retrieval_scale", "exact, IVF, HNSW and BM25 search from a thousand to a hundred thousand passages", _scale),
+)

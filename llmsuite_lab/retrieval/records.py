@@ -1,0 +1,60 @@
+"""What this section reads off its recorded runs: the gate and every condition on held-out questions, the tuned reader by seed, search by size.
+
+    retrieval          results: "gate", its "development", then by condition "correct", "exact", "verdicts", … of every question
+    reader             results: "answerable", "verdicts" and "exact" by number of passages
+    retrieval_scale    results: rows of `scale.Measured`
+"""
+
+from collections.abc import Sequence
+
+from llmsuite_lab.core import records
+from llmsuite_lab.core.metrics import Interval, mean_interval
+from llmsuite_lab.core.records import Record, mean_over_seeds
+from llmsuite_lab.retrieval.abstention import Gate
+from llmsuite_lab.retrieval.scale import Measured
+
+
+def load() -> dict:
+    """The results of the recorded run on the held-out company. Raises LabError when it is missing or damaged."""
+    return records.read("retrieval").results
+
+
+def gate(found: dict | None = None) -> Gate:
+    """The shipped gate: weights and threshold chosen on the development company. Raises LabError as `load`."""
+    row = (found or load())["gate"]
+    return Gate(tuple(row["names"]), tuple(row["mean"]), tuple(row["scale"]), tuple(row["weights"]), row["threshold"])
+
+
+def search_by_size() -> tuple[list[Measured], dict]:
+    """The recorded rows of search against size, and their settings with the seed. Raises LabError when the record is missing or damaged."""
+    found = records.read("retrieval_scale")
+    rows = [{**row, "recall": float("nan") if row["recall"] is None else row["recall"]} for row in found.results]
+    return [Measured(**{**row, "runs_ms": tuple(row["runs_ms"])}) for row in rows], {"seed": found.seed} | found.settings
+
+
+def readers() -> list[Record]:
+    """The recorded trainings of the reader, by seed. Raises LabError when there is none."""
+    return records.read_all("reader")
+
+
+def reader_shares(found: Sequence[Record], run: str = "top-1") -> dict[str, Interval]:
+    """Share of answerable questions right and refused, of unanswerable ones declined: a question's score is its mean over the seeds."""
+    answerable = found[0].results["answerable"]
+
+    def share(verdict: str, known: bool) -> Interval:
+        means = mean_over_seeds(found, lambda made: [float(given == verdict) for given in made.results["verdicts"][run]])
+        return mean_interval([mean for mean, has in zip(means, answerable, strict=True) if has == known])
+
+    return {"right": share("correct", True), "refused": share("declined", True), "declined": share("declined", False)}
+
+
+def accuracies(correct: dict[str, Sequence[bool]]) -> dict[str, Interval]:
+    """Share of right answers per condition, with intervals."""
+    return {name: mean_interval([float(c) for c in values]) for name, values in correct.items()}
+
+
+def declined_shares(found: dict, run: str = "top-1 with gate") -> tuple[Interval, Interval]:
+    """(share of unanswerable questions declined, share of answerable ones declined) of a recorded run."""
+    verdicts, answerable = found["verdicts"][run], found["questions"]["one"]
+    declined = [float(v == "declined") for v in verdicts]
+    return mean_interval(declined[answerable:]), mean_interval(declined[:answerable])
