@@ -42,6 +42,7 @@ def test_cost_bars_add_up():
         figures.draw_cost({})
 
 
-def test_a_missing_record_names_the_command():
-    with pytest.raises(LabError, match="llmsuite train react"):
-        figures.record("react_seed99")
+def test_a_missing_record_names_the_command(no_records):
+    for draw in (figures.recorded_by_kind, figures.transfer, figures.fact_checking, figures.loss):
+        with pytest.raises(LabError, match="`llmsuite train react"):
+            draw()
