@@ -1,6 +1,13 @@
-"""The `llmsuite` command. Each subcommand imports what it needs only when it runs, so that `llmsuite --help` is instant."""
+"""The `llmsuite` command. Each subcommand imports what it needs only when it runs, so that `llmsuite --help` is instant.
+
+Exit status: 0 done, 1 an error (one sentence on standard error, never a traceback), 2 a wrong call, 130 stopped by Ctrl-C. `LLMSUITE_TRACEBACK=1`
+shows where an unexpected error came from. On a terminal that is not UTF-8 a character that it does not have becomes "?".
+"""
 
 import json
+import os
+import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +16,7 @@ import typer
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.splitlines()[0])
 models_app = typer.Typer(no_args_is_help=True, help="List, fetch and verify the models and adapters.")
 app.add_typer(models_app, name="models")
+STOPPED = 130  # what shells report for a command that Ctrl-C ended
 AsJson = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")]
 
 
@@ -43,7 +51,7 @@ def notebooks(
     names: Annotated[list[str] | None, typer.Argument(help="notebooks by name or its beginning, such as 03")] = None,
     every: Annotated[bool, typer.Option("--all", help="All notebooks.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write executed copies and HTML here and leave the sources as they are.")] = None,
-    cell_timeout: Annotated[int, typer.Option(help="Seconds a single cell may take.")] = 300,
+    cell_timeout: Annotated[int, typer.Option(min=1, help="Seconds a single cell may take.")] = 300,
 ) -> None:
     """Run notebooks in place (outputs, timings, headers, README table); with --out, rehearse them on copies. Without names: list them."""
     from llmsuite_lab.course import headers
@@ -124,7 +132,7 @@ def doctor() -> None:
 
     findings = examine()
     typer.echo(table(findings))
-    raise typer.Exit(any(finding.remedy and finding.fatal for finding in findings))
+    raise typer.Exit(int(any(finding.remedy and finding.fatal for finding in findings)))
 
 
 @models_app.command("list")
@@ -164,14 +172,44 @@ def verify(as_json: AsJson = False) -> None:
 
 
 def main() -> None:
-    """Run the command line; an expected error is one sentence and exit status 1."""
-    from llmsuite_lab.core.errors import LabError
-
+    """Run the command line: an error is one sentence and exit status 1, Ctrl-C one line and 130."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # absent where a program has put something else in its place
+            stream.reconfigure(errors="replace")
     try:
         app()
-    except LabError as error:
-        typer.secho(f"llmsuite: {error}", fg="red", err=True)
+    except KeyboardInterrupt:
+        _stopped()
+    except SystemExit as ended:
+        if ended.code == STOPPED:  # typer has taken the interrupt
+            _stopped()
+        raise
+    except BrokenPipeError:  # the reader of our output has gone: nothing is left to be said to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+    except Exception as error:  # the user reads a sentence, whatever it was
+        if os.environ.get("LLMSUITE_TRACEBACK"):
+            traceback.print_exc()
+        typer.secho(f"llmsuite: {_sentence(error)}", fg="red", err=True)
+        raise SystemExit(1) from None
+
+
+def _stopped() -> None:
+    typer.secho("llmsuite: stopped; what was finished is kept", fg="red", err=True)
+    raise SystemExit(STOPPED) from None
+
+
+def _sentence(error: Exception) -> str:
+    from llmsuite_lab.core.errors import LabError
+
+    words = str(error).strip() or type(error).__name__
+    if isinstance(error, LabError | ValueError | TypeError):
+        return words
+    if isinstance(error, ImportError) and error.name and not error.name.startswith("llmsuite_lab"):
+        return f"the package {error.name} is missing: python3 tools/bootstrap.py, or pip install -e '.[all]'"
+    if isinstance(error, OSError):
+        return f"the system refused ({words})"
+    return f"this should not have happened ({type(error).__name__}: {words}); with LLMSUITE_TRACEBACK=1 in the environment you see where"
 
 
 if __name__ == "__main__":

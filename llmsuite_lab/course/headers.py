@@ -14,6 +14,7 @@ import nbformat
 import psutil
 from nbformat import NotebookNode
 
+from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.files import write_json, write_text
 from llmsuite_lab.core.paths import data_dir
 
@@ -23,9 +24,16 @@ _NOISE = 0.25  # a new timing within this share of the stored one (or 3 s, 50 MB
 
 
 def timings() -> dict[str, dict[str, Any]]:
-    """The stored timings by notebook name; empty when no run wrote them yet."""
+    """The stored timings by notebook name; empty when no run wrote them yet. Raises LabError when the file is damaged."""
     path = data_dir() / "timings.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        whole = all({"wall_s", "peak_bytes", "machine"} <= set(figures) for figures in stored.values())
+    except (ValueError, AttributeError, TypeError):
+        whole = False
+    if not whole:
+        raise LabError(f"{path} does not hold timings by notebook: get it again with git, or delete it and run `llmsuite notebooks --all`")
+    return stored
 
 
 def machine() -> dict[str, Any]:

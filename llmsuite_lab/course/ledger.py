@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nbformat
 from nbformat import NotebookNode
 
 from llmsuite_lab.course.claims import MIME, OPEN, Claim, Measurement, claims
+from llmsuite_lab.course.execution import read_notebook
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def collect(folder: Path) -> Ledger:
     found: dict[str, tuple[str, Measurement]] = {}
     problems: list[str] = []
     for path in sorted(folder.glob("*.ipynb")):
-        measured, said = measurements(nbformat.read(path, as_version=4))
+        measured, said = measurements(read_notebook(path))
         problems += [f"{path.stem}: {sentence}" for sentence in said]
         for measurement in measured:
             row = measurement.claim

@@ -4,6 +4,9 @@ What nbval 0.11 lets through or does badly, and what happens here:
 - a cell that was never run passes                          → refused
 - a cell tagged `raises-exception` that no longer raises    → refused
 - a killed kernel is noticed at the cell timeout            → in about a second
+- output without end fills the memory                       → the cell is stopped at 20 MB
+- a cell timeout of 0 or less means no limit                → refused
+- a malformed notebook is a traceback                       → one sentence
 - one broken cell fails every cell that depends on it       → the rest of the notebook is skipped, with the reason
 - no numeric tolerance                                      → tag `nbval-tol-1e-3` (relative); `nbval-atol-1e-6` adds an absolute one for numbers near zero
 - a trailing `;` does not silence the output                → it does
@@ -16,6 +19,7 @@ The kernel is this interpreter and the sanitize file is the one beside this modu
 import math
 import re
 import time
+from collections import deque
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +31,9 @@ from nbformat import NotebookNode
 from nbval.kernel import RunningKernel
 from nbval.plugin import IPyNbCell, IPyNbFile, NbCellError
 
+from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.course.claims import MIME
+from llmsuite_lab.course.execution import OUTPUT_LIMIT_BYTES, check_cell_timeout, read_notebook, weight
 from llmsuite_lab.course.normalise import clean
 
 PINNED = "0.11"  # the methods overridden below are nbval's own inner ones
@@ -51,6 +57,10 @@ def pytest_configure(config: pytest.Config) -> None:
         option.nbval_sanitize_with = str(Path(__file__).with_name("sanitize.cfg"))
     if option.nbval_cell_timeout == 2000:  # nbval's own default
         option.nbval_cell_timeout = CELL_TIMEOUT_S
+    try:
+        check_cell_timeout(option.nbval_cell_timeout)
+    except ValueError as error:
+        raise pytest.UsageError(f"--nbval-cell-timeout: {error}") from None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -60,19 +70,52 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Iterator[A
     return [HardenedFile.from_parent(parent, path=file_path) if isinstance(item, IPyNbFile) else item for item in found]
 
 
+class TooMuchOutput(RuntimeError):
+    """One cell wrote more than OUTPUT_LIMIT_BYTES; its kernel is gone."""
+
+
 class HardenedKernel(RunningKernel):
-    """nbval's kernel, watched while a cell runs."""
+    """nbval's kernel, watched while a cell runs: `held` is what it has written and nbval has not asked for yet, `written` its weight in bytes."""
+
+    held: deque[dict[str, Any]]
+    written: int
+
+    def get_message(self, stream: str, timeout: float | None = None) -> dict[str, Any]:
+        """The next message. Raises queue.Empty after `timeout` seconds, TooMuchOutput when the cell writes without end."""
+        if stream != "iopub":
+            return super().get_message(stream, timeout)
+        if self.held:
+            return self.held.popleft()
+        return self._weighed(super().get_message(stream, timeout))
+
+    def _weighed(self, message: dict[str, Any]) -> dict[str, Any]:
+        self.written += weight(message["content"])
+        if self.written > OUTPUT_LIMIT_BYTES:
+            self.held.clear()
+            self.km.shutdown_kernel(now=True)
+            raise TooMuchOutput
+        return message
+
+    def _hold_output(self) -> None:
+        """Take what the cell has written so far off the wire, where it would pile up uncounted."""
+        while True:
+            try:
+                self.held.append(self._weighed(super().get_message("iopub", timeout=0)))
+            except Empty:
+                return
 
     def execute_cell_input(self, cell_input: str, allow_stdin: bool | None = None) -> str:
         """Send one cell. With store_history=False, as nbval has it, IPython prints what a trailing `;` should silence."""
+        self.held, self.written = deque(), 0
         return self.kc.execute(cell_input, store_history=True, allow_stdin=allow_stdin, stop_on_error=False)
 
     def await_reply(self, msg_id: str, timeout: float | None = None) -> None:
         """Wait for the reply. Raises queue.Empty after `timeout` seconds, RuntimeError as soon as the kernel is found dead."""
         end = time.monotonic() + timeout if timeout else math.inf
         while True:
+            self._hold_output()
             try:
-                message = self.get_message("shell", timeout=1)
+                message = self.get_message("shell", timeout=0.25)
             except Empty:
                 if not self.is_alive():
                     raise RuntimeError("the kernel died") from None
@@ -92,9 +135,14 @@ class HardenedFile(IPyNbFile):
         """Start the kernel and put the watch on it."""
         super().setup()
         self.kernel.__class__ = HardenedKernel
+        self.kernel.held, self.kernel.written = deque(), 0
 
     def collect(self) -> Iterator["HardenedCell"]:
-        """The code cells that hold code."""
+        """The code cells that hold code. A malformed notebook is one sentence."""
+        try:
+            read_notebook(self.path)
+        except LabError as error:
+            raise self.CollectError(str(error)) from None
         for cell in super().collect():
             yield HardenedCell.from_parent(self, name=cell.name, cell_num=cell.cell_num, cell=cell.cell, options=cell.options)
 
@@ -125,6 +173,9 @@ class HardenedCell(IPyNbCell):
             if str(error) != _DIFFER or (self.options["check_exception"] and not _raised(self.test_outputs)):
                 self.parent.broken = self.name
             raise
+        except TooMuchOutput:
+            self.parent.broken = self.name
+            self.raise_cell_error(f"This cell wrote more than {OUTPUT_LIMIT_BYTES / 1e6:.0f} MB and was stopped.")
         except RuntimeError as error:  # nbval's word for a kernel that is gone
             self.parent.broken = self.name
             self.raise_cell_error(f"The kernel died while this cell ran ({error}); often it ran out of memory.")

@@ -21,7 +21,7 @@ from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.files import write_json, write_text
 from llmsuite_lab.core.paths import repo_dir
 from llmsuite_lab.course import headers
-from llmsuite_lab.course.execution import Run, execute
+from llmsuite_lab.course.execution import Run, check_cell_timeout, execute, read_notebook
 from llmsuite_lab.course.normalise import normalise
 from llmsuite_lab.course.page import to_html
 from llmsuite_lab.course.pictures import place_readme_pictures
@@ -53,8 +53,8 @@ def find(wanted: Iterable[str]) -> list[str]:
 
 
 def read(name: str) -> NotebookNode:
-    """The stored notebook called `name`."""
-    return nbformat.read(folder() / f"{name}.ipynb", as_version=4)
+    """The stored notebook called `name`. Raises LabError as `read_notebook`."""
+    return read_notebook(folder() / f"{name}.ipynb")
 
 
 def write(path: Path, notebook: NotebookNode) -> None:
@@ -65,6 +65,7 @@ def write(path: Path, notebook: NotebookNode) -> None:
 
 def refresh(wanted: Iterable[str], cell_timeout_s: int = 300) -> dict[str, dict[str, Any]]:
     """Execute the notebooks in place, one after the other; return their new timings. Raises LabError at the first that fails."""
+    check_cell_timeout(cell_timeout_s)
     done = {}
     with _bar(find(wanted)) as steps:
         for name, progress in steps:
@@ -87,6 +88,9 @@ def render_readme() -> None:
 
 def rehearse(wanted: Iterable[str], out: Path, cell_timeout_s: int = 300) -> tuple[list[dict[str, Any]], list[str]]:
     """Execute copies into `out` (`NAME.ipynb`, `NAME.html`, `timings.json`); return a row per notebook and the stories of those that failed."""
+    check_cell_timeout(cell_timeout_s)
+    if out.exists() and not out.is_dir():
+        raise LabError(f"{out} is a file: name a folder for the executed copies")
     rows, failures, measured = [], [], {}
     with _bar(find(wanted)) as steps:
         for name, progress in steps:

@@ -7,19 +7,18 @@ from pathlib import Path
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.files import write_bytes
 from llmsuite_lab.core.paths import data_dir, repo_dir
+from llmsuite_lab.course.execution import read_notebook
 
 README_PICTURES = {"course_map": "00_start_here:figure-map", "arithmetic": "00_start_here:figure-arithmetic"}  # file name: notebook:tag
 
 
 def stored_picture(reference: str) -> bytes:
     """The PNG in the stored output of a notebook's cell, by `notebook:tag`. Raises LabError when there is no such notebook or picture."""
-    import nbformat
-
     name, _, tag = reference.partition(":")
     path = (repo_dir() or Path()) / "notebooks" / f"{name}.ipynb"
     if not path.is_file():
         raise LabError(f"a picture of the notebook {name!r} is wanted, which does not exist")
-    cells = nbformat.read(path, as_version=4).cells
+    cells = read_notebook(path).cells
     outputs = [output for cell in cells if tag in cell.metadata.get("tags", []) for output in cell.get("outputs", [])]
     pictures = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
     if not pictures:

@@ -83,6 +83,10 @@ GROUPS = {
         ("F", code("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")),
         ("S", code("print('unreached')", out("unreached"))),
     ],
+    "endless": [
+        ("F", code("while True:\n    try:\n        while True: print('x' * 50_000)\n    except KeyboardInterrupt:\n        continue")),
+        ("S", code("print('unreached')", out("unreached"))),
+    ],
     "claims": [
         ("P", code(CLAIM % 74, result(**{"text/plain": "pal.loop: reproduced (n = 1)", "text/html": "<b>other figures</b>", MIME: {"value": 1}}))),
         ("F", code(CLAIM % 73, result(**{"text/plain": "pal.loop: reproduced (n = 1)", "text/html": "<b>x</b>", MIME: {"value": 74}}))),
@@ -90,7 +94,8 @@ GROUPS = {
 }  # fmt: skip
 
 
-SHARED = [name for name in GROUPS if name not in ("cascade", "killed")]  # one kernel for all groups that leave it whole
+MALFORMED = {"not_json": "{", "no_notebook": "[1]", "no_cells": '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []}'}
+SHARED = [name for name in GROUPS if name not in ("cascade", "killed", "endless")]  # one kernel for all groups that leave it whole
 
 
 def _notebooks():
@@ -108,14 +113,18 @@ def outcomes(tmp_path_factory):
     books = _notebooks()
     for name, cells in books.items():
         nbformat.write(v4.new_notebook(cells=[cell for _, _, cell in cells]), folder / f"{name}.ipynb")
+    for name, text in MALFORMED.items():
+        (folder / f"{name}.ipynb").write_text(text, encoding="utf-8")
     report = folder / "report.xml"
     command = [sys.executable, "-m", "pytest", "-p", "llmsuite_lab.course.nbval_plugin", "--nbval", "-p", "no:cacheprovider", "-q"]
-    command += ["--rootdir", str(folder), "-c", "/dev/null", f"--junitxml={report}", "--nbval-cell-timeout=60", "."]
+    command += ["--rootdir", str(folder), "-c", "/dev/null", f"--junitxml={report}", "--nbval-cell-timeout=60", "--continue-on-collection-errors", "."]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
     assert report.is_file(), done.stdout + done.stderr
-    found = {}
+    found = {"said": done.stdout}
     for case in ET.parse(report).getroot().iter("testcase"):
         bad = [child for child in case if child.tag in ("failure", "error", "skipped")]
+        if not case.get("name").split()[-1].isdigit():  # a file that could not be collected
+            continue
         letter = "P" if not bad else "S" if bad[0].tag == "skipped" else "F"
         group, number, _ = books[case.get("classname").removesuffix(".ipynb")][int(case.get("name").split()[-1])]
         found[group, number] = (letter, " ".join(f"{b.get('message')} {b.text}" for b in bad), float(case.get("time")))
@@ -125,8 +134,8 @@ def outcomes(tmp_path_factory):
 @pytest.mark.parametrize("name", GROUPS)
 def test_each_cell_ends_as_it_must(outcomes, name):
     wanted = "".join(letter for letter, _ in GROUPS[name])
-    got = "".join(outcomes[key][0] for key in sorted(outcomes) if key[0] == name)
-    assert got == wanted, {key: value for key, value in outcomes.items() if key[0] == name}
+    mine = {key: value for key, value in outcomes.items() if key[0] == name}
+    assert "".join(mine[key][0] for key in sorted(mine)) == wanted, mine
 
 
 @pytest.mark.parametrize(
@@ -137,11 +146,29 @@ def test_each_cell_ends_as_it_must(outcomes, name):
         (("exceptions", 2), "stored run raised nothing"),
         (("cascade", 2), "Cell 1 of this notebook broke"),
         (("killed", 0), "kernel died"),
+        (("endless", 0), "wrote more than 20 MB and was stopped"),
         (("compare", 6), "unknown tag nbval-ignore-outputs"),
     ],
 )
 def test_the_reason_is_said(outcomes, where, said):
     assert said in outcomes[where][1]
+
+
+def test_a_malformed_notebook_is_one_sentence(outcomes):
+    for name, words in (("not_json", "is not JSON"), ("no_notebook", "but no notebook"), ("no_cells", "holds no cells")):
+        assert any(f"{name}.ipynb" in line and words in line for line in outcomes["said"].splitlines()), outcomes["said"][-3000:]
+    assert "json.decoder" not in outcomes["said"]
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
+def test_a_cell_timeout_that_is_no_limit_is_refused(seconds):
+    from types import SimpleNamespace
+
+    from llmsuite_lab.course import nbval_plugin
+
+    option = SimpleNamespace(nbval_kernel_name=None, nbval_current_env=False, nbval_sanitize_with="x", nbval_cell_timeout=seconds)
+    with pytest.raises(pytest.UsageError, match="nothing runs without one"):
+        nbval_plugin.pytest_configure(SimpleNamespace(option=option))
 
 
 def test_dead_kernel_is_noticed_long_before_the_cell_timeout(outcomes):

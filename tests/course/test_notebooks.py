@@ -8,7 +8,7 @@ import pytest
 from nbformat import v4
 
 from llmsuite_lab.core.errors import LabError
-from llmsuite_lab.course import headers, notebooks
+from llmsuite_lab.course import execution, headers, ledger, notebooks
 from llmsuite_lab.course.execution import execute
 from llmsuite_lab.course.headers import BEGIN, END
 from llmsuite_lab.course.normalise import clean, normalise
@@ -123,6 +123,78 @@ def test_a_failing_cell_is_named_and_the_file_unharmed(tmp_path, source, said):
     with pytest.raises(LabError, match=f"(?s){said}"):
         execute(path, cell_timeout_s=2)
     assert path.read_bytes() == before
+
+
+ENDLESS = {
+    "prints little, at once": "while True:\n    print('x', flush=True)",
+    "does not listen": "while True:\n    try:\n        while True: print('x' * 10_000)\n    except KeyboardInterrupt:\n        continue",
+    "shows": "from IPython.display import display\nwhile True:\n    display('x' * 10_000)",
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_output_without_end_is_cut_and_the_cell_ended(tmp_path, monkeypatch, name):
+    (tmp_path / "notebooks").mkdir()
+    save(tmp_path, "04_bad", code("print(1)"), code(ENDLESS[name]))
+    monkeypatch.setattr(execution, "OUTPUT_LIMIT_BYTES", 2_000_000)
+    book = nbformat.read(tmp_path / "notebooks" / "04_bad.ipynb", as_version=4)
+    with pytest.raises(LabError, match="code cell 2 of 2 wrote more than 2 MB and was stopped; it begins `(while|from)"):
+        execute(tmp_path / "notebooks" / "04_bad.ipynb", notebook=book, cell_timeout_s=60)
+    assert len(json.dumps(book)) < 4_000_000
+
+
+def test_much_output_over_several_cells_is_no_fault(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    save(tmp_path, "04_good", *[code("print('x' * 60_000)")] * 3)
+    monkeypatch.setattr(execution, "OUTPUT_LIMIT_BYTES", 100_000)
+    assert len(execute(tmp_path / "notebooks" / "04_good.ipynb").notebook.cells) == 4
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
+def test_a_cell_timeout_that_is_no_limit_is_refused_before_anything_runs(clone, tmp_path, seconds):
+    for call in (lambda: notebooks.refresh(["01"], seconds), lambda: notebooks.rehearse(["01"], tmp_path / "out", seconds)):
+        with pytest.raises(ValueError, match="nothing runs without one"):
+            call()
+    with pytest.raises(ValueError, match="a limit is a positive number"):
+        execute(clone[0] / "notebooks" / "01_first.ipynb", cell_timeout_s=seconds)
+    assert not (tmp_path / "out").exists()
+
+
+GOOD = '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": %s}'
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is not JSON"),
+        (b"{", "is not JSON"),
+        (b"\x89PNG\r\n\x1a\n\x00", "is not text in UTF-8"),
+        (b"[]", "but no notebook"),
+        (b'"a text"', "but no notebook"),
+        (b'{"cells": []}', "but no notebook"),
+        (b'{"nbformat": 3, "nbformat_minor": 0, "metadata": {}, "worksheets": []}', "of format 3, and format 4 is needed"),
+        (b'{"nbformat": "four", "cells": []}', "format 4 is needed"),
+        (b'{"nbformat": 4, "nbformat_minor": 5, "metadata": {}}', "holds no cells"),
+        ((GOOD % "[]").encode(), "holds no cells"),
+        ((GOOD % '{"a": 1}').encode(), "holds no cells"),
+        ((GOOD % "[3]").encode(), "form of a notebook"),
+        ((GOOD % '[{"cell_type": "code"}]').encode(), "form of a notebook"),
+        ((GOOD % '[{"cell_type": "poem", "id": "a", "metadata": {}, "source": ""}]').encode(), "form of a notebook"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_malformed_notebook_is_named_in_one_sentence(tmp_path, content, words):
+    file = tmp_path / "notebooks" / "07_bad.ipynb"
+    file.parent.mkdir()
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_bytes(content)
+    for read in (execution.read_notebook, execute, lambda path: ledger.collect(path.parent)):
+        with pytest.raises(LabError, match=words) as said:
+            read(file)
+        assert "07_bad.ipynb" in str(said.value)
+        assert len(str(said.value).splitlines()) == 1
 
 
 def test_names_are_found_by_their_beginning(clone):
