@@ -10,7 +10,7 @@ def _react(run: Run, sampled: bool = False, **changed: Any) -> Outcome:
     from llmsuite_lab.agents import measuring, training
     from llmsuite_lab.lm.runs import trained
 
-    train = partial(training.train, recipe=training.Recipe(**changed))
+    train = partial(training.train, settings=training.Settings(**changed))
     return trained(run, train, measuring.sampled_answers if sampled else measuring.answers_and_claims)
 
 

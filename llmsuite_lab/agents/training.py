@@ -20,7 +20,7 @@ import torch
 
 from llmsuite_lab.agents.demonstrations import Turn, demonstrate, opening_text, render_observation, render_turn
 from llmsuite_lab.lm.batching import Batch, collate
-from llmsuite_lab.lm.lora import LoraRecipe, train_lora
+from llmsuite_lab.lm.lora import LoraSettings, train_lora
 from llmsuite_lab.lm.training import Example, History
 from llmsuite_lab.world.almanac import Almanac, build
 from llmsuite_lab.world.almanac_claims import LABELS, Claim, draw_claim
@@ -36,7 +36,7 @@ MIXTURES: dict[str, dict[str, float]] = {
 
 
 @dataclass(frozen=True)
-class Recipe(LoraRecipe):
+class Settings(LoraSettings):
     """What a run is made of (`lm.lora`), and the `mixture` its trajectories are drawn from."""
 
     steps: int = 240
@@ -108,11 +108,11 @@ def training_set(tokenizer: Any, mixture: str, n: int, seed: int) -> list[TurnEx
     return [encode_trajectory(tokenizer, opening_text(item), demonstrate(item, world)) for item, world in draw_items(mixture, n, seed)]
 
 
-def train(seed: int = 0, recipe: Recipe | None = None, **options: Any) -> tuple[Any, History, dict[str, Any]]:
+def train(seed: int = 0, settings: Settings | None = None, **options: Any) -> tuple[Any, History, dict[str, Any]]:
     """Train one adapter: (the peft model, the history, the settings as data). `options` as for `lm.lora.train_lora`, errors too."""
-    recipe = recipe or Recipe()
-    count = recipe.steps * recipe.batch_size
+    settings = settings or Settings()
+    count = settings.steps * settings.batch_size
     return train_lora(
-        recipe, lambda tokenizer: training_set(tokenizer, recipe.mixture, count, seed), seed,
+        settings, lambda tokenizer: training_set(tokenizer, settings.mixture, count, seed), seed,
         collate_fn=collate_turns, micro_batch_size=1, buckets=False, **options,
     )  # fmt: skip

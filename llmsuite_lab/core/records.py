@@ -97,7 +97,7 @@ def read(name: str, seed: int = 0, folder: Path | None = None) -> Record:
         raise LabError(f"the record {file.name} is not in {_shown(file.parent)}: {remedy}")
     try:
         record = _parsed(file.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise LabError(f"the record {file.name} in {_shown(file.parent)} cannot be used ({error}): {remedy}") from error
     if (record.name, record.seed) != (name, seed):
         raise LabError(f"the record {file.name} in {_shown(file.parent)} is one of {record.name}, seed {record.seed}: {remedy}")
@@ -136,8 +136,10 @@ def _parsed(data: bytes) -> Record:
     value = json.loads(data.decode("utf-8"), parse_constant=_no_constant)
     if not isinstance(value, dict) or not _FIELDS - _TRAINED <= value.keys() <= _FIELDS:
         raise ValueError("it is JSON of another kind, not a record")
-    if not isinstance(value["settings"], dict):
-        raise ValueError("its settings are no table")
+    kinds = {"name": str, "seed": int, "settings": dict, "command": str, "versions": (dict, str), "machine": str, "date": str, "commit": str}
+    for key, kind in (kinds | {"wall_s": (int, float, str)}).items():
+        if not isinstance(value[key], kind) or (key in ("versions", "wall_s") and isinstance(value[key], str) and value[key] != NOT_RECORDED):
+            raise ValueError(f"its {key} is {str(value[key])[:40]!r}, which is none")
     if _TRAINED & value.keys():
         value["history"] = _history(value.get("history"), value.get("tokens"))
     return Record(**value)

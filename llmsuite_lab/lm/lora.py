@@ -1,8 +1,8 @@
-"""Training a LoRA by a recipe: what the shipped adapters of all sections have in common.
+"""Training a LoRA by its settings: what the shipped adapters of all sections have in common.
 
     h = W x + (α / r) B A x        W frozen, A (r × d_in) drawn, B (d_out × r) zero; only A and B are trained
 
-A section brings its examples and, where its loss differs, options of `fit`; the recipe brings the rest, and the settings that a record keeps.
+A section brings its examples and, where its loss differs, options of `fit`; the settings bring the rest, and a record keeps them.
 Source: Hu et al. 2022. In production: `peft.LoraConfig` with `trl.SFTTrainer`.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class LoraRecipe:
+class LoraSettings:
     """What a run is made of: `steps` updates from `batch_size` examples each, `lr` the peak of a cosine after a `warmup` share of the steps;
     `rank`, `alpha` and `targets` (modules by name) of the LoRA; `model`, the zoo name of what it is trained on."""
 
@@ -35,7 +35,7 @@ class LoraRecipe:
 
 
 def train_lora(
-    recipe: LoraRecipe,
+    settings: LoraSettings,
     examples: Callable[[Any], Sequence[Any]],
     seed: int = 0,
     *,
@@ -55,11 +55,11 @@ def train_lora(
     from llmsuite_lab.core.runtime import profile
 
     dtype = dtype or profile().train_dtype
-    data = examples(zoo.load_tokenizer(recipe.model))
-    model = add_lora(zoo.load_model(recipe.model, dtype), seed, rank=recipe.rank, alpha=recipe.alpha, targets=recipe.targets)
+    data = examples(zoo.load_tokenizer(settings.model))
+    model = add_lora(zoo.load_model(settings.model, dtype), seed, rank=settings.rank, alpha=settings.alpha, targets=settings.targets)
     history = fit(
-        model, data, steps=recipe.steps, batch_size=recipe.batch_size, lr=recipe.lr, warmup=recipe.warmup, seed=seed, dtype=dtype,
+        model, data, steps=settings.steps, batch_size=settings.batch_size, lr=settings.lr, warmup=settings.warmup, seed=seed, dtype=dtype,
         checkpoint=checkpoint, checkpoint_every=20, resume=checkpoint is not None, progress=progress, on_step=on_step, **options,
     )  # fmt: skip
     found = {"seed": seed, "dtype": str(dtype).removeprefix("torch."), "examples": len(data), "data": fingerprint(data)}
-    return model, history, asdict(recipe) | found
+    return model, history, asdict(settings) | found

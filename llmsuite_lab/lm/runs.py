@@ -1,7 +1,11 @@
-"""Runs that train an adapter: train, write it with how it was made, and score it as it will be loaded."""
+"""Runs that train an adapter: train, score it as it will be loaded, then write it with how it was made.
+
+A run that is stopped while it is scored leaves the adapter of the earlier run beside that run's record: both are replaced together at the end.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from llmsuite_lab.core.history import History
@@ -17,6 +21,8 @@ def trained(run: Run, train: Callable[..., tuple[Any, History, dict[str, Any]]],
     model, history, settings = train(run.seed, checkpoint=run.checkpoint)
     wall_s = run.finished(history).wall_s
     made = run.provenance(wall_s) | {"settings": settings, "tokens": sum(history.tokens)}
-    write_adapter(run.adapter, model, made, base=settings["model"])
-    print(f"adapter: {run.adapter}\ntokens:  {sum(history.tokens):,} in {wall_s:,.0f} s of steps, last loss {history.losses[-1]:.3f}")
-    return Outcome(settings, evaluate(run.adapter), history)
+    print(f"tokens:  {sum(history.tokens):,} in {wall_s:,.0f} s of steps, last loss {history.losses[-1]:.3f}")
+    with TemporaryDirectory() as aside:
+        results = evaluate(write_adapter(Path(aside) / "adapter", model, made, base=settings["model"]))
+    print(f"adapter: {write_adapter(run.adapter, model, made, base=settings['model'])}")
+    return Outcome(settings, results, history)

@@ -10,7 +10,8 @@ def _adapter(run: Run, kind: str, **changed: Any) -> Outcome:
     from llmsuite_lab.lm.runs import trained
     from llmsuite_lab.reasoning import measuring, training
 
-    return trained(run, partial(training.train, kind, recipe=training.Recipe(**changed)), partial(measuring.solved, kind))
+    settings = training.Settings(kind=kind, **changed)
+    return trained(run, partial(training.train, settings=settings), partial(measuring.solved, kind))
 
 
 def _untuned(run: Run) -> Outcome:

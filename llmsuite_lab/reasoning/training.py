@@ -11,7 +11,7 @@ from itertools import islice
 from random import Random
 from typing import Any
 
-from llmsuite_lab.lm.lora import LoraRecipe, train_lora
+from llmsuite_lab.lm.lora import LoraSettings, train_lora
 from llmsuite_lab.lm.training import Example, History, encode
 from llmsuite_lab.reasoning.prompting import COT, PAL, completion, final_prompt, prompt
 from llmsuite_lab.world.word_problems import Part, Problem, problems
@@ -22,11 +22,12 @@ TRAIN_STEPS = (2, 2, 2, 3, 3, 3, 4, 4, 5, 6)
 
 
 @dataclass(frozen=True)
-class Recipe(LoraRecipe):
-    """What a run is made of (`lm.lora`)."""
+class Settings(LoraSettings):
+    """What a run is made of (`lm.lora`), and the `kind` of completion it learns, "pal" or "cot"."""
 
     steps: int = 600
     lr: float = 2e-3
+    kind: str = PAL
 
 
 def training_problems(count: int, seed: int = 0, part: Part = "train") -> list[Problem]:
@@ -51,12 +52,11 @@ def examples(kind: str, tokenizer: Any, chosen: Sequence[Problem], seed: int = 0
     return [encode(tokenizer, question, answer) for question, answer in pairs(kind, chosen, seed)]
 
 
-def train(kind: str, seed: int = 0, recipe: Recipe | None = None, **options: Any) -> tuple[Any, History, dict[str, Any]]:
+def train(seed: int = 0, settings: Settings | None = None, **options: Any) -> tuple[Any, History, dict[str, Any]]:
     """Train one adapter: (the peft model, the history, the settings as data). `options` as for `lm.lora.train_lora`, errors too.
 
     Raises ValueError for an unknown kind.
     """
-    recipe = recipe or Recipe()
-    chosen = training_problems(recipe.steps * recipe.batch_size, seed)
-    model, history, settings = train_lora(recipe, lambda tokenizer: examples(kind, tokenizer, chosen, seed), seed, **options)
-    return model, history, settings | {"kind": kind}
+    settings = settings or Settings()
+    chosen = training_problems(settings.steps * settings.batch_size, seed)
+    return train_lora(settings, lambda tokenizer: examples(settings.kind, tokenizer, chosen, seed), seed, **options)

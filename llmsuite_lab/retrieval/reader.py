@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from llmsuite_lab.lm.lora import LoraRecipe, train_lora
+from llmsuite_lab.lm.lora import LoraSettings, train_lora
 from llmsuite_lab.lm.training import Example, History, encode
 from llmsuite_lab.retrieval.embedding import Embedder
 from llmsuite_lab.retrieval.pipeline import NOT_STATED, shown_text
@@ -25,7 +25,7 @@ SHOWN = (1, 1, 3)  # passages in a training prompt: one twice as often as three
 
 
 @dataclass(frozen=True)
-class Recipe(LoraRecipe):
+class Settings(LoraSettings):
     """What a run is made of (`lm.lora`), and how many `companies` the questions are about."""
 
     steps: int = 150
@@ -55,8 +55,8 @@ def examples(tokenizer: Any, chosen: Sequence[tuple[str, str]]) -> list[Example]
     return [encode(tokenizer, prompt, completion, eos=False) for prompt, completion in chosen]
 
 
-def train(seed: int = 0, recipe: Recipe | None = None, **options: Any) -> tuple[Any, History, dict[str, Any]]:
+def train(seed: int = 0, settings: Settings | None = None, **options: Any) -> tuple[Any, History, dict[str, Any]]:
     """Train one reader: (the peft model, the history, the settings as data). `options` as for `lm.lora.train_lora`, errors too."""
-    recipe = recipe or Recipe()
-    chosen = pairs(Embedder.load(), recipe.steps * recipe.batch_size, seed, recipe.companies)
-    return train_lora(recipe, lambda tokenizer: examples(tokenizer, chosen), seed, **options)
+    settings = settings or Settings()
+    chosen = pairs(Embedder.load(), settings.steps * settings.batch_size, seed, settings.companies)
+    return train_lora(settings, lambda tokenizer: examples(tokenizer, chosen), seed, **options)

@@ -1,5 +1,7 @@
 """What takes long in this section, for `llmsuite train`: the reader, every condition on held-out questions, and search against size."""
 
+from functools import partial
+
 from llmsuite_lab.core.runs import Outcome, Recipe, Run
 
 
@@ -7,7 +9,7 @@ def _reader(run: Run) -> Outcome:
     from llmsuite_lab.lm.runs import trained
     from llmsuite_lab.retrieval import measuring, reader
 
-    return trained(run, reader.train, measuring.read_by)
+    return trained(run, partial(reader.train, settings=reader.Settings()), measuring.read_by)
 
 
 def _held_out(run: Run) -> Outcome:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from functools import partial
 
 import pytest
@@ -85,6 +86,20 @@ def test_a_stopped_run_says_how_to_go_on_and_goes_on(tmp_path):
     assert stopped.history.losses == whole.history.losses
 
 
+def test_a_run_stopped_while_it_is_scored_leaves_the_adapter_of_the_earlier_one(tmp_path):
+    def stop(folder):
+        assert (folder / adapters.WEIGHTS).is_file()
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    make(tiny(), out=out)
+    before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+    assert len(before) == 4
+    with pytest.raises(KeyboardInterrupt):
+        make(Recipe("tiny", "adapter: other weights", lambda run: trained(run, lambda seed, checkpoint: tiny_train(7, None), stop)), out=out)
+    assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before
+
+
 def test_a_foreign_file_in_the_records_place_is_found_before_anything_runs(tmp_path):
     (tmp_path / "tiny_seed0.json").write_text("my thesis")
     never = Recipe("tiny", "nothing", lambda run: pytest.fail("it ran"))
@@ -145,6 +160,21 @@ def test_recipes_records_and_adapters_are_the_same_set():
     for name, recipe in known.items():
         for seed in recipe.seeds:  # the command that an error names is one that there is
             assert records.command(name, seed).split()[:3] == ["llmsuite", "train", name]
+
+
+def test_a_recipe_trains_with_the_settings_that_its_records_hold(monkeypatch):
+    from llmsuite_lab.lm import runs
+
+    monkeypatch.setattr(runs, "trained", lambda run, train, evaluate: Outcome(asdict(train.keywords["settings"]), evaluate))
+    compared = 0
+    for name, (_, recipe) in train.find().items():
+        for seed in recipe.seeds:
+            record = records.read(name, seed)
+            if "rank" in record.settings:
+                ours = json.loads(json.dumps(recipe.measure(Run(recipe, seed)).settings))
+                assert ours.items() <= record.settings.items(), name
+                compared += 1
+    assert compared >= 19
 
 
 def test_the_list_and_an_unknown_name():

@@ -62,7 +62,7 @@ def test_only_the_lora_is_trained_and_it_starts_as_nothing(tiny):
 
 
 def test_the_shipped_size_stays_under_three_megabytes():
-    d, kv, inner, layers, r = 576, 192, 1536, 30, tr.Recipe().rank  # SmolLM2-135M
+    d, kv, inner, layers, r = 576, 192, 1536, 30, tr.Settings().rank  # SmolLM2-135M
     parameters = layers * r * ((d + d) + (d + kv) + (d + inner) + (inner + d))
     assert parameters * 2 < 3_000_000
 
