@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from llmsuite_lab.agents.tools import Tool, ToolResult, call
+from llmsuite_lab.core.text import fold
 
 FINISH = "Finish"
 # A turn ends with its action's bracket. An observation is never the model's to write.
@@ -177,13 +178,21 @@ def _advance(trajectory: Trajectory, raw: str, prompt_tokens: int, completion_to
 
 def _taken(steps: Sequence[Step], tools: dict[str, Tool]) -> set[tuple[str, str, str]]:
     """The actions that ran, each with what it referred to: the same Lookup on another page is another action."""
-    return {_key(step.action, step.argument, steps[:i], tools) for i, step in enumerate(steps) if step.ran}
+    return {_key(step.action, step.argument, steps[:i], tools) for i, step in enumerate(steps) if step.ran and step.action in tools}
 
 
 def _key(name: str, argument: str, before: Sequence[Step], tools: dict[str, Tool]) -> tuple[str, str, str]:
     refers_to = tools[name].refers_to
     place = next((step.argument for step in reversed(before) if step.ran and step.action == refers_to), "")
-    return name, argument.casefold(), place.casefold()
+    return name, _meant(tools[name], argument), fold(place)
+
+
+def _meant(tool: Tool, argument: str) -> str:
+    """An argument as the tool reads it: "3" and "03" are one whole number, "Ann" and "ANN" one name."""
+    try:
+        return fold(str(tool.argument.parse(argument)))
+    except ValueError:  # it will not run: the text as it is
+        return fold(argument)
 
 
 def _check_limits(trajectory: Trajectory, model: Writer, examples: str, max_steps: int, max_tokens: int, turn_tokens: int) -> None:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from llmsuite_lab.core.text import fold
 from llmsuite_lab.world.almanac import Almanac, Page
 
 
@@ -43,6 +44,8 @@ class Tool:
     """A named function with a description, one typed argument and limits: `timeout_s` per call, `max_chars` of observation.
 
     refers_to: the tool whose last call this one speaks about (Lookup reads the page that Search opened); "" for a tool that stands alone.
+    restore: puts back, on a fresh tool, the state that a call with this argument left behind, and does nothing else: a conversation that goes on
+    after its process has ended must not act again. None for a tool that keeps no state, or whose state ends with the process.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Tool:
     timeout_s: float = 5.0
     max_chars: int = 600
     refers_to: str = ""
+    restore: Callable[[str | int], object] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what the action grammar cannot name. Raises ValueError."""
@@ -109,11 +113,11 @@ class AlmanacReader:
 
     def __post_init__(self) -> None:
         """Index the titles without regard to case."""
-        self._by_title = {title.casefold(): title for title in self.almanac.pages}
+        self._by_title = {fold(title): title for title in self.almanac.pages}
 
     def search(self, title: str) -> str | ToolResult:
         """Open the page `title` (case does not matter) and return its opening; else the closest titles, and no page is open."""
-        found = self._by_title.get(" ".join(title.split()).casefold())
+        found = self._by_title.get(fold(title))
         self.page = self.almanac.pages[found] if found else None
         if self.page is not None:
             return self.page.opening
@@ -124,17 +128,17 @@ class AlmanacReader:
         """The sentences of the open page that hold `keyword`."""
         if self.page is None:
             return ToolResult("No page is open. Search for one first.", "empty")
-        found = [text for text in (self.page.opening, *self.page.details) if keyword.casefold() in text.casefold()]
+        found = [text for text in (self.page.opening, *self.page.details) if fold(keyword) in fold(text)]
         return " ".join(found) if found else ToolResult(f"Nothing about {keyword} on this page.", "empty")
 
 
 def closest_titles(almanac: Almanac, query: str, n: int = 2) -> list[str]:
     """Up to `n` titles that share most words with `query`, then by spelling; empty when nothing is close."""
-    words = set(query.casefold().split())
+    words = set(fold(query).split())
 
     def likeness(title: str) -> float:
-        shared = len(words & set(title.casefold().split()))
-        return shared + difflib.SequenceMatcher(None, query.casefold(), title.casefold()).ratio()
+        shared = len(words & set(fold(title).split()))
+        return shared + difflib.SequenceMatcher(None, fold(query), fold(title)).ratio()
 
     ranked = sorted(almanac.pages, key=likeness, reverse=True)[:n]
     return [title for title in ranked if likeness(title) >= 0.6]
@@ -144,6 +148,6 @@ def almanac_tools(almanac: Almanac) -> list[Tool]:
     """Search and Lookup over one almanac, with a fresh reader: make a new pair for every trajectory."""
     reader = AlmanacReader(almanac)
     return [
-        Tool("Search", "open the page with this title and read its beginning", Argument("title"), reader.search),
+        Tool("Search", "open the page with this title and read its beginning", Argument("title"), reader.search, restore=reader.search),
         Tool("Lookup", "find the sentences of the open page that hold this word", Argument("keyword"), reader.lookup, refers_to="Search"),
     ]

@@ -43,13 +43,15 @@ PAL_FINAL_TEMPLATE = PromptTemplate.from_template("Q: {question}\n# solution in 
 def rag_chain(retriever: LabRetriever, lm: Any, gate: Gate | None = None) -> Runnable[str, dict[str, Any]]:
     """Question → {"question", "documents", "context", "draft", "answer"}: passages into the template, the model completes it, the gate may decline.
 
+    Without a passage the model is not asked: the draft is empty and the answer is "I don't know".
     Equal to `retrieval.pipeline.RAG`, as long as the passages fit its budget.
     """
     model = LabLLM(language_model=lm, max_tokens=ANSWER_TOKENS, stop=[STOP])
+    completed = RAG_TEMPLATE | model | StrOutputParser() | str.strip
     return (
         {"question": RunnablePassthrough(), "documents": retriever}
         | RunnablePassthrough.assign(context=lambda row: STOP.join(document.page_content for document in row["documents"]))
-        | RunnablePassthrough.assign(draft=RAG_TEMPLATE | model | StrOutputParser() | str.strip)
+        | RunnablePassthrough.assign(draft=RunnableBranch((lambda row: not row["documents"], lambda row: ""), completed))
         | RunnablePassthrough.assign(answer=_gated(retriever, lm, gate) if gate else lambda row: row["draft"] or I_DO_NOT_KNOW)
     )
 

@@ -44,7 +44,8 @@ def grounded(answer: str, texts: Sequence[str], question: str = "") -> bool:
 
 
 def recall_at_k(rankings: Sequence[Sequence[str]], gold: Sequence[Sequence[str]], k: int) -> list[float]:
-    """Per question, the share of its gold passages among the first `k` ids. Raises ValueError for k < 1, unequal lengths or an empty gold."""
+    """Per question, the share of its gold passages among the first `k` ids. Raises ValueError for k < 1, unequal lengths, an empty gold or an id
+    that stands twice in a ranking."""
     _check(rankings, gold)
     if k < 1:
         raise ValueError(f"k={k}, but recall looks at one passage at least")
@@ -100,3 +101,5 @@ def _check(rankings: Sequence, gold: Sequence) -> None:
         raise ValueError(f"{len(rankings)} rankings for {len(gold)} gold sets")
     if any(not wanted for wanted in gold):
         raise ValueError("a question without gold passages has no recall: leave unanswerable ones out")
+    if any(len(set(ranking)) < len(ranking) for ranking in rankings):
+        raise ValueError("an id stands twice in one ranking: the second takes the place of another passage")

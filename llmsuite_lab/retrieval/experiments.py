@@ -73,8 +73,10 @@ def judged(name: str, questions: Sequence[Question], answers: Sequence[Answer]) 
 
 
 def gold_hits(book: Handbook, questions: Sequence[Question]) -> list[list[Hit]]:
-    """For each question exactly the passages that answer it."""
+    """For each question exactly the passages that answer it. Raises ValueError for a question about passages that the book does not hold."""
     by_id = {p.id: p for p in book.passages}
+    if unknown := sorted({i for q in questions for i in q.gold if i not in by_id}):
+        raise ValueError(f"not in this handbook: {', '.join(unknown[:5])}; give questions that were asked about it")
     return [[Hit(by_id[i], 1.0, 1.0) for i in q.gold] for q in questions]
 
 

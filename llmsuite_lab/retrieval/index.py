@@ -8,7 +8,7 @@ Sources: Johnson, Douze & Jégou 2017 (faiss); Malkov & Yashunin 2016 (HNSW). Pr
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,7 +55,6 @@ class Index:
         self._ids: list[str | None] = []  # by faiss row; None where the passage was removed
         self._rows: dict[str, int] = {}
         self._checksums: dict[str, str] = {}  # of the texts, to find out which of them changed
-        self._alive = None
 
     @classmethod
     def build(
@@ -108,14 +107,13 @@ class Index:
         self._faiss.add(vectors)
 
     def remove(self, ids: Sequence[str]) -> None:
-        """Forget these passages. Raises KeyError for an id that is not in the index; then nothing is removed."""
-        missing = [i for i in ids if i not in self._rows]
-        if missing:
-            raise KeyError(f"not in the index: {', '.join(missing[:5])}")
+        """Forget these passages. Raises KeyError for an id that is not in the index, ValueError for one given twice; then nothing is removed."""
+        self._check_known(ids)
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"{len(ids)} ids, {len(set(ids))} different: give each passage to remove once")
         for passage_id in ids:
             self._ids[self._rows.pop(passage_id)] = None
             self._checksums.pop(passage_id, None)
-        self._alive = None
         if len(self._rows) < len(self._ids) / 2:
             self._compact()
 
@@ -141,20 +139,34 @@ class Index:
         self._checksums.update({i: wanted[i] for i in (*changed, *added)})
         return Update(added, changed, removed, len(ids) - len(changed) - len(added))
 
-    def search(self, vectors: np.ndarray, k: int) -> list[list[tuple[str, float]]]:
+    def search(self, vectors: np.ndarray, k: int, among: Collection[str] | None = None) -> list[list[tuple[str, float]]]:
         """The `k` nearest (id, cosine) of each query, best first; vectors float32 [queries, dimension].
 
-        An approximate index may find fewer than `k`. Raises ValueError for an empty index or k outside 1…size.
+        `among`: these passages only, as if the index held no others; with fewer than `k` of them all come back. Where an approximate index
+        meets too few of them, it looks twice as far until it has enough; without `among` it may find fewer than `k`. Raises ValueError for an
+        empty index or k outside 1…size, KeyError for an id in `among` that is not in the index.
         """
         if not self._rows:
             raise ValueError("the index is empty: add passages before searching")
         if not 1 <= k <= len(self._rows):
             raise ValueError(f"k={k} but the index holds {len(self._rows)} passages; k must lie between 1 and that")
         vectors = self._checked(vectors)
-        parameters = self._parameters()
-        scores, rows = self._faiss.search(vectors, k) if parameters is None else self._faiss.search(vectors, k, params=parameters)
-        ids = self._ids
-        return [[(ids[r], s) for r, s in zip(found, near) if r >= 0] for found, near in zip(rows.tolist(), scores.tolist())]
+        wanted = self._wanted(among)
+        if wanted is None:
+            return self._named(*self._faiss.search(vectors, k))
+        if not len(wanted):
+            return [[] for _ in vectors]
+        depth, everything = self.depth or 0, self._faiss.nlist if self.kind == "ivf" else len(self._ids)
+        found, short = [[]] * len(vectors), np.arange(len(vectors))
+        while len(short):
+            again = self._named(*self._faiss.search(vectors[short], k, params=self._parameters(wanted, depth)))
+            for query, hits in zip(short.tolist(), again):
+                found[query] = hits
+            short = np.array([q for q in short if len(found[q]) < min(k, len(wanted))], dtype=int)
+            if self.kind == "exact" or depth >= everything:
+                break
+            depth = min(2 * depth, everything)
+        return found
 
     def save(self, folder: Path) -> None:
         """Write the index to `folder` (replaced whole, or not at all), with the embedder's identity and a checksum."""
@@ -166,7 +178,7 @@ class Index:
         with whole_folder(folder) as new:
             faiss.write_index(self._faiss, str(new / "vectors.faiss"))
             about = {"embedder": self.embedder, "kind": self.kind, "dimension": self.dimension, "depth": self._depth}
-            about |= {"sha256": hashlib.sha256((new / "vectors.faiss").read_bytes()).hexdigest()}
+            about |= {"sha256": _checksum(new / "vectors.faiss", self._ids)}
             write_json(new / "index.json", about | {"ids": self._ids, "checksums": self._checksums})
 
     @classmethod
@@ -176,15 +188,17 @@ class Index:
 
         try:
             about = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-            damaged = hashlib.sha256((folder / "vectors.faiss").read_bytes()).hexdigest() != about["sha256"]
             index = cls(about["dimension"], about["embedder"], about["kind"], about["depth"])
             ids, checksums = list(about["ids"]), dict(about["checksums"])
+            damaged = _checksum(folder / "vectors.faiss", ids) != about["sha256"]
         except FileNotFoundError as error:
             raise LabError(f"No saved index in {folder}: {Path(error.filename).name} is missing. Build the index again.") from None
         except (ValueError, KeyError, TypeError) as error:
             raise LabError(f"{folder / 'index.json'} is not a saved index ({error}). Build the index again.") from None
         if damaged:
-            raise LabError(f"{folder / 'vectors.faiss'} does not match its checksum: the file is damaged. Build the index again.")
+            raise LabError(
+                f"The vectors and the ids in {folder} do not match their checksum: a file is damaged or not its own. Build the index again."
+            )
         if about["embedder"] != embedder:
             raise LabError(
                 f"The index in {folder} was made by [{about['embedder']}], not by [{embedder}]: their vectors cannot be compared. Build it again."
@@ -218,21 +232,31 @@ class Index:
         elif made is not None and self.kind == "hnsw":
             made.hnsw.efSearch = self._depth or 64
 
-    def _parameters(self):
-        """None while every row is alive; else faiss's search parameters that skip the dead ones."""
-        if len(self._rows) == len(self._ids):
-            return None
+    def _wanted(self, among: Collection[str] | None) -> np.ndarray | None:
+        """The rows that may be found, int64; None when that is every row there is."""
+        if among is not None:
+            self._check_known(among)
+        rows = {self._rows[i] for i in among} if among is not None else self._rows.values()
+        return None if len(rows) == len(self._ids) else np.fromiter(rows, dtype=np.int64, count=len(rows))
+
+    def _parameters(self, rows: np.ndarray, depth: int):
+        """faiss's search parameters that find nothing but these rows, looking `depth` far; they keep the selector that faiss only borrows."""
         import faiss
 
-        if self._alive is None:  # faiss only borrows the selector: it is kept here
-            dead = np.array([row for row, passage_id in enumerate(self._ids) if passage_id is None], dtype=np.int64)
-            batch = faiss.IDSelectorBatch(dead)
-            self._alive = (batch, faiss.IDSelectorNot(batch))
+        wanted = faiss.IDSelectorBatch(rows)
         if self.kind == "ivf":
-            return faiss.SearchParametersIVF(sel=self._alive[1], nprobe=self._faiss.nprobe)
+            return faiss.SearchParametersIVF(sel=wanted, nprobe=depth)
         if self.kind == "hnsw":
-            return faiss.SearchParametersHNSW(sel=self._alive[1], efSearch=self._faiss.hnsw.efSearch)
-        return faiss.SearchParameters(sel=self._alive[1])
+            return faiss.SearchParametersHNSW(sel=wanted, efSearch=depth)
+        return faiss.SearchParameters(sel=wanted)
+
+    def _named(self, scores: np.ndarray, rows: np.ndarray) -> list[list[tuple[str, float]]]:
+        return [[(self._ids[r], s) for r, s in zip(found, near) if r >= 0] for found, near in zip(rows.tolist(), scores.tolist())]
+
+    def _check_known(self, ids: Collection[str]) -> None:
+        missing = [i for i in ids if i not in self._rows]
+        if missing:
+            raise KeyError(f"not in the index: {', '.join(map(str, missing[:5]))}")
 
     def _compact(self) -> None:
         """Build the faiss index again from the rows that are alive."""
@@ -241,7 +265,7 @@ class Index:
         alive = [row for row, passage_id in enumerate(self._ids) if passage_id is not None]
         vectors = np.array([self._faiss.reconstruct(row) for row in alive], dtype=np.float32).reshape(-1, self.dimension)
         ids = [self._ids[row] for row in alive]
-        self._faiss, self._ids, self._rows, self._alive = None, [], {}, None
+        self._faiss, self._ids, self._rows = None, [], {}
         self.add(ids, vectors)
 
     def _checked(self, vectors: np.ndarray, count: int | None = None) -> np.ndarray:
@@ -251,3 +275,8 @@ class Index:
         if not np.isfinite(vectors).all():
             raise ValueError("the vectors hold NaN or infinity: whatever made them failed")
         return vectors
+
+
+def _checksum(vectors: Path, ids: Sequence[str]) -> str:
+    """Over the vectors' file and the ids in their order: vectors under other names would answer, wrongly, without an error."""
+    return hashlib.sha256(vectors.read_bytes() + json.dumps(list(ids)).encode("utf-8")).hexdigest()

@@ -7,7 +7,7 @@ Source: Robertson & Zaragoza 2009, "The Probabilistic Relevance Framework". Prod
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -31,16 +31,20 @@ def _stem(word: str) -> str:
 
 
 class BM25:
-    """A lexical index over passages. `k1` bends the gain of repetition, `b` the penalty of length. Raises ValueError for an empty corpus."""
+    """A lexical index over passages. `k1` bends the gain of repetition, `b` the penalty of length.
+
+    Raises ValueError for an empty corpus or a repeated id.
+    """
 
     def __init__(self, ids: Sequence[str], texts: Sequence[str], k1: float = 1.5, b: float = 0.75):
         import bm25s
 
         if not texts:
             raise ValueError("texts is empty: a lexical index needs at least one passage")
-        if len(ids) != len(texts):
-            raise ValueError(f"{len(ids)} ids for {len(texts)} texts")
+        if len(ids) != len(texts) or len(set(ids)) < len(ids):
+            raise ValueError(f"{len(ids)} ids ({len(set(ids))} different) for {len(texts)} texts: one id of its own for each text")
         self.ids = list(ids)
+        self._rows = {passage_id: row for row, passage_id in enumerate(self.ids)}
         self._scorer = bm25s.BM25(k1=k1, b=b, method="lucene", idf_method="lucene")
         self._scorer.index([words(text) or [""] for text in texts], show_progress=False)  # bm25s needs a term per passage
 
@@ -54,13 +58,20 @@ class BM25:
             return np.zeros(len(self.ids), dtype=np.float32)
         return np.asarray(self._scorer.get_scores(terms), dtype=np.float32)
 
-    def search(self, questions: Sequence[str], k: int) -> list[list[tuple[str, float]]]:
-        """Per question the best `k` (id, score), best first; fewer when fewer passages share a term. Raises ValueError for k out of range."""
+    def search(self, questions: Sequence[str], k: int, among: Collection[str] | None = None) -> list[list[tuple[str, float]]]:
+        """Per question the best `k` (id, score), best first; fewer when fewer passages share a term, none when no passage does.
+
+        `among`: these passages only (rarity is still that of the whole corpus). Raises ValueError for k out of range, KeyError for an unknown id.
+        """
         if not 1 <= k <= len(self.ids):
             raise ValueError(f"k={k} but the index holds {len(self.ids)} passages; k must lie between 1 and that")
+        others = np.ones(len(self.ids), dtype=bool)
+        if among is not None and (missing := [i for i in among if i not in self._rows]):
+            raise KeyError(f"not in the index: {', '.join(map(str, missing[:5]))}")
+        others[[self._rows[i] for i in (self.ids if among is None else among)]] = False
         results = []
         for question in questions:
-            scores = self.scores(question)
+            scores = np.where(others, 0.0, self.scores(question))
             best = np.argpartition(-scores, k - 1)[:k]
             best = best[np.lexsort((best, -scores[best]))]  # ties in the order of the corpus
             results.append([(self.ids[i], float(scores[i])) for i in best if scores[i] > 0])

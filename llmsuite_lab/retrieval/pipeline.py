@@ -1,8 +1,9 @@
 """The pipeline: question → passages → prompt → answer with citations, or "I don't know".
 
-    hits = retrieve(q, k)      prompt = assemble(q, hits, budget)      draft = LM(prompt)      decline ⇔ gate(signals(q, hits)) < τ
+    hits = retrieve(q, k)      prompt = assemble(q, hits, budget)      draft = LM(prompt)      decline ⇔ no passage in the prompt, or gate(signals(q, hits)) < τ
 
-All questions go through each stage together: one batch for the embedder, one for the model. Paper: section 2.1; Lewis et al. 2020.
+An answer needs grounds: where no passage was found, or none fits the budget, the model is not asked. All questions go through each stage
+together: one batch for the embedder, one for the model. Paper: section 2.1; Lewis et al. 2020.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,13 +19,19 @@ from llmsuite_lab.retrieval.retriever import Hit, PassageLike, Retriever, indexe
 I_DO_NOT_KNOW = "I don't know: the handbook does not say."
 NOT_STATED = "not stated"  # what a tuned reader writes when its passages do not hold the answer
 ANSWER_TOKENS = 24
+NOTHING_FOUND = "no passage was found"
+NOTHING_FITS = "no passage fits the budget"
+EMPTY_DRAFT = "the model wrote nothing"
+READER_DECLINED = "the reader found no answer in the passages"
+UNSURE = "the gate's confidence is below its threshold"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer: `text` is what the user reads, `draft` what the model wrote; `cited` are the ids of the passages it rests on.
+    """One answer: `text` is what the user reads, `draft` what the model wrote ("" where it was not asked); `cited` are the ids of the passages it rests on.
 
-    `signals` are in the order of `abstention.SIGNALS`; `confidence` is None without a gate.
+    `reason` says why it was declined ("" when it was not): one of the five above. `signals` are in the order of `abstention.SIGNALS`; `confidence`
+    is None without a gate.
     """
 
     question: str
@@ -36,6 +43,7 @@ class Answer:
     hits: tuple[Hit, ...]
     signals: tuple[float, ...] = ()
     confidence: float | None = None
+    reason: str = ""
 
     @property
     def texts(self) -> list[str]:
@@ -46,8 +54,8 @@ class Answer:
 class RAG:
     """A retriever, a language model and, if wanted, a gate that declines. `budget` is in tokens, prompt and answer together.
 
-    An empty draft and a draft that says `NOT_STATED`, which a tuned reader learns to write, are declined too. Raises ValueError for k outside
-    1…number of passages.
+    Without a passage in the prompt the answer is declined and the model not asked; an empty draft and a draft that says `NOT_STATED`, which a
+    tuned reader learns to write, are declined too. Raises ValueError for k outside 1…number of passages.
     """
 
     def __init__(
@@ -68,8 +76,15 @@ class RAG:
     def answer(self, questions: Sequence[str], *, hits: Sequence[Sequence[Hit]] | None = None, progress: bool = False) -> list[Answer]:
         """Answer each question from its passages (`hits`, or what the retriever finds), in order.
 
-        Raises ValueError when a question alone exceeds the budget, TypeError for a bare string.
+        Raises ValueError when a question alone exceeds the budget, for another number of hit lists than of questions, or for a passage given
+        twice; TypeError for a bare string.
         """
+        if isinstance(questions, str):
+            raise TypeError("questions is one string; pass a list of questions")
+        if hits is not None and len(hits) != len(questions):
+            raise ValueError(
+                f"{len(hits)} lists of hits for {len(questions)} questions: give one list a question, empty where there is nothing"
+            )
         if hits is None:  # one more than is shown: the gate wants to know how far behind the second passage is
             found = self.retriever.retrieve(questions, min(max(self.k, 2), len(self.retriever.passages)))
             signals = self.signals(questions, found) if self.gate else [()] * len(questions)
@@ -87,7 +102,9 @@ class RAG:
             )
             for question, found in zip(questions, hits)
         ]
-        drafts = [c.text.strip() for c in self.lm.complete([p.text for p in prompts], ANSWER_TOKENS, stop=[STOP], progress=progress)]
+        grounds = [p.text for p in prompts if p.used]
+        written = iter(self.lm.complete(grounds, ANSWER_TOKENS, stop=[STOP], progress=progress) if grounds else ())
+        drafts = [next(written).text.strip() if p.used else "" for p in prompts]
         columns = [SIGNALS.index(name) for name in self.gate.names] if self.gate else []
         confidence = (
             self.gate.score([[row[c] for c in columns] for row in signals]).tolist() if self.gate and signals else [None] * len(drafts)
@@ -111,10 +128,17 @@ class RAG:
         return rows
 
     def _answer(self, question, hits, prompt, draft, signals, confidence) -> Answer:
-        declined = draft in ("", NOT_STATED) or (self.gate is not None and confidence < self.gate.threshold)
+        reason = self._reason(hits, prompt, draft, confidence)
         cited = tuple(h.passage.id for h in hits if h.passage.id in prompt.used and _rests_on(draft, h.passage.text, question))
-        text = I_DO_NOT_KNOW if declined else draft
-        return Answer(question, text, draft, declined, () if declined else cited or prompt.used, prompt, hits, signals, confidence)
+        cited, text = ((), I_DO_NOT_KNOW) if reason else (cited or prompt.used, draft)
+        return Answer(question, text, draft, bool(reason), cited, prompt, hits, signals, confidence, reason)
+
+    def _reason(self, hits: Sequence[Hit], prompt: Prompt, draft: str, confidence: float | None) -> str:
+        if not prompt.used:
+            return NOTHING_FITS if hits else NOTHING_FOUND
+        if draft in ("", NOT_STATED):
+            return READER_DECLINED if draft else EMPTY_DRAFT
+        return UNSURE if self.gate is not None and confidence < self.gate.threshold else ""
 
 
 def subject(passage: PassageLike) -> str:

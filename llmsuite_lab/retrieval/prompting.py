@@ -104,8 +104,11 @@ def assemble(
     """Pack (id, text) passages, best first, until the next one would not fit into `budget` tokens less `answer_tokens`.
 
     A passage that does not fit ends the packing; with `cut` as many of its first words as fit are kept. Without any passage the prompt is
-    the question alone. Raises ValueError when not even that fits.
+    the question alone: `used` is empty, and whoever wants grounded answers does not ask. Raises ValueError when not even the question fits,
+    or for an id given twice.
     """
+    if len({passage_id for passage_id, _ in passages}) < len(passages):
+        raise ValueError(f"an id stands twice among {', '.join(str(i) for i, _ in passages[:5])}: a passage stands in a prompt once")
     room = budget - answer_tokens
     bare = count_tokens(form(question, []))
     if bare > room:

@@ -15,7 +15,7 @@ from llmsuite_lab.retrieval.lexical import BM25
 
 MODES = ("dense", "bm25", "hybrid")
 FUSIONS = {"convex": convex_fusion, "rrf": reciprocal_rank_fusion}
-POOL = 50  # candidates taken from each ranking before they are fused and filtered
+POOL = 50  # candidates taken from each ranking before they are fused
 
 
 class PassageLike(Protocol):
@@ -45,7 +45,8 @@ def indexed_text(passage: PassageLike) -> str:
 class Retriever:
     """Passages with their dense and lexical index. Raises ValueError for an empty corpus, a repeated id, an unknown mode or fusion.
 
-    `newest_only` keeps the latest version of each document. `index` may be one that was loaded from disk and holds these passages.
+    `newest_only` searches among the latest version of each document: older ones take no place in a ranking. `index` may be one that was loaded
+    from disk and holds these passages.
     """
 
     def __init__(
@@ -87,7 +88,8 @@ class Retriever:
     ) -> list[list[Hit]]:
         """The best `k` passages of each question, best first; the keywords override the retriever's own settings for this call.
 
-        Fewer than `k` come back when fewer are current. Raises ValueError for k outside 1…number of passages, TypeError for a bare string.
+        Fewer than `k` come back when fewer are current, and by BM25 alone when fewer share a word with the question (none, if none does).
+        Raises ValueError for k outside 1…number of passages, TypeError for a bare string.
         """
         if isinstance(questions, str):
             raise TypeError("questions is one string; pass a list of questions")
@@ -98,13 +100,14 @@ class Retriever:
             raise ValueError(f"k={k} but the index holds {len(self.passages)} passages; k must lie between 1 and that")
         if not questions:
             return []
-        keep = self._current if (self.newest_only if newest_only is None else newest_only) else self.passages
+        newest = self.newest_only if newest_only is None else newest_only
+        among = self._current if newest and len(self._current) < len(self.passages) else None
         pool = min(max(POOL, 2 * k), len(self.passages))
-        dense = self.index.search(self.embedder.embed(questions), pool)
-        lexical = self.lexical.search(questions, pool) if mode != "dense" else [[] for _ in questions]
+        dense = self.index.search(self.embedder.embed(questions), pool, among)
+        lexical = self.lexical.search(questions, pool, among) if mode != "dense" else [[] for _ in questions]
         results = []
         for near, shared in zip(dense, lexical):
-            ranking = {"dense": near, "bm25": shared}.get(mode) or FUSIONS[fusion]([near, shared])
+            ranking = FUSIONS[fusion]([near, shared]) if mode == "hybrid" else shared if mode == "bm25" else near
             cosines = dict(near)
-            results.append([Hit(self.passages[i], s, cosines.get(i, 0.0)) for i, s in ranking if i in keep][:k])
+            results.append([Hit(self.passages[i], s, cosines.get(i, 0.0)) for i, s in ranking[:k]])
         return results

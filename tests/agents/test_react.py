@@ -85,6 +85,15 @@ def test_a_repeated_action_is_not_run_again(scripted):
     assert ran == ["Ada", "Bob"]
 
 
+@pytest.mark.parametrize(("kind", "first", "again"), [(int, "3", "03"), (int, "-3", " -3"), (str, "Zoë  B", "ZOE\u0308 b")])
+def test_an_argument_written_differently_is_the_same_action(scripted, kind, first, again):
+    ran = []
+    tools = [Tool("Mail", "send", Argument("to", kind), lambda to: ran.append(to) or "sent")]
+    done = run(scripted, [turn(f"Mail[{first}]"), turn(f"Mail[{again}]"), FINISH], tools)
+    assert [s.kind for s in done.steps] == ["ok", "repeated", "finish"]
+    assert len(ran) == 1
+
+
 def test_the_same_lookup_on_another_page_is_no_repetition(scripted, frozen):
     a, b = [page.title for page in frozen.pages.values() if page.kind == "city"][:2]
     turns = [turn(f"Search[{a}]"), turn("Lookup[mayor]"), turn("Lookup[mayor]"), turn(f"Search[{b}]"), turn("Lookup[mayor]"), FINISH]

@@ -1,10 +1,12 @@
 """Tools: limits hold whatever the function does."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
 from llmsuite_lab.agents.tools import Argument, Tool, ToolResult, almanac_tools, call, closest_titles
+from llmsuite_lab.world.almanac import Page
 
 
 def tool(function, **options):
@@ -18,6 +20,13 @@ def test_search_opens_a_page_and_lookup_reads_it(frozen):
     assert call(search, page.title.upper()) == ToolResult(page.opening)
     assert call(lookup, "MAYOR").text == next(text for text in page.details if "mayor" in text)
     assert call(lookup, "volcano").kind == "empty"
+
+
+def test_titles_and_keywords_are_found_however_they_are_encoded(frozen):
+    page = Page("Zoë Straß", "person", "Zoë Straß is a café owner.", ())
+    search, lookup = almanac_tools(replace(frozen, pages={**frozen.pages, page.title: page}))
+    assert call(search, "ZOE\u0308  STRASS").text == page.opening
+    assert call(lookup, "CAFE\u0301").text == page.opening
 
 
 def test_a_missing_page_names_the_closest_and_closes_the_open_one(frozen):

@@ -3,13 +3,15 @@
 import time
 
 import pytest
-from langchain_core.messages import HumanMessage
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langgraph.checkpoint.memory import InMemorySaver
 
 from llmsuite_lab.agents.demonstrations import demonstrate, opening_text, render_turn
 from llmsuite_lab.agents.react import react
 from llmsuite_lab.agents.tools import Argument, Tool, almanac_tools
-from llmsuite_lab.chains.agent import answer_of, langchain_tool, react_agent, since_last_question, steps_of
+from llmsuite_lab.chains.agent import ReActRules, answer_of, langchain_tool, react_agent, since_last_question, steps_of
 from llmsuite_lab.chains.applications import almanac_agent, almanac_chain, answer_all
 from llmsuite_lab.chains.chat_model import LabChatModel
 from llmsuite_lab.world import almanac_frozen
@@ -136,3 +138,101 @@ def test_few_shot_text_stands_in_front_of_every_prompt_as_in_our_loop(stand_in, 
     react(own, ["Question: What?\nThought:"], lambda: almanac_tools(almanac), examples="EXAMPLES\n\n", max_steps=3)
     almanac_chain(theirs, almanac, examples="EXAMPLES\n\n", max_steps=3).invoke("What?")
     assert own.batches == theirs.batches
+
+
+class Mailer:
+    """A tool set whose every action is counted; each question gets a set with a state of its own, the number of mails it sent."""
+
+    def __init__(self):
+        self.sent = []
+
+    def __call__(self):
+        mine = []
+
+        def mail(name):
+            mine.append(name)
+            self.sent.append(name)
+            if name == "nobody":
+                raise RuntimeError("no such address")
+            return f"mail {len(mine)} is out"
+
+        return [Tool("Mail", "sends a mail", Argument("name"), mail)]
+
+
+MAILS = ["ann", "bob", "nobody", "dora", "ann"]  # one that fails, and one that was sent before
+COUNTED = ["mail 1 is out", "mail 2 is out", "Mail failed: RuntimeError: no such address.", "mail 4 is out"]
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream", "batch", "ainvoke"])
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_no_action_runs_twice(way, checkpointed, stand_in):
+    import asyncio
+
+    mailer = Mailer()
+    reply = says(*(f" Next.\nAction: Mail[{name}]\n" for name in MAILS), " Done.\nAction: Finish[sent]\n")
+    model = LabChatModel(language_model=stand_in(reply))
+    agent = react_agent(model, mailer, checkpointer=InMemorySaver() if checkpointed else None)
+    inputs = [{"messages": [("user", f"Write to all, {i}")]} for i in range(3 if way == "batch" else 1)]
+    settings = [{"configurable": {"thread_id": str(i)}} for i in range(len(inputs))]
+    if way == "batch":
+        states = agent.batch(inputs, settings)
+    elif way == "ainvoke":
+        states = [asyncio.run(agent.ainvoke(inputs[0], settings[0]))]
+    elif way == "stream":
+        *_, last = agent.stream(inputs[0], settings[0], stream_mode="values")
+        states = [last]
+    else:
+        states = [agent.invoke(inputs[0], settings[0])]
+    assert sorted(mailer.sent) == sorted(MAILS[:4] * len(inputs))
+    for state in states:
+        steps = steps_of(since_last_question(state["messages"]))
+        assert [s.observation for s in steps[:4]] == COUNTED
+        assert [s.kind for s in steps[4:]] == ["repeated"]
+        assert answer_of(state) == "sent"
+
+
+class SeveralCalls(LabChatModel):
+    """A model that asks for all its actions in one turn."""
+
+    def _generate(self, messages, *args, **options):
+        if any(message.type == "tool" for message in messages):
+            message = AIMessage("sent", additional_kwargs={"thought": "Done."})
+        else:
+            calls = [{"name": "Mail", "args": {"name": name}, "id": f"c{i}"} for i, name in enumerate(MAILS)]
+            message = AIMessage("All at once.", tool_calls=calls)
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_several_calls_in_one_turn_run_once_each_in_their_order(asynchronous, stand_in):
+    import asyncio
+
+    mailer = Mailer()
+    agent = react_agent(SeveralCalls(language_model=stand_in()), mailer)
+    question = {"messages": [("user", "Write to all")]}
+    state = asyncio.run(agent.ainvoke(question)) if asynchronous else agent.invoke(question)
+    assert mailer.sent == MAILS[:4]
+    steps = steps_of(state["messages"])
+    assert [s.observation for s in steps[:4]] == COUNTED
+    assert steps[4].kind == "repeated"
+
+
+def test_a_conversation_taken_up_elsewhere_restores_state_and_acts_no_more(stand_in, almanac, questions):
+    """Stopped before every tool call and continued by a new agent each time, as another process would: the page is open, no mail goes out twice."""
+    mailer, asked = Mailer(), next(q for q in questions if any(t.action == "Lookup" for t in demonstrate(q, almanac)))
+    turns = [render_turn(turn) for turn in demonstrate(asked, almanac)]
+    reply = says(" First.\nAction: Mail[ann]\n", *turns)
+    saver, thread = InMemorySaver(), {"configurable": {"thread_id": "a"}}
+
+    def agent():
+        rules = ReActRules(lambda: [*mailer(), *almanac_tools(almanac)])
+        tools = [langchain_tool(tool) for tool in rules.make_tools()]
+        model = LabChatModel(language_model=stand_in(reply))
+        return create_agent(model, tools, middleware=[rules], checkpointer=saver, interrupt_before=["tools"])
+
+    state = agent().invoke({"messages": [("user", asked.text)]}, thread)
+    while answer_of(state) is None:
+        state = agent().invoke(None, thread)
+    assert answer_of(state) == asked.answer
+    assert mailer.sent == ["ann"]
+    assert [s.kind for s in steps_of(state["messages"])] == ["ok"] * len(turns)

@@ -9,7 +9,7 @@ from llmsuite_lab.chains.retriever import LabRetriever, as_document
 from llmsuite_lab.reasoning import pal
 from llmsuite_lab.reasoning.interpreter import Interpreter, Limits
 from llmsuite_lab.retrieval.abstention import Gate
-from llmsuite_lab.retrieval.pipeline import RAG
+from llmsuite_lab.retrieval.pipeline import I_DO_NOT_KNOW, RAG
 from llmsuite_lab.retrieval.prompting import few_shot
 from llmsuite_lab.world import word_problems
 
@@ -33,6 +33,13 @@ def test_with_a_gate_the_chain_declines_as_the_pipeline_does(book, retriever, st
     theirs = applications.answer_all(applications.rag_chain(LabRetriever(retriever=retriever), stand_in(), gate), asked)
     assert [row["answer"] for row in theirs] == [a.text for a in ours]
     assert len({a.declined for a in ours}) == 2  # both outcomes are really there
+
+
+def test_without_a_passage_the_chain_does_not_ask(retriever, stand_in):
+    lm = stand_in()
+    nothing = RunnableLambda(lambda question: [])
+    assert applications.rag_chain(nothing, lm).invoke("Who?")["answer"] == I_DO_NOT_KNOW
+    assert lm.batches == []
 
 
 def test_the_template_writes_what_our_prompt_writes():

@@ -49,6 +49,8 @@ def test_recall_and_reciprocal_rank_by_hand():
         recall_at_k([["a"]], [[]], 1)
     with pytest.raises(ValueError, match="2 rankings for 1"):
         reciprocal_ranks([["a"], ["b"]], [["a"]])
+    with pytest.raises(ValueError, match="twice in one ranking"):
+        reciprocal_ranks([["a", "a"]], [["b"]])
     with pytest.raises(ValueError, match="k=0"):
         recall_at_k([["a"]], [["a"]], 0)
 

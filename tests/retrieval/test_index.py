@@ -83,6 +83,38 @@ def test_another_embedder_a_damaged_file_and_a_missing_one_are_refused(tmp_path)
         Index.load(tmp_path / "index", "test")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_search_among_some_is_a_search_of_an_index_that_holds_no_others(kind):
+    """The 120 passages nearest to the query are left out, and some are removed: the others come, best first, however far an approximation looks."""
+    near = unit(1, seed=5)
+    crowd = near + 0.01 * unit(120, seed=6)
+    vectors = np.concatenate([crowd / np.linalg.norm(crowd, axis=1, keepdims=True), unit(200, seed=7)])
+    ids = [f"p{i}" for i in range(len(vectors))]
+    index = Index(DIMENSION, "test", kind, 1)
+    index.add(ids, vectors)
+    index.remove(ids[:3])
+    allowed, others = ids[120:140], vectors[120:140] @ near[0]
+    (found,) = index.search(near, 4, among=allowed)
+    if kind == "exact":
+        assert [i for i, _ in found] == [allowed[j] for j in np.argsort(-others)[:4]]
+    assert len(found) == 4
+    assert {i for i, _ in found} <= set(allowed)
+    assert [s for _, s in found] == pytest.approx(sorted((s for _, s in found), reverse=True))
+    assert {i for i, _ in index.search(near, 60, among=allowed)[0]} == set(allowed)
+    assert index.search(near, 4, among=[]) == [[]]
+    assert len(index.search(near, 30)[0]) == 30  # the removed ones are skipped, and the search goes on
+
+
+def test_ids_that_are_not_the_vectors_own_are_refused(tmp_path):
+    filled("exact").save(tmp_path / "index")
+    file = tmp_path / "index" / "index.json"
+    about = json.loads(file.read_text())
+    first, second, *others = about["ids"]
+    file.write_text(json.dumps(about | {"ids": [second, first, *others]}))
+    with pytest.raises(LabError, match="not its own"):
+        Index.load(tmp_path / "index", "test")
+
+
 def test_update_embeds_only_what_is_new_or_changed(embedder):
     texts = {"a": "red kettle", "b": "blue lamp", "c": "green tent"}
     index = Index.build(embedder, list(texts), list(texts.values()))
@@ -116,6 +148,10 @@ def test_what_cannot_be_searched_or_added_says_so(embedder):
         index.add(["c"], np.full((1, DIMENSION), np.nan))
     with pytest.raises(KeyError, match="zzz"):
         index.remove(["a", "zzz"])
+    with pytest.raises(ValueError, match="2 ids, 1 different"):
+        index.remove(["a", "a"])
+    with pytest.raises(KeyError, match="zzz"):
+        index.search(unit(1), 1, among=["a", "zzz"])
     assert len(index) == 2
     with pytest.raises(ValueError, match="nothing to retrieve from"):
         Index.build(embedder, [], [])

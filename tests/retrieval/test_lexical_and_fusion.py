@@ -46,13 +46,18 @@ def test_search_leaves_out_what_shares_no_word():
     index = BM25(["a", "b", "c", "d"], TEXTS)
     assert [i for i, _ in index.search(["kettle"], 4)[0]] == ["b", "a"]
     assert index.search(["zebra"], 2) == [[]]
+    assert [i for i, _ in index.search(["kettle"], 4, among=["d", "c", "a"])[0]] == ["a"]
 
 
 def test_lexical_refusals():
     with pytest.raises(ValueError, match="at least one passage"):
         BM25([], [])
-    with pytest.raises(ValueError, match="1 ids for 2 texts"):
+    with pytest.raises(ValueError, match="one id of its own"):
         BM25(["a"], ["x", "y"])
+    with pytest.raises(ValueError, match="2 ids \\(1 different\\)"):
+        BM25(["a", "a"], ["x", "y"])
+    with pytest.raises(KeyError, match="zzz"):
+        BM25(["a"], ["x"]).search(["x"], 1, among=["zzz"])
     with pytest.raises(ValueError, match="k=5 but the index holds 4"):
         BM25(["a", "b", "c", "d"], TEXTS).search(["kettle"], 5)
 

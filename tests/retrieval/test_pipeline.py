@@ -6,7 +6,7 @@ import pytest
 
 from llmsuite_lab.retrieval.abstention import fit_gate
 from llmsuite_lab.retrieval.injection import ATTACKS, PAYLOAD, filtered, obeyed, plant, without_orders
-from llmsuite_lab.retrieval.pipeline import I_DO_NOT_KNOW, RAG
+from llmsuite_lab.retrieval.pipeline import I_DO_NOT_KNOW, NOTHING_FITS, NOTHING_FOUND, RAG
 from llmsuite_lab.retrieval.prompting import zero_shot
 from llmsuite_lab.retrieval.retriever import Retriever
 
@@ -40,6 +40,36 @@ def test_an_empty_draft_is_a_refusal(retriever, copycat):
     answer = RAG(retriever, copycat).answer(["Who sang about the weather at the party?"])[0]
     assert answer.declined
     assert answer.text == I_DO_NOT_KNOW
+
+
+@pytest.mark.parametrize(("hits", "budget", "reason"), [([], 1024, NOTHING_FOUND), (None, 41, NOTHING_FITS)])
+@pytest.mark.parametrize("gated", [False, True])
+def test_without_a_passage_the_model_is_not_asked(hits, budget, reason, gated, retriever, copycat):
+    class Silent(type(copycat)):
+        def complete(self, *args, **options):
+            raise AssertionError("asked without grounds")
+
+    gate = fit_gate([[0.9], [0.1]], [True, False], names=("cosine",)) if gated else None
+    rag = RAG(retriever, Silent(), budget=budget, gate=gate, form=zero_shot)
+    (answer,) = rag.answer(["How many days does study leave allow?"], hits=None if hits is None else [hits])
+    assert (answer.text, answer.draft, answer.declined, answer.cited, answer.reason) == (I_DO_NOT_KNOW, "", True, (), reason)
+
+
+def test_questions_with_and_without_passages_keep_their_answers(retriever, copycat):
+    asked = ["How many desks has Mizdale?", "What now?", "How much is the Huxum Mini kettle?"]
+    found = retriever.retrieve(asked, 1)
+    answers = RAG(retriever, copycat).answer(asked, hits=[found[0], [], found[2]])
+    assert [(a.text, a.reason) for a in answers] == [("44", ""), (I_DO_NOT_KNOW, NOTHING_FOUND), ("41 crowns", "")]
+
+
+def test_hits_that_do_not_go_with_the_questions_are_refused(retriever, copycat):
+    rag, (found,) = RAG(retriever, copycat), retriever.retrieve(["kettle"], 2)
+    with pytest.raises(ValueError, match="1 lists of hits for 2 questions"):
+        rag.answer(["kettle?", "lamp?"], hits=[found])
+    with pytest.raises(ValueError, match="twice"):
+        rag.answer(["kettle?"], hits=[[found[0], found[0]]])
+    with pytest.raises(TypeError, match="one string"):
+        rag.answer("kettle?", hits=[found])
 
 
 def test_no_questions_no_answers(retriever, copycat):

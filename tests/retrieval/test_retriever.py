@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from llmsuite_lab.retrieval.retriever import MODES, Retriever
+from llmsuite_lab.retrieval.index import KINDS
+from llmsuite_lab.retrieval.retriever import FUSIONS, MODES, Retriever
+from tests.retrieval.conftest import Page
 
 
 @pytest.fixture
@@ -40,6 +42,26 @@ def test_a_changed_document_is_found_by_its_new_words_and_only_it_is_embedded(re
 
 def test_fewer_current_passages_than_k_come_back_short(retriever, pages):
     assert len(retriever.retrieve(["study leave"], len(pages), mode="dense")[0]) == len(pages) - 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_old_versions_take_no_place(kind, mode, fusion, pages, embedder):
+    """120 versions of one document, all nearer to the question than anything else: the newest comes, and then the others."""
+    versions = [Page(f"v{i}", "tea", "Tea", f"Tea break rule number {i} for the canteen", f"2030-01-01-{i:03}") for i in range(120)]
+    others = [Page(f"o{i}", f"o{i}", f"Canteen {i}", f"Tea break in the canteen with soup {i}") for i in range(4)]
+    retriever = Retriever([*versions, *pages, *others], embedder, kind=kind, mode=mode, fusion=fusion)
+    (hits,) = retriever.retrieve(["What is the tea break rule for the canteen?"], 5)
+    assert hits[0].passage.id == "v119"
+    assert {h.passage.id for h in hits[1:]} == {"o0", "o1", "o2", "o3"}
+
+
+def test_bm25_without_a_shared_word_finds_nothing_and_adds_nothing(retriever):
+    assert retriever.retrieve(["zebra crossing"], 3, mode="bm25") == [[]]
+    for fusion in FUSIONS:
+        fused, dense = (retriever.retrieve(["zebra crossing"], 3, mode=mode, fusion=fusion)[0] for mode in ("hybrid", "dense"))
+        assert [h.passage.id for h in fused] == [h.passage.id for h in dense]
 
 
 def test_no_questions_no_hits(retriever):
