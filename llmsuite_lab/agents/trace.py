@@ -10,6 +10,7 @@ import textwrap
 from llmsuite_lab.agents.react import Step, Trajectory
 
 COLOURS = {"thought": "#30363B", "action": "#D55E00", "observation": "#0072B2", "refused": "#B00020"}
+_GROUND = "text-align:left;background:#ffffff;color:#22272b"  # its own, in every cell: a notebook's theme may be dark
 
 
 def lines(trajectory: Trajectory) -> list[tuple[str, str]]:
@@ -54,9 +55,9 @@ class Trace:
         rows = []
         for role, text in lines(self.trajectory):
             if role in ("question", "end"):
-                rows.append(f'<tr><td colspan="2" style="text-align:left"><b>{html.escape(text)}</b></td></tr>')
+                rows.append(f'<tr><td colspan="2" style="{_GROUND}"><b>{html.escape(text)}</b></td></tr>')
                 continue
-            style = f"text-align:left;color:{COLOURS[role]}"
-            body = f"<code style='color:inherit'>{html.escape(text)}</code>" if role == "action" else html.escape(text)
-            rows.append(f'<tr><td style="{style};vertical-align:top"><b>{role}</b></td><td style="{style}">{body}</td></tr>')
+            body = f"<code style='color:inherit;background:none'>{html.escape(text)}</code>" if role == "action" else html.escape(text)
+            mark = f"{_GROUND};border-left:4px solid {COLOURS[role]};vertical-align:top"
+            rows.append(f'<tr><td style="{mark}"><b style="color:{COLOURS[role]}">{role}</b></td><td style="{_GROUND}">{body}</td></tr>')
         return f"<table>{''.join(rows)}</table>"

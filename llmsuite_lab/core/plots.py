@@ -42,6 +42,9 @@ def use_house_style() -> None:
             "savefig.dpi": 90,
             "figure.constrained_layout.use": True,
             "figure.facecolor": "white",
+            "axes.facecolor": "white",
+            "savefig.facecolor": "white",  # dark text needs its own ground: a reader's theme may be dark
+            "savefig.transparent": False,
             "font.size": 12.5,
             "axes.titlesize": 14.5,
             "axes.titleweight": "bold",

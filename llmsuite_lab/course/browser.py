@@ -6,9 +6,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.files import write_bytes
+from llmsuite_lab.course.slides import MARK, free_place
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 QUIET = (
@@ -52,20 +54,29 @@ def open_page(file: Path) -> Iterator:
             page.on("request", lambda request: page.requests.append(request.url))
             page.on("pageerror", lambda error: page.problems.append(str(error)))
             page.on("console", lambda message: page.problems.append(message.text) if message.type == "error" else None)
-            page.goto(file.resolve().as_uri())
-            page.wait_for_function("window.Reveal && Reveal.isReady()")
+            show(page, file)
             yield page
         finally:
             browser.close()
 
 
+def show(page: Any, file: Path, query: str = "") -> None:
+    """Turn an open page to another deck and wait until its slides are laid out and its pictures and fonts are there."""
+    page.goto(file.resolve().as_uri() + query)
+    page.wait_for_function("window.Reveal && Reveal.isReady()")
+    page.evaluate("Promise.all([document.fonts.ready, ...[...document.images].map((image) => image.decode().catch(() => null))])")
+
+
 def print_pdf(deck_html: Path, pdf: Path, pages: int) -> None:
-    """Print a deck to `pdf`, one page a slide. Raises LabError when the page count is not `pages` (a blank or split page)."""
+    """Print a deck to `pdf`, one page a slide. Raises LabError when the page count is not `pages` (a blank or split page),
+    and when `pdf` is a file that this did not make.
+    """
+    free_place(pdf)
     with open_page(deck_html) as page:
-        page.goto(deck_html.resolve().as_uri() + "?print-pdf")
-        page.wait_for_function("window.Reveal && Reveal.isReady() && document.querySelectorAll('.pdf-page').length > 0")
+        show(page, deck_html, "?print-pdf")
+        page.wait_for_function("document.querySelectorAll('.pdf-page').length > 0")
         data = page.pdf(prefer_css_page_size=True, print_background=True)
     found = len(re.findall(rb"/Type\s*/Page\b", data))
     if found != pages:
         raise LabError(f"{deck_html.name} printed as {found} pages, but the deck has {pages} slides; a slide is too long or the page broke")
-    write_bytes(pdf, data)
+    write_bytes(free_place(pdf), data + f"\n% {MARK}\n".encode())  # a comment behind the end: readers look for the end, then stop

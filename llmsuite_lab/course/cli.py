@@ -110,14 +110,15 @@ def train(
 
 @app.command()
 def slides(
-    names: Annotated[list[str] | None, typer.Argument(help="decks by name; default all")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="decks by name or number (03); default all")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the pages; default build/slides of the clone.")] = None,
     pdf: Annotated[bool, typer.Option(help="Also print each deck to PDF (needs a Chromium-family browser).")] = False,
 ) -> None:
-    """Build the decks: one self-contained HTML page each under build/slides (press s for the speaker view)."""
+    """Build the decks, one self-contained HTML page each (press s for the speaker view). Replaces nothing but decks it made before."""
     from llmsuite_lab.course.browser import print_pdf
     from llmsuite_lab.course.slides import build
 
-    for deck, path in build(names):
+    for deck, path in build(names or (), out):
         if pdf:
             print_pdf(path, path.with_suffix(".pdf"), pages=len(deck.slides))
         typer.echo(

@@ -3,10 +3,13 @@
 The syntax is Marp's: front matter, `---` between slides, HTML comments as speaker notes. Four additions, so that a slide never
 holds a copy of something that lives elsewhere:
 
-- `![alt](figure:module:function)` calls the function (no arguments; a matplotlib Figure or an SVG string) and embeds the picture;
+- `![alt](figure:module:function)` calls the function (a matplotlib Figure or an SVG string) and embeds the picture; a third part,
+  `figure:module:function:word`, is its argument;
 - `![alt](notebook:00_start_here:tag)` embeds the picture that the notebook's cell with that tag has stored: the slide shows the same run;
 - a fenced block with the info word `source` holding `module:name` shows that object's source code;
 - a speaker note that begins `3 min · …` states the slide's time; the builder adds the minutes up.
+
+A picture stands beside the slide's text, or below it when it is wide, and takes all the room there is.
 """
 
 import base64
@@ -15,6 +18,8 @@ import importlib
 import inspect
 import io
 import re
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,10 +29,15 @@ from llmsuite_lab.core.files import write_text
 from llmsuite_lab.core.paths import repo_dir
 from llmsuite_lab.course.pictures import stored_picture
 
+MARK = "LLMSuite Lab, llmsuite slides"  # in every file made here: only such a file is ever replaced
 VENDOR = Path(__file__).parent / "vendor"
 FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.S)
 NOTE = re.compile(r"<!--(.*?)-->", re.S)
 MINUTES = re.compile(r"\A\s*(\d+(?:\.\d+)?) min\b")
+HEADING = re.compile(r"\A\s*<h([12])>.*?</h\1>", re.S)
+PICTURE = re.compile(r"<p>(<img [^>]*>)</p>")
+SIZE = re.compile(r'width="([\d.]+)(?:pt|px)?" height="([\d.]+)(?:pt|px)?"')
+WIDE = 1.9  # width over height from which a picture stands below the text instead of beside it
 
 
 @dataclass(frozen=True)
@@ -95,16 +105,39 @@ def render(deck: Deck, base: Path) -> str:
     for slide in deck.slides:
         body = re.sub(r'<img src="([^"]+)" alt="([^"]*)" />', lambda m: _image(m[1], m[2], base), _markdown().render(slide.body))
         notes = "".join(f'<aside class="notes">{_markdown().render(note)}</aside>' for note in slide.notes)
-        sections.append(f'<section><div class="slide">{body}</div>{notes}</section>')
+        sections.append(f'<section><div class="slide">{_laid_out(body)}</div>{notes}</section>')
     return "\n".join(
         (
             f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(deck.title)}</title>',
-            f'<link rel="icon" href="data:,"><style>{_css()}</style></head><body>',
+            f'<meta name="generator" content="{MARK}"><link rel="icon" href="data:,"><style>{_css()}</style></head><body>',
             f'<div class="reveal"><div class="slides">{"".join(sections)}</div></div>',
             *(_script(name) for name in ("katex/katex.min.js", "reveal/reveal.js", "reveal/notes.js")),
             f"<script>{(VENDOR / 'start.js').read_text(encoding='utf-8')}</script></body></html>",
         )
     )
+
+
+def _laid_out(body: str) -> str:
+    """The heading, then what is below it: text and picture side by side, or one above the other. A title stands with its text."""
+    heading = match[0] if (match := HEADING.match(body)) else ""
+    rest = body[len(heading) :]
+    title = heading.startswith("<h1>")
+    above, within = ("", heading) if title else (heading, "")
+    pictures = PICTURE.findall(rest)
+    text = PICTURE.sub("", rest).strip()
+    if len(pictures) == 1 and (within or text) and (title or _aspect(pictures[0]) < WIDE):
+        column = f'<div class="text">{within}{text}</div><div class="picture">{pictures[0]}</div>'
+        return f'{above}<div class="body beside{" title" * title}">{column}</div>'
+    return f'{above}<div class="body">{within}{PICTURE.sub(_picture, rest)}</div>'
+
+
+def _picture(match: re.Match) -> str:
+    return f'<div class="picture">{match[1]}</div>'
+
+
+def _aspect(image: str) -> float:
+    width, height = map(float, SIZE.search(image).groups())
+    return width / height
 
 
 @cache
@@ -136,7 +169,10 @@ def _code(text: str, language: str, _attributes: str) -> str:
         lexer = get_lexer_by_name(language or "text")
     except ClassNotFound as error:
         raise LabError(f"a code block asks for the language {language!r}, which Pygments does not know") from error
-    return f'<pre class="code">{highlight(text, lexer, HtmlFormatter(nowrap=True))}</pre>'
+    # as large as the longest line allows; what is longer still wraps
+    longest = max(1, *map(len, text.splitlines()), 1)
+    size = max(15.0, min(21.0, 1120 / (0.605 * longest)))
+    return f'<pre class="code" style="font-size:{size:.1f}px">{highlight(text, lexer, HtmlFormatter(nowrap=True))}</pre>'
 
 
 def _resolve(reference: str) -> object:
@@ -149,7 +185,9 @@ def _resolve(reference: str) -> object:
 
 def _image(source: str, alt: str, base: Path) -> str:
     if source.startswith("figure:"):
-        made = _resolve(source.removeprefix("figure:"))()
+        module, _, call = source.removeprefix("figure:").partition(":")
+        name, *words = call.split(":")
+        made = _resolve(f"{module}:{name}")(*words)
         kind, data = "svg+xml", (made if isinstance(made, str) else _svg(made)).encode()
     elif source.startswith("notebook:"):
         kind, data = "png", stored_picture(source.removeprefix("notebook:"))
@@ -158,7 +196,17 @@ def _image(source: str, alt: str, base: Path) -> str:
         if not path.is_file():
             raise LabError(f"the deck shows {source!r}, but there is no such file beside it")
         kind, data = {".svg": "svg+xml"}.get(path.suffix, path.suffix.lstrip(".")), path.read_bytes()
-    return f'<img alt="{html.escape(alt)}" src="data:image/{kind};base64,{base64.b64encode(data).decode()}">'
+    width, height = _size(data, source)
+    data = base64.b64encode(data).decode()
+    return f'<img alt="{html.escape(alt)}" width="{width:g}" height="{height:g}" src="data:image/{kind};base64,{data}">'
+
+
+def _size(data: bytes, source: str) -> tuple[float, float]:
+    if data.startswith(b"\x89PNG"):
+        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    if match := SIZE.search(data.decode("utf-8", errors="replace")):
+        return float(match[1]), float(match[2])
+    raise LabError(f"the picture {source!r} does not say how large it is; use a PNG, or an SVG with width and height")
 
 
 def _svg(figure) -> str:
@@ -166,9 +214,15 @@ def _svg(figure) -> str:
     import matplotlib.pyplot as plt
 
     buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "llmsuite"}):  # the same figure gives the same bytes
-        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
-    plt.close(figure)
+    # letters as outlines: a reader's machine may lack the font; a fixed salt: the same figure gives the same bytes
+    with matplotlib.rc_context({"svg.hashsalt": "llmsuite", "svg.fonttype": "path"}), warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Glyph .* missing from")
+        try:
+            figure.savefig(buffer, format="svg", bbox_inches="tight", facecolor="white", metadata={"Date": None})
+        except UserWarning as error:
+            raise LabError(f"a figure's letters cannot all be drawn: {error}") from error
+        finally:
+            plt.close(figure)
     return buffer.getvalue()
 
 
@@ -197,18 +251,39 @@ def decks() -> list[Path]:
     return sorted((root / "slides").glob("*.md"))
 
 
-def build(names: list[str] | None = None, out: Path | None = None) -> list[tuple[Deck, Path]]:
-    """Build the named decks (default: all) into `out` (default: build/slides of the clone); gives each deck and its HTML file.
+def chosen(names: Iterable[str] = ()) -> list[Path]:
+    """The decks that `names` mean, each once and in the course's order: a deck's name or its number (`03`); no name means all.
 
-    Raises LabError for an unknown name, with the ones there are.
+    Raises LabError for a name that no deck has, with the ones there are.
     """
-    sources = {path.stem: path for path in decks()}
-    if unknown := [name for name in names or () if name not in sources]:
-        raise LabError(f"no deck is called {unknown[0]!r}; there are: {', '.join(sources)}")
-    folder = out or sources[next(iter(sources))].parents[1] / "build" / "slides"
+    sources = decks()
+    names = list(names)
+    for name in names:
+        if not any(name in (path.stem, path.stem.partition("_")[0]) for path in sources):
+            raise LabError(f"no deck is called {name!r}; there are: {', '.join(path.stem for path in sources)} (the number alone will do)")
+    return [path for path in sources if not names or {path.stem, path.stem.partition("_")[0]} & set(names)]
+
+
+def build(names: Iterable[str] = (), out: Path | None = None) -> list[tuple[Deck, Path]]:
+    """Build the decks that `names` mean (see `chosen`) into `out` (default: build/slides of the clone); gives each deck and its HTML file.
+
+    Raises LabError for an unknown name, when `out` is a file, and when a deck's place holds a file that this did not make: it stays as it is.
+    """
+    sources = chosen(names)
+    folder = sources[0].parents[1] / "build" / "slides" if out is None else out
     built = []
-    for name in names or sources:
-        deck = parse(sources[name])
-        write_text(folder / f"{name}.html", render(deck, sources[name].parent))
-        built.append((deck, folder / f"{name}.html"))
+    for source in sources:
+        deck = parse(source)
+        place = free_place(folder / f"{source.stem}.html")
+        write_text(place, render(deck, source.parent))
+        built.append((deck, place))
     return built
+
+
+def free_place(path: Path) -> Path:
+    """`path`, when a deck may be written there: nothing is there yet, or an earlier deck. Raises LabError for anything else, and touches nothing."""
+    if path.parent.exists() and not path.parent.is_dir():
+        raise LabError(f"the decks go into a folder, and {path.parent} is a file; name another with --out")
+    if path.is_dir() or (path.exists() and MARK.encode() not in path.read_bytes()):
+        raise LabError(f"{path} is not one of the course's decks and stays as it is; move it away, or choose another folder with --out")
+    return path

@@ -107,3 +107,15 @@ def test_colours_are_distinct_and_have_a_meaning():
     assert {"base", "tuned", "baseline", "bound", "accent"} <= set(plots.COLOURS)
     assert plots.colour_of("Tuned", 5) == plots.COLOURS["tuned"]
     assert plots.colour_of("unknown", 1) == plots.CYCLE[1]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_a_saved_figure_has_its_own_ground(tmp_path, suffix):
+    """Dark letters on a reader's dark page cannot be read: every pixel outside the axes too is opaque."""
+    with plt.rc_context({"figure.facecolor": "none", "axes.facecolor": "none", "savefig.transparent": True}):  # what a notebook's theme may set
+        drawn = plots.bars_with_intervals({"a": Interval(0.5, 0.4, 0.6, 10)}, title="t", ylabel="y")
+        file = plots.save_figure(drawn, tmp_path / f"figure{suffix}")
+    if suffix == ".png":
+        assert plt.imread(file)[..., 3].min() == 1.0
+    else:
+        assert "fill: #ffffff" in file.read_text().split("axes_1")[0]
