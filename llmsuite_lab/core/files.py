@@ -1,32 +1,40 @@
-"""Files are written whole or not at all: a temporary neighbour, then one atomic rename."""
+"""Files are written whole or not at all (`core.swap`), and nothing is ever removed or replaced that the course did not make.
 
+    write_bytes, write_text, write_json   a file of the course's own: what stood there is replaced
+    write_output                          a file in a place that a person named: one of theirs is never replaced
+    whole_folder                          a folder that is replaced as a whole: refused where it holds anything else
+
+What the course made is written in `.llmsuite.json`, in the same folder: {"kind": what it is, "files": {name: [SHA-256, …] or null}}.
+"""
+
+import hashlib
 import json
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.swap import put_folder, workshop
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+MARK = ".llmsuite.json"
+_SYSTEMS_OWN = {MARK, ".DS_Store", "Thumbs.db", "desktop.ini"}  # what file managers leave in any folder they show
+
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` to `path` atomically, making parent folders. Raises OSError; the old file then stands unharmed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
+    """Write `data` to `path` atomically, making parent folders. Raises OSError, LabError where a link or folder stands; an old file is then unharmed."""
+    if path.is_symlink() or path.is_dir():
+        raise LabError(
+            f"{path} is a {'link' if path.is_symlink() else 'folder'}, where a file is to be written: move it away, or name another file"
+        )
+    with workshop(path) as shop:
+        (shop / "new").write_bytes(data)
+        os.replace(shop / "new", path)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -37,6 +45,20 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON with a final newline, atomically. Raises TypeError for a value JSON cannot hold."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, sort_keys=False) + "\n")
+
+
+def write_output(path: Path, data: bytes | str) -> None:
+    """Write a file in a place that a person named, atomically: a file that stands there is replaced only if this function wrote it and nobody
+    has changed it since. Raises LabError for any other, which stays as it is, and OSError as `write_bytes`."""
+    data = data.encode("utf-8") if isinstance(data, str) else data
+    mark = _read_mark(path.parent)
+    standing = [hashlib.sha256(path.read_bytes()).hexdigest()] if path.is_file() else []
+    if standing and standing[0] not in (mark["files"].get(path.name) or ()):
+        raise LabError(f"{path} is there already and is not as the course wrote it, so it is kept: move it away, or name another place")
+    if not (path.is_dir() or path.is_symlink()):
+        mark["files"][path.name] = [*standing, hashlib.sha256(data).hexdigest()]  # both, as long as it is not known that the new one stands
+        write_json(path.parent / MARK, mark)
+    write_bytes(path, data)
 
 
 def load_tensors(file: Path) -> "dict[str, Tensor]":
@@ -50,32 +72,65 @@ def load_tensors(file: Path) -> "dict[str, Tensor]":
 
 
 @contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty neighbour folder; on success it becomes `target` in one rename, on any error it is removed.
+def whole_folder(target: Path, kind: str) -> Iterator[Path]:
+    """Yield an empty folder; on success it becomes `target` in one step, on any error it is removed. `kind` names it: "an index".
 
-    An existing `target` is replaced. If another process put a finished folder there first, theirs stays and ours is dropped.
+    A folder that stands there is replaced if the course made it, of the same kind, and it holds nothing else. If another process put a finished
+    folder there first, theirs stays and ours is dropped. Raises LabError for any other (`check_folder`), before anything is made.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    try:
-        yield temporary
-        os.chmod(temporary, 0o755)
-        _swap(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    check_folder(target, kind)
+    with workshop(target) as shop:
+        new = shop / "new"
+        new.mkdir()
+        yield new
+        write_json(new / MARK, {"kind": kind, "files": dict.fromkeys(_contents(new))})
+        check_folder(target, kind)  # again: the making may have taken hours
+        put_folder(shop, target)
 
 
-def _swap(new: Path, target: Path) -> None:
-    old = None
-    if target.exists():
-        old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old."))
-        with suppress(FileNotFoundError):  # another process moved it away between the look and the rename
-            os.replace(target, old / "was")
+def check_folder(target: Path, kind: str) -> None:
+    """Raise LabError unless `target` may become a folder of this kind: it is not there, is empty, or the course made it and it holds nothing else.
+
+    Never a link, a file, the home folder, the folder you work in, or one that these lie in.
+    """
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise LabError(
+            f"{target} is a {'link' if target.is_symlink() else 'file'}, where {kind} is to be written: name a new or empty folder"
+        )
+    place = target.resolve()
+    for what, theirs in (("your home folder", Path(os.path.expanduser("~")).resolve()), ("the folder you work in", Path.cwd())):
+        if place == theirs or place in theirs.parents:
+            raise LabError(f"{kind} cannot take the place of {place}, which is or holds {what}: name a new or empty folder")
+    if not target.exists():
+        return
+    mark = _read_mark(target)
+    ours = mark["files"].keys() | {place.as_posix() for name in mark["files"] for place in Path(name).parents}
+    foreign = [name for name in _contents(target) if name not in ours]
+    if foreign:
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        raise LabError(
+            f"{target} holds what the course did not put there ({foreign[0]}{more}) and is left as it is: name a new or empty folder for {kind}"
+        )
+    if mark["files"] and mark["kind"] != kind:
+        raise LabError(f"{target} holds {mark['kind']}, and {kind} would replace it: name another folder")
+
+
+def _contents(folder: Path) -> list[str]:
+    """Files, links and empty folders below `folder`, as relative paths with slashes; not what file managers leave, nor the mark."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        links = [name for name in folders if (Path(place) / name).is_symlink()]
+        inside = [name for name in (*files, *links) if name not in _SYSTEMS_OWN]
+        if not inside and not folders and Path(place) != folder:
+            inside = [""]
+        found += [(Path(place) / name).relative_to(folder).as_posix() for name in inside]
+    return sorted(found)
+
+
+def _read_mark(folder: Path) -> dict[str, Any]:
+    """The folder's mark; one that says nothing where there is none, or none that can be read: then nothing in the folder is the course's."""
     try:
-        os.replace(new, target)
-    except OSError:
-        if not target.is_dir():  # not the race "another process was first": report it
-            raise
-    finally:
-        if old is not None:
-            shutil.rmtree(old, ignore_errors=True)
+        mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
+        return {"kind": str(mark["kind"]), "files": dict(mark["files"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"kind": "output", "files": {}}

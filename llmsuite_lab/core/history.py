@@ -40,6 +40,15 @@ class History:
         """Seconds spent in steps."""
         return sum(self.seconds)
 
+    def record(self, loss: float, lr: float, grad_norm: float, tokens: int, supervised: int, seconds: float) -> None:
+        """Add one step: the arguments are the fields' entries for it."""
+        self.losses.append(loss)
+        self.lrs.append(lr)
+        self.grad_norms.append(grad_norm)
+        self.tokens.append(tokens)
+        self.supervised.append(supervised)
+        self.seconds.append(seconds)
+
     def as_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
         return asdict(self)

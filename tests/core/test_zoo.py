@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from llmsuite_lab.core import fetch, zoo
 from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.files import MARK
 
 FILES = {"model.safetensors": b"w" * 4000, "config.json": b'{"a": 1}', "1_Pooling/config.json": b'{"mean": true}'}
 
@@ -88,7 +89,7 @@ def no_pip(wheels, monkeypatch):
 def left_behind(cache: Path) -> list[str]:
     """Everything in the cache but lock files and finished folders."""
     done = [manifest.parent for manifest in cache.rglob("manifest.json")]
-    files = [p for p in cache.rglob("*") if p.is_file() and p.suffix != ".lock" and not any(p.is_relative_to(folder) for folder in done)]
+    files = [p for p in cache.rglob("*") if p.is_file() and p.suffix != ".lock" and p.name != MARK and not any(p.is_relative_to(folder) for folder in done)]
     return [p.relative_to(cache).as_posix() for p in files]
 
 
@@ -96,7 +97,7 @@ def test_pip_brings_exactly_the_named_files_and_only_once(toy, cache, capsys, mo
     folder = zoo.path("toy")
     assert folder == cache / "models" / "toy"
     assert {
-        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "manifest.json"
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name not in ("manifest.json", MARK)
     } == FILES
     assert "downloading toy-model==0.1" in capsys.readouterr().err
     monkeypatch.setattr(fetch, "_pip_download", lambda *a: pytest.fail("asked for the network again"))

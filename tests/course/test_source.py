@@ -41,7 +41,7 @@ def test_lines_and_docstring():
     assert middle == ["# …", *(line[4:] for line in whole[2:4]), "# …"]
     bare = show(files.write_bytes, doc=False).text.splitlines()
     assert bare == [whole[0], *whole[2:]]
-    assert show(files, doc=False).text.startswith("import json")
+    assert show(files, doc=False).text.startswith("import hashlib")
 
 
 @pytest.mark.parametrize("lines", [0, (0, 2), (3, 2), (1, 999)])

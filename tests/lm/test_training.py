@@ -12,13 +12,14 @@ from torch import nn
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.history import History
 from llmsuite_lab.lm.batching import Example, check_examples, collate, encode, length_buckets
-from llmsuite_lab.lm.optim import MasterAdamW, cosine_with_warmup
 from llmsuite_lab.lm.supervised import supervised_loss
-from llmsuite_lab.lm.training import backward, fit, training_step
+from llmsuite_lab.lm.training import fit
 from llmsuite_lab.lm.training_attention import grouped_causal_attention, plain_attention
 from llmsuite_lab.transformer.config import llama_config, t5_config
 from llmsuite_lab.transformer.decoder import Decoder
 from llmsuite_lab.transformer.encoder_decoder import EncoderDecoder
+from llmsuite_lab.transformer.optimizer import AdamW, cosine_with_warmup
+from llmsuite_lab.transformer.training_loop import backward, training_step
 
 VOCAB, WIDTH, CONTEXT = 61, 24, 40
 F32 = {"dtype": torch.float32, "progress": False}
@@ -235,12 +236,12 @@ def test_accumulation_equals_one_large_batch():
 def test_bfloat16_compute_keeps_float32_masters():
     """An update far below bfloat16's resolution must add up over steps; without masters w + Δw rounds to w."""
     for p, moves in ((nn.Parameter(torch.ones(4, 4, dtype=torch.bfloat16)), True), (nn.Parameter(torch.ones(4, 4)), True)):
-        optimizer = MasterAdamW([p])
+        optimizer = AdamW([p], lr=2e-4, weight_decay=0.0)  # one step is 1/20 of the gap between bfloat16 numbers below 1
         for _ in range(40):
             p.grad = torch.ones_like(p)
             optimizer.gather()
             optimizer.normalise(1, None)
-            optimizer.step(lr=2e-4)  # one step is 1/20 of the gap between bfloat16 numbers below 1
+            optimizer.step()
             optimizer.zero_grad()
         assert (float(p.detach().float().mean()) == pytest.approx(1 - 40 * 2e-4, abs=4e-3)) is moves
         assert float(optimizer.masters[0].detach().mean()) == pytest.approx(1 - 40 * 2e-4, rel=1e-4)
@@ -271,26 +272,26 @@ def test_adamw_clipping_and_schedule_equal_torch():
         loss, count = supervised_loss(reference, collate([rows[i] for i in order]))
         (loss / count).backward()
         norm = nn.utils.clip_grad_norm_(reference.parameters(), 0.5)
-        adamw.param_groups[0]["lr"] = adamw.param_groups[1]["lr"] = cosine_with_warmup(step, steps, 3, 3e-3)
+        adamw.param_groups[0]["lr"] = adamw.param_groups[1]["lr"] = cosine_with_warmup(step + 1, steps + 1, 3, 3e-3)
         adamw.step()
         adamw.zero_grad()
         assert history.losses[step] == pytest.approx(loss.item() / count, abs=2e-5)
         assert history.grad_norms[step] == pytest.approx(float(norm), rel=1e-3)
     assert history.lrs[:3] == pytest.approx([1e-3, 2e-3, 3e-3])
-    assert history.lrs[-1] < 1e-3
+    assert 0 < history.lrs[-1] < 1e-3, "no update is spent at rate 0"
 
 
 def test_gradients_are_open_to_a_collective_between_backward_and_update():
     """Two workers' summed gradients and counts give the gradient of their joint batch: what scaling's workers rely on."""
     rows = examples(9)
     joint, optimizers, counts = llama(), [], 0
-    whole = MasterAdamW(joint.parameters())
-    backward(joint, [collate(rows)], whole)
+    whole = AdamW(joint.parameters())
+    backward(joint, [collate(rows)], whole, supervised_loss)
     whole.normalise(supervised_loss(joint, collate(rows))[1], None)
     for part in (rows[:4], rows[4:]):
         worker = llama()
-        optimizers.append(MasterAdamW(worker.parameters()))
-        counts += backward(worker, [collate(part)], optimizers[-1]).count
+        optimizers.append(AdamW(worker.parameters()))
+        counts += backward(worker, [collate(part)], optimizers[-1], supervised_loss).count
     for m, a, b in zip(whole.masters, optimizers[0].masters, optimizers[1].masters, strict=True):
         torch.testing.assert_close((a.grad + b.grad) / counts, m.grad, atol=1e-6, rtol=1e-4)
 
@@ -318,7 +319,7 @@ def test_resumed_run_equals_uninterrupted_run(tmp_path, dtype):
     assert not second.interrupted
     assert second.losses == expected.losses
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), through.parameters(), strict=True))
-    assert sorted(f.name for f in (tmp_path / "run").iterdir()) == ["state.json", "state.safetensors"]
+    assert sorted(f.name for f in (tmp_path / "run").iterdir()) == [".llmsuite.json", "state.json", "state.safetensors"]
     assert [f.name for f in tmp_path.iterdir()] == ["run"], "no temporary folder may stay behind"
 
 
@@ -331,22 +332,22 @@ def test_checkpoint_of_another_run_or_a_damaged_one_is_refused(tmp_path):
     with pytest.raises(LabError, match="examples"):
         fit(llama(), examples(8, seed=1), lr=1e-3, **kwargs)
     (folder / "state.safetensors").write_bytes((folder / "state.safetensors").read_bytes()[:100])
-    with pytest.raises(LabError, match="cannot be read"):
+    with pytest.raises(LabError, match="is damaged"):
         fit(llama(), rows, lr=1e-3, **kwargs)
 
 
 def test_stop_button_during_an_update_waits_for_its_end(monkeypatch):
     """A real SIGINT in the middle of the update: the update is finished, the model is whole, the handler is put back."""
-    original, handler = MasterAdamW.step, signal.getsignal(signal.SIGINT)
+    original, handler = AdamW.step, signal.getsignal(signal.SIGINT)
     calls = []
 
-    def interrupted_step(self, lr):
+    def interrupted_step(self):
         calls.append(1)
         if len(calls) == 3:
             os.kill(os.getpid(), signal.SIGINT)
-        original(self, lr)
+        original(self)
 
-    monkeypatch.setattr(MasterAdamW, "step", interrupted_step)
+    monkeypatch.setattr(AdamW, "step", interrupted_step)
     model = llama(lora=True).eval()
     history = fit(model, examples(8), steps=9, batch_size=4, lr=1e-2, dtype=torch.bfloat16, progress=False)
     monkeypatch.undo()
@@ -480,8 +481,8 @@ def test_history_goes_to_json_and_back(tmp_path):
 
 def test_step_alone_lowers_the_loss():
     model, batch = Plain(), collate(examples(8))
-    optimizer = MasterAdamW(model.parameters())
-    losses = [training_step(model, [batch], optimizer, lr=1e-2)[0] for _ in range(12)]
+    optimizer = AdamW(model.parameters(), weight_decay=0.0)
+    losses = [training_step(model, [batch], optimizer, supervised_loss, lr=1e-2)[0] for _ in range(12)]
     assert losses[-1] < losses[0] - 0.3
 
 

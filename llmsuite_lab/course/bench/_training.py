@@ -1,7 +1,8 @@
 """`fit()` beside `transformers.Trainer` and `trl.SFTTrainer`: the same LoRA on the same model, the same batches in the same order.
 
-All three start from the same weights, compute in the same dtype, take the same number of AdamW steps at the same learning rates and read the
-same real tokens; padding is counted for none. The first step's loss must agree, or the comparison is refused. Gradient checkpointing
+All three start from the same weights, compute in the same dtype, take the same number of AdamW steps under the same schedule (which fit() asks one
+step later, `transformer.training_loop`) and read the same real tokens; padding is counted for none. The first step's loss must agree, or the
+comparison is refused. Gradient checkpointing
 (trl's default) is off for all: it buys memory with time. `python -m llmsuite_lab.course.bench._training NAME` trains in a process of its own
 and prints its peak resident memory.
 """

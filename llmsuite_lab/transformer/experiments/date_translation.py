@@ -20,7 +20,7 @@ from torch import Tensor
 from llmsuite_lab.core.history import History
 from llmsuite_lab.transformer.config import original_config
 from llmsuite_lab.transformer.encoder_decoder import EncoderDecoder
-from llmsuite_lab.transformer.experiments.loop import train
+from llmsuite_lab.transformer.training_loop import train
 
 MONTHS = "January February March April May June July August September October November December".split()
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
@@ -117,13 +117,15 @@ def learn_dates(
     rng = random.Random(seed)
     device = next(model.parameters()).device
 
-    def batch_loss(step: int) -> Tensor:
-        pairs = draw_pairs(batch_size, rng)
+    tokens = batch_size * (TARGET_LENGTH + 1)
+
+    def loss(model: EncoderDecoder, pairs: list[tuple[str, str]]) -> tuple[Tensor, int]:
         source, mask = source_tensor([written for written, _ in pairs])
         target = torch.tensor([[START, *encode(iso), END] for _, iso in pairs])
-        return model.loss(source.to(device), target[:, :-1].to(device), target[:, 1:].to(device), mask.to(device))
+        return model.loss(source.to(device), target[:, :-1].to(device), target[:, 1:].to(device), mask.to(device)) * tokens, tokens
 
-    return train(model, batch_loss, steps=steps, tokens_per_step=batch_size * (TARGET_LENGTH + 1), lr=lr, warmup=0.1, progress=progress)
+    draw = lambda step: [draw_pairs(batch_size, rng)]  # noqa: E731
+    return train(model, draw, loss, steps=steps, lr=lr, floor=lr / 10, warmup=0.1, progress=progress)
 
 
 def evaluate(model: EncoderDecoder, n: int = 500, seed: int = 1) -> Evaluation:

@@ -10,7 +10,6 @@ below the bigram line can only come from looking further back than one token.
 Sources: Radford et al. 2019 (the task); Witten & Bell 1991 (the smoothing). Text: `pydoc_data.topics`, in every CPython.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -21,8 +20,8 @@ from llmsuite_lab.core.history import History
 from llmsuite_lab.transformer.bpe_training import train_bpe
 from llmsuite_lab.transformer.config import llama_config
 from llmsuite_lab.transformer.decoder import Decoder
-from llmsuite_lab.transformer.experiments.loop import train
 from llmsuite_lab.transformer.tokenizer import BPETokenizer
+from llmsuite_lab.transformer.training_loop import train
 
 END = "<|endoftext|>"
 
@@ -114,7 +113,6 @@ def pretrain(
     seed: int = 0,
     evaluate_every: int = 100,
     progress: bool = False,
-    on_step: Callable[[int], None] | None = None,
 ) -> Pretraining:
     """Train `model` on random windows of `seq` tokens of the training text. Raises ValueError when the text is shorter than a window."""
     if len(text.train) <= seq:
@@ -124,17 +122,19 @@ def pretrain(
     windows = text.train.unfold(0, seq + 1, 1)  # a view: window i starts at token i
     measured = [(0, held_out_loss(model, text, seq))]
 
-    def batch_loss(step: int) -> Tensor:
-        chosen = windows[torch.randint(len(windows), (batch_size,), generator=generator)].to(device)
-        return model.loss(chosen[:, :-1], chosen[:, 1:])
+    tokens = batch_size * seq
 
-    def after(step: int) -> None:
-        if (step + 1) % evaluate_every == 0 or step + 1 == steps:
-            measured.append(((step + 1) * batch_size * seq, held_out_loss(model, text, seq)))
-        if on_step is not None:
-            on_step(step)
+    def draw(step: int) -> list[Tensor]:
+        return [windows[torch.randint(len(windows), (batch_size,), generator=generator)].to(device)]
 
-    history = train(model, batch_loss, steps=steps, tokens_per_step=batch_size * seq, lr=lr, on_step=after, progress=progress)
+    def loss(model: Decoder, chosen: Tensor) -> tuple[Tensor, int]:
+        return model.loss(chosen[:, :-1], chosen[:, 1:]) * tokens, tokens
+
+    def after(done: int, history: History) -> None:
+        if done % evaluate_every == 0 or done == steps:
+            measured.append((done * tokens, held_out_loss(model, text, seq)))
+
+    history = train(model, draw, loss, steps=steps, lr=lr, floor=lr / 10, on_step=after, progress=progress)
     return Pretraining(history, measured)
 
 

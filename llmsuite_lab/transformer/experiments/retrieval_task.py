@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from llmsuite_lab.transformer.config import llama_config
 from llmsuite_lab.transformer.decoder import Decoder
-from llmsuite_lab.transformer.experiments.loop import train
 from llmsuite_lab.transformer.experiments.lstm import lstm_of_size
 from llmsuite_lab.transformer.layers import cross_entropy
+from llmsuite_lab.transformer.training_loop import train
 
 KEYS, VALUES, QUESTIONS = 16, 4, 8
 SEQ = KEYS + QUESTIONS
@@ -72,16 +72,18 @@ def measure_reach(seed: int, *, steps: int = 200, batch_size: int = 32, lr: floa
 def _train_and_measure(name: str, model: nn.Module, seed: int, steps: int, batch_size: int, lr: float, n: int) -> Reach:
     generator = torch.Generator().manual_seed(seed)
 
+    tokens = batch_size * SEQ
+
     def answers(ids: Tensor) -> Tensor:
         return model.logits(model.hidden_states(ids)[:, KEYS:])[
             ..., :VALUES
         ]  # the first VALUES rows of the output matrix serve as the answer
 
-    def batch_loss(step: int) -> Tensor:
-        ids, values, _ = draw(batch_size, generator)
-        return cross_entropy(answers(ids), values)
+    def loss(model: nn.Module, drawn: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, int]:
+        ids, values, _ = drawn
+        return cross_entropy(answers(ids), values) * tokens, tokens
 
-    train(model, batch_loss, steps=steps, tokens_per_step=batch_size * SEQ, lr=lr, warmup=0.1)
+    train(model, lambda step: [draw(batch_size, generator)], loss, steps=steps, lr=lr, floor=lr / 10, warmup=0.1)
     ids, values, distance = draw(n, torch.Generator().manual_seed(10_000 + seed))
     with torch.inference_mode():
         right = (answers(ids).argmax(-1) == values).double()
