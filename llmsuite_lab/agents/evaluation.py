@@ -152,7 +152,7 @@ def paired_gain(ours: Sequence[Answer], theirs: Sequence[Answer]) -> Interval:
     """Mean difference of correctness on the same questions. Raises ValueError when the two lists are not about the same ones."""
     if [a.question for a in ours] != [b.question for b in theirs]:
         raise ValueError("the two lists of answers are not about the same questions in the same order")
-    return mean_interval([float(a.correct) - float(b.correct) for a, b in zip(ours, theirs, strict=True)])
+    return mean_interval([float(a.correct) - float(b.correct) for a, b in zip(ours, theirs, strict=True)], differences=True)
 
 
 def cost(answers: Sequence[Answer]) -> dict[str, float]:

@@ -121,20 +121,29 @@ def distinct_n(texts: Iterable[str | Sequence[Any]], n: int) -> float:
     return len(set(grams)) / len(grams) if grams else 0.0
 
 
-def mean_interval(values: Iterable[float | bool], *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
+def mean_interval(
+    values: Iterable[float | bool], *, differences: bool = False, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Interval:
     """Mean with a percentile bootstrap interval (Efron 1979): resample the values with replacement, take the means' quantiles.
 
-    Booleans are a proportion and get `proportion_interval`: 0 of 20 hits does not prove a rate of zero, though every resample says so.
-    Raises ValueError for no values or one that is not finite.
+    Booleans, and values that are all 0 or all 1, are a proportion and get `proportion_interval`: 0 of 20 hits does not prove a rate of zero, though
+    every resample says so. `differences` says that the values are differences of two such scores (between −1 and 1): when all are 0, either side may
+    be better on Wilson's share of items at most. Raises ValueError for no values or one that is not finite.
     """
     values = list(values)
     if not values:
         raise ValueError("mean_interval needs at least one value")
-    if all(isinstance(v, (bool, np.bool_)) for v in values):
-        return proportion_interval(sum(values), len(values), confidence=confidence)
+    if not differences and (all(isinstance(v, (bool, np.bool_)) for v in values) or set(values) in ({0}, {1})):
+        return proportion_interval(int(sum(values)), len(values), confidence=confidence)
     sample = np.asarray(values, dtype=np.float64)
     if not np.isfinite(sample).all():
         raise ValueError(f"{int((~np.isfinite(sample)).sum())} of {len(sample)} values are not finite: score them before averaging")
+    if differences and np.abs(sample).max() > 1:
+        raise ValueError(f"a difference of two scores lies between -1 and 1, got {sample[np.abs(sample).argmax()]:g}")
+    if differences and (sample == sample[0]).all():
+        share = proportion_interval(0, len(sample), confidence=confidence).high  # of items that may be otherwise, none was seen
+        centre = float(sample[0])
+        return Interval(centre, max(-1.0, centre - share), min(1.0, centre + share), len(sample), "wilson", confidence)
     draws = np.random.default_rng(seed).integers(0, len(sample), size=(resamples, len(sample)))
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(sample[draws].mean(axis=1), [tail, 1.0 - tail])

@@ -1,10 +1,14 @@
-"""The claims: what the paper says, a criterion written before the run, a measurement, and the verdict that follows from the two.
+"""The claims: what the paper says, a criterion written before the run, a measurement with its control, and the verdict that follows.
 
-    verdict = row.holds  if  judged(measurement) <op> threshold  else  "not reproduced"
+    verdict = row.holds  if  judged(measurement) <op> threshold  and  control <control_op> control_threshold  else  "not reproduced"
+
+A claim that cannot fail is no claim. The *control* is the same measure where the effect must be present, or must be absent: when it does not come
+out, the measure cannot tell, and the claim is not reproduced, whatever its value; without a control a claim counts as not measured. "As good as" is
+judged by `margin`: the whole interval lies within it. n counts items (questions, problems), never seeds: a score is averaged over seeds item by item.
 
 The rows and their criteria live in `claims.toml`; nobody types a verdict. A notebook cell ends with
 
-    claim("limits.cutoff").measure(value=0.03, n=40, seeds=[0], spread=(0.0, 0.08))
+    claim("limits.cutoff").measure(mean_interval(known - invented), seeds=[0], control=share_of_known)
 
 which draws a small table. The raw figures travel in that cell's stored output (MIME type `MIME`), so the notebooks themselves are the only
 record: `ledger.collect` reads them back and judges them afresh.
@@ -21,13 +25,15 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from llmsuite_lab.core.metrics import Interval
+
 MIME = "application/vnd.llmsuite.claim+json"
 HELD = ("reproduced", "reproduced at small scale", "arithmetic", "wrong in the paper")
 FAILED = "not reproduced"
 OPEN = "not measured yet"
-OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq}
-_SIGNS = {"<": "<", "<=": "≤", ">": ">", ">=": "≥", "==": "="}
-_ENDS = {"value": "", "low": "lower end of the ", "high": "upper end of the "}
+OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne}
+_SIGNS = {"<": "<", "<=": "≤", ">": ">", ">=": "≥", "==": "=", "!=": "≠"}
+_ENDS = {"value": "", "low": "lower end of the ", "high": "upper end of the ", "interval": "whole interval of the "}
 _MARKS = {FAILED: "✗", OPEN: "·", "wrong in the paper": "!"}
 
 
@@ -43,49 +49,91 @@ class Claim:
     notebook: str  # whose cell measures it
     quantity: str  # name of the measured number
     unit: str  # "" for a share between 0 and 1 or a plain ratio
-    judged: str  # which number the criterion looks at: the value, or the low or high end of its interval
+    judged: str  # what the criterion looks at: the value, the low or high end of its interval, or the whole interval (with `margin`)
     op: str
     threshold: float
     holds: str  # the verdict when the criterion is met, one of HELD
     needs: tuple[str, ...] = ()  # beyond two cores: "model", "adapter", "gpu", …
     correction: str = ""  # for "wrong in the paper": the correct fact with its source
+    control: str = ""  # the same measure where the effect must be there, or must not: what a broken measure would get wrong
+    control_op: str = ">="
+    control_threshold: float = math.nan
+    items: str = ""  # what n counts: "questions", "problems", "repeats"; never seeds
+    items_most: int = 0  # how many of them there are: a larger n has counted an item once for every seed
+    margin: float | None = None  # for "as good as": how far from the threshold either end of the interval may lie
+    fixed: str = ""  # when and where the thresholds were fixed, and what was known then
 
     def __post_init__(self) -> None:
-        allowed = {"judged": _ENDS, "op": OPERATORS, "holds": HELD}
+        allowed = {"judged": _ENDS, "op": OPERATORS, "holds": HELD, "control_op": OPERATORS}
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 raise ValueError(f"claim {self.id}: {name} = {getattr(self, name)!r}, allowed: {', '.join(values)}")
         if not math.isfinite(self.threshold):
             raise ValueError(f"claim {self.id}: threshold = {self.threshold}, a finite number is needed")
+        if bool(self.control) != math.isfinite(self.control_threshold):
+            raise ValueError(f"claim {self.id}: a control and its control_threshold belong together")
+        if (self.judged == "interval") != (self.margin is not None) or not (self.margin is None or self.margin > 0):
+            given = f"margin = {self.margin} with judged = {self.judged!r}"
+            raise ValueError(f"claim {self.id}: {given}; equivalence takes judged = 'interval' and a margin above 0")
 
     @property
     def criterion(self) -> str:
         """The criterion as a phrase, such as "lower end of the accuracy gained ≥ 0.3"."""
+        if self.margin is not None:
+            return f"{_ENDS[self.judged]}{self.quantity} within {number(self.margin, self.unit)} of {number(self.threshold, '')}"
         return f"{_ENDS[self.judged]}{self.quantity} {_SIGNS[self.op]} {number(self.threshold, self.unit)}"
 
-    def verdict(self, value: float, spread: tuple[float, float] | None = None) -> str:
-        """What follows from a measured `value` and its interval. Raises ValueError when the end it is judged on was not given."""
-        if self.judged == "value":
-            judged = value
-        elif spread is None:
+    @property
+    def control_criterion(self) -> str:
+        """What the control must show, as a phrase; "none yet" for a row that cannot be measured so far."""
+        return f"{self.control}: {_SIGNS[self.control_op]} {number(self.control_threshold, '')}" if self.control else "none yet"
+
+    def control_holds(self, control: float) -> bool:
+        """Whether the control came out as it must."""
+        return OPERATORS[self.control_op](control, self.control_threshold)
+
+    def verdict(self, value: float, spread: tuple[float, float] | None = None, control: float | None = None) -> str:
+        """What follows from a measured `value`, its interval and its control. Raises ValueError when the end it is judged on was not given."""
+        if spread is None and self.judged != "value":
             raise ValueError(f"{self.id} is judged on the {_ENDS[self.judged]}interval: pass spread=(low, high) to measure()")
+        if control is None:
+            return OPEN
+        if self.judged == "interval":
+            held = self.threshold - self.margin <= spread[0] and spread[1] <= self.threshold + self.margin
         else:
-            judged = spread[0] if self.judged == "low" else spread[1]
-        return self.holds if OPERATORS[self.op](judged, self.threshold) else FAILED
+            judged = value if self.judged == "value" else spread[0] if self.judged == "low" else spread[1]
+            held = OPERATORS[self.op](judged, self.threshold)
+        return self.holds if held and self.control_holds(control) else FAILED
 
     def measure(
-        self, value: float, n: int, seeds: Iterable[int], spread: tuple[float, float] | None = None, note: str = ""
+        self,
+        value: "float | Interval",
+        n: int | None = None,
+        *,
+        seeds: Iterable[int],
+        spread: tuple[float, float] | None = None,
+        control: "float | Interval | None" = None,
+        note: str = "",
     ) -> "Measurement":
-        """Judge `value` (in the row's unit), measured on `n` items with `seeds`; `spread` is its 95 % interval, or min and max over seeds.
+        """Judge `value` (in the row's unit), measured on `n` items with `seeds`; `spread` is its 95 % interval, or min and max over repeats.
 
-        Let it be the last line of its cell: the table it draws is also the record. `note` is a remark printed below the table.
-        Raises ValueError for a value that is not a finite number, n < 1, no seeds, or an interval that does not hold the value.
+        An `Interval` brings its own n and spread. `control`: the row's control, measured (its mean, when it is an Interval); without it the verdict is
+        "not measured yet". Let it be the last line of its cell: the table it draws is also the record. `note` is a remark printed below the table.
+        Raises ValueError for a value that is not a finite number, n < 1 or above the row's number of items, no seeds, an interval that does not hold the
+        value or has no width, and for a control where the row names none.
         """
-        return Measurement.of(self, value, n, seeds, spread, note)
+        if isinstance(value, Interval):
+            if n is not None or spread is not None:
+                raise ValueError(f"{self.id}: an Interval brings its own n and spread; leave them out")
+            value, n, spread = value.mean, value.n, (value.low, value.high)
+        if isinstance(control, Interval):
+            control = control.mean
+        return Measurement.of(self, value, n, seeds, spread, control, note)
 
     def _repr_markdown_(self) -> str:
         lines = [f"**{self.id}** ({self.section}): {self.claim}", f"- the paper: {self.paper}", f"- we run: {self.test}"]
-        return "\n".join([*lines, f"- criterion, written before the run: {self.criterion} → *{self.holds}*, else *{FAILED}*"])
+        lines += [f"- criterion: {self.criterion} → *{self.holds}*, else *{FAILED}*", f"- control: {self.control_criterion}"]
+        return "\n".join([*lines, *([f"- fixed: {self.fixed}"] if self.fixed else [])])
 
 
 @dataclass(frozen=True)
@@ -97,35 +145,40 @@ class Measurement:
     n: int
     seeds: tuple[int, ...]
     spread: tuple[float, float] | None
+    control: float | None = None
     note: str = ""
 
     @classmethod
-    def of(cls, row: Claim, value: Any, n: Any, seeds: Iterable[Any], spread: Any = None, note: str = "") -> "Measurement":
+    def of(
+        cls, row: Claim, value: Any, n: Any, seeds: Iterable[Any], spread: Any = None, control: Any = None, note: str = ""
+    ) -> "Measurement":
         """A checked measurement of `row`; numpy and torch scalars become plain numbers. Raises ValueError as `Claim.measure` says."""
         value = _finite(row, "value", value)
-        if isinstance(n, bool) or int(n) != n or n < 1:
+        if n is None or isinstance(n, bool) or int(n) != n or n < 1:
             raise ValueError(f"{row.id}: n={n!r}, but n is the number of items measured, at least 1")
+        if row.items_most and n > row.items_most:
+            raise ValueError(f"{row.id}: n={n}, but there are {row.items_most} {row.items}: average over seeds item by item, n counts items")
         kept = tuple(int(seed) for seed in seeds)
         if not kept:
             raise ValueError(f"{row.id}: seeds is empty; say which seeds were used, [0] for a single run")
         if spread is not None:
-            low, high = (_finite(row, "spread", end) for end in spread)
-            slack = 1e-9 * max(1.0, abs(value))  # rounding of a mean that lies on its interval's end
-            if not low - slack <= value <= high + slack:
-                raise ValueError(f"{row.id}: value={value:g} lies outside its own spread ({low:g}, {high:g})")
-            spread = (low, high)
-        row.verdict(value, spread)  # raises now, not when the ledger is collected
-        return cls(row, value, int(n), kept, spread, note)
+            spread = _checked_spread(row, value, spread)
+        if control is not None:
+            if not row.control:
+                raise ValueError(f"{row.id}: its row names no control; write it into claims.toml, with its threshold, before the run")
+            control = _finite(row, "control", control)
+        row.verdict(value, spread, control)  # raises now, not when the ledger is collected
+        return cls(row, value, int(n), kept, spread, control, note)
 
     @property
     def verdict(self) -> str:
         """The verdict, computed from the figures and the row's criterion."""
-        return self.claim.verdict(self.value, self.spread)
+        return self.claim.verdict(self.value, self.spread, self.control)
 
     def record(self) -> dict[str, Any]:
-        """What the notebook stores: {id, verdict, value, n, seeds, spread, note} as JSON-ready values."""
+        """What the notebook stores: {id, verdict, value, n, seeds, spread, control, note} as JSON-ready values."""
         spread = None if self.spread is None else list(self.spread)
-        figures = {"value": self.value, "n": self.n, "seeds": list(self.seeds), "spread": spread, "note": self.note}
+        figures = {"value": self.value, "n": self.n, "seeds": list(self.seeds), "spread": spread, "control": self.control, "note": self.note}
         return {"id": self.claim.id, "verdict": self.verdict, **figures}
 
     def __repr__(self) -> str:
@@ -138,7 +191,14 @@ class Measurement:
         unit = self.claim.unit
         low_high = "" if self.spread is None else f" [{number(self.spread[0], '')} … {number(self.spread[1], '')}]"
         seeds = f"{len(self.seeds)} seeds" if len(self.seeds) > 1 else f"seed {self.seeds[0]}"
-        return f"{number(self.value, unit)}{low_high}, n = {self.n}, {seeds}"
+        items = f" {self.claim.items}" if self.claim.items else ""
+        return f"{number(self.value, unit)}{low_high}, n = {self.n}{items}, {seeds}"
+
+    def _control(self) -> str:
+        if self.control is None:
+            return f"not measured, so the claim is open ({self.claim.control_criterion})"
+        came_out = "holds" if self.claim.control_holds(self.control) else "does NOT hold: this measure cannot tell"
+        return f"{number(self.control, '')}, {came_out} ({self.claim.control_criterion})"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return {"text/plain": repr(self), "text/html": self._html(), MIME: self.record()}
@@ -146,7 +206,8 @@ class Measurement:
     def _html(self) -> str:
         row = self.claim
         cells = [("claim", row.claim), ("the paper", row.paper), (f"measured: {row.quantity}", self._figures())]
-        cells.append(("criterion, written before", row.criterion))
+        cells += [("criterion", row.criterion), ("control", self._control())]
+        cells += [("thresholds fixed", row.fixed)] if row.fixed else []
         cells += [("correct", row.correction)] if row.correction else []
         cells += [("note", self.note)] if self.note else []
         mark = _MARKS.get(self.verdict, "✓")
@@ -170,6 +231,16 @@ def _finite(row: Claim, name: str, value: Any) -> float:
     if not math.isfinite(result):
         raise ValueError(f"{row.id}: {name}={result}; measure a finite number (an empty sample gives nan)")
     return result
+
+
+def _checked_spread(row: Claim, value: float, spread: Any) -> tuple[float, float]:
+    low, high = (_finite(row, "spread", end) for end in spread)
+    slack = 1e-9 * max(1.0, abs(value))  # rounding of a mean that lies on its interval's end
+    if not low - slack <= value <= high + slack:
+        raise ValueError(f"{row.id}: value={value:g} lies outside its own spread ({low:g}, {high:g})")
+    if low == high:
+        raise ValueError(f"{row.id}: spread=({low:g}, {high:g}) has no width; metrics.mean_interval gives one that has, at 0 and 1 too")
+    return low, high
 
 
 @cache

@@ -16,7 +16,8 @@ from llmsuite_lab.course.execution import read_notebook
 
 @dataclass(frozen=True)
 class Ledger:
-    """`entries`: one per claim, {id, section, verdict, value, paper, n, seeds, spread, notebook}; `problems`: sentences."""
+    """`entries`: one per claim, {id, section, verdict, value, paper, n, seeds, spread,
+    control, margin, notebook}; `control`: {what, value, holds}; `problems`: sentences."""
 
     entries: list[dict[str, Any]]
     problems: list[str]
@@ -51,7 +52,7 @@ def measurements(notebook: NotebookNode) -> tuple[list[Measurement], list[str]]:
                 continue
             try:
                 spread = record["spread"] and tuple(record["spread"])
-                measurement = Measurement.of(row, record["value"], record["n"], record["seeds"], spread, record.get("note", ""))
+                measurement = Measurement.of(row, record["value"], record["n"], record["seeds"], spread, record.get("control"), record.get("note", ""))
             except (KeyError, TypeError, ValueError) as error:
                 problems.append(f"the stored measurement of {row.id} cannot be judged ({error}); run the notebook again")
                 continue
@@ -64,14 +65,14 @@ def measurements(notebook: NotebookNode) -> tuple[list[Measurement], list[str]]:
 
 
 def _entry(row: Claim, found: tuple[str, Measurement] | None) -> dict[str, Any]:
-    if found is None:
-        figures = {"verdict": OPEN, "value": None, "paper": row.paper, "n": None, "seeds": None, "spread": None, "notebook": row.notebook}
-        return {"id": row.id, "section": row.section, **figures}
-    notebook, measurement = found
-    record = measurement.record()
-    figures = {key: record[key] for key in ("n", "seeds", "spread")}
+    notebook, measurement = found or (row.notebook, None)
+    record = measurement.record() if measurement else {"verdict": OPEN}
+    value = record.get("control")
+    control = {"what": row.control_criterion, "value": value, "holds": None if value is None else row.control_holds(value)}
     return {
-        "id": row.id, "section": row.section, "verdict": record["verdict"], "value": record["value"], "paper": row.paper, **figures, "notebook": notebook
+        "id": row.id, "section": row.section, "verdict": record["verdict"], "value": record.get("value"), "paper": row.paper,
+        "n": record.get("n"), "seeds": record.get("seeds"), "spread": record.get("spread"), "control": control, "margin": row.margin,
+        "notebook": notebook,
     }  # fmt: skip
 
 
@@ -82,7 +83,7 @@ def table(entries: list[dict[str, Any]]) -> str:
     for entry in entries:
         measured = "–"
         if entry["value"] is not None:
-            whole = Measurement.of(rows[entry["id"]], entry["value"], entry["n"], entry["seeds"], entry["spread"])
+            whole = Measurement.of(rows[entry["id"]], entry["value"], entry["n"], entry["seeds"], entry["spread"], entry["control"]["value"])
             measured = str(whole).split(" · ", 1)[1]
         lines.append(f"{entry['id']:<24} {entry['verdict']:<26} {measured:<34} {entry['notebook']}")
     tally: dict[str, int] = {}

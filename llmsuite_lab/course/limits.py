@@ -7,11 +7,12 @@ answers before it shows the score. Paper: section 2.1.
 import math
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmsuite_lab.core.metrics import Interval, exact_match, mean_interval
 from llmsuite_lab.lm.language_model import LanguageModel
-from llmsuite_lab.world import handbook
+from llmsuite_lab.world import general_facts, handbook
 
 DIGITS = (1, 2, 3, 4, 5, 6)
 OPERATIONS = {"+": lambda a, b: a + b, "×": lambda a, b: a * b}
@@ -62,19 +63,41 @@ def declines(answer: str) -> bool:
     return REFUSALS.search(answer) is not None
 
 
-def ask(lm: LanguageModel, questions: list[handbook.Question], *, may_decline: bool = False, max_new_tokens: int = 24) -> list[Answered]:
-    """Put handbook questions to the model closed book: nothing but the question, greedy, one line. One row per question, in order.
+def prompt(question: str, examples: Sequence[tuple[str, str]] = (), *, may_decline: bool = False) -> str:
+    """The closed-book prompt: `examples` (question, answer) in the same form, then the question, up to where the answer begins."""
+    leave = "Answer the question. If you do not know the answer, say: I do not know.\n\n" if may_decline else ""
+    shown = "".join(f"Question: {asked}\nAnswer: {answer}\n\n" for asked, answer in examples)
+    return f"{leave}{shown}Question: {question}\nAnswer:"
+
+
+def ask(
+    lm: LanguageModel,
+    questions: "list[handbook.Question] | list[general_facts.Fact]",
+    *,
+    examples: Sequence[tuple[str, str]] = (),
+    may_decline: bool = False,
+    max_new_tokens: int = 24,
+) -> list[Answered]:
+    """Put questions to the model closed book, after `examples` answered in the same form; greedy, one line. One row per question, in order.
 
     With `may_decline` the prompt says that "I do not know." is a welcome answer, so that a made-up one is the model's own choice.
     """
-    leave = "Answer the question. If you do not know the answer, say: I do not know.\n\n" if may_decline else ""
-    completions = lm.complete([f"{leave}Question: {q.text}\nAnswer:" for q in questions], max_new_tokens=max_new_tokens, stop=["\n"])
+    prompts = [prompt(question.text, examples, may_decline=may_decline) for question in questions]
+    completions = lm.complete(prompts, max_new_tokens=max_new_tokens, stop=["\n"])
     rows = []
     for question, completion in zip(questions, completions, strict=True):
         answer = completion.text.strip()
-        correct = question.answer is not None and exact_match(answer, question.answer)
-        rows.append(Answered(question.text, question.answer, answer, correct, declines(answer)))
+        truths = question.answers if isinstance(question, general_facts.Fact) else (question.answer,) if question.answer else ()
+        rows.append(Answered(question.text, truths[0] if truths else None, answer, exact_match(answer, truths), declines(answer)))
     return rows
+
+
+def difference_of_shares(more: Interval, less: Interval) -> Interval:
+    """`more` minus `less`, two shares of different items; Newcombe's interval (1998, method 10) from their Wilson intervals."""
+    gap = more.mean - less.mean
+    low = gap - math.hypot(more.mean - more.low, less.high - less.mean)
+    high = gap + math.hypot(more.high - more.mean, less.mean - less.low)
+    return Interval(gap, low, high, more.n + less.n, "wilson")
 
 
 def calculations(per_size: int, seed: int = 0, operations: tuple[str, ...] = ("+", "×")) -> list[tuple[int, str, int, int]]:
@@ -114,12 +137,6 @@ def accuracy_by_size(rows: list[Sum]) -> dict[str, list[Interval]]:
 
 
 def loss_of_exactness(rows: list[Sum]) -> Interval:
-    """Exact match at one digit minus exact match at six, both operations together.
-
-    The interval of the difference comes from the two shares' Wilson intervals (Newcombe 1998, method 10). Raises ValueError when a size is missing.
-    """
+    """Exact match at one digit minus exact match at six, both operations together. Raises ValueError when a size is missing."""
     small, large = (mean_interval([row.correct for row in rows if row.digits == d]) for d in (DIGITS[0], DIGITS[-1]))
-    gap = small.mean - large.mean
-    low = gap - math.hypot(small.mean - small.low, large.high - large.mean)
-    high = gap + math.hypot(small.high - small.mean, large.mean - large.low)
-    return Interval(gap, low, high, small.n + large.n, "wilson")
+    return difference_of_shares(small, large)

@@ -111,7 +111,7 @@ def difference(a: Sequence[Result], b: Sequence[Result], seed: int = 0) -> Inter
     """Accuracy of `a` minus that of `b` on the same problems, paired. Raises ValueError when the lists do not pair."""
     if len(a) != len(b) or [(r.digits, r.steps) for r in a] != [(r.digits, r.steps) for r in b]:
         raise ValueError(f"{len(a)} and {len(b)} results are not of the same problems in the same order: a paired difference needs that")
-    return mean_interval([float(x.correct) - float(y.correct) for x, y in zip(a, b, strict=True)], seed=seed)
+    return mean_interval([float(x.correct) - float(y.correct) for x, y in zip(a, b, strict=True)], differences=True, seed=seed)
 
 
 def gap(a: Sequence[float], b: Sequence[float], seed: int = 0, resamples: int = 2000) -> Interval:

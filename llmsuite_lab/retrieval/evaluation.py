@@ -93,7 +93,7 @@ def paired_gain(after: Sequence[bool], before: Sequence[bool], seed: int = 0) ->
     """Mean of after − before over the same questions, with its bootstrap interval. Raises ValueError for unequal lengths."""
     if len(after) != len(before):
         raise ValueError(f"{len(after)} against {len(before)} outcomes: a paired difference needs the same questions on both sides")
-    return mean_interval(np.array(after, dtype=float) - np.array(before, dtype=float), seed=seed)
+    return mean_interval(np.array(after, dtype=float) - np.array(before, dtype=float), differences=True, seed=seed)
 
 
 def _check(rankings: Sequence, gold: Sequence) -> None:

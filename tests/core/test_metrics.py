@@ -143,6 +143,16 @@ def test_proportions_get_wilsons_interval():
     assert str(mean_interval([False] * 20)) == "0.00 [0.00, 0.16], n=20"
 
 
+def test_scores_that_are_all_alike_still_get_an_interval_with_width():
+    assert mean_interval([1.0] * 80) == proportion_interval(80, 80)
+    assert mean_interval(np.zeros(20)) == proportion_interval(0, 20)
+    none = mean_interval([0.0] * 40, differences=True)
+    assert (none.low, none.high) == pytest.approx((-proportion_interval(0, 40).high, proportion_interval(0, 40).high))
+    assert mean_interval([1.0] * 40, differences=True).high == 1.0
+    with pytest.raises(ValueError, match="between -1 and 1, got 3"):
+        mean_interval([0.0, 3.0], differences=True)
+
+
 def test_intervals_cover_at_about_their_level():
     """Of 300 samples of 30 from a known distribution, about 95 % of the intervals hold the true mean; percentile runs a little short."""
     rng = np.random.default_rng(0)

@@ -28,14 +28,15 @@ def entry(folder, id):
 
 @pytest.fixture
 def good():
-    return claim("limits.cutoff").measure(0.03, n=40, seeds=[0, 1], spread=(0.0, 0.08)).record()
+    return claim("limits.cutoff").measure(0.7, n=40, seeds=[0, 1], spread=(0.6, 0.8), control=0.75).record()
 
 
 def test_entries_carry_the_handle_s_keys(tmp_path, good):
     put(tmp_path, "00_start_here", good)
     assert entry(tmp_path, "limits.cutoff") == {
-        "id": "limits.cutoff", "section": "course", "verdict": "reproduced", "value": 0.03, "paper": claim("limits.cutoff").paper,
-        "n": 40, "seeds": [0, 1], "spread": [0.0, 0.08], "notebook": "00_start_here",
+        "id": "limits.cutoff", "section": "course", "verdict": "reproduced", "value": 0.7, "paper": claim("limits.cutoff").paper,
+        "n": 40, "seeds": [0, 1], "spread": [0.6, 0.8], "margin": None, "notebook": "00_start_here",
+        "control": {"what": claim("limits.cutoff").control_criterion, "value": 0.75, "holds": True},
     }  # fmt: skip
     book = ledger.collect(tmp_path)
     assert [e["id"] for e in book.entries] == list(claims())
@@ -44,7 +45,7 @@ def test_entries_carry_the_handle_s_keys(tmp_path, good):
 
 
 def test_verdict_is_computed_never_read(tmp_path, good):
-    put(tmp_path, "00_start_here", {**good, "value": 0.5, "spread": [0.4, 0.6]})
+    put(tmp_path, "00_start_here", {**good, "value": 0.3, "spread": [0.2, 0.4]})
     assert entry(tmp_path, "limits.cutoff")["verdict"] == "not reproduced"
     assert "stored as 'reproduced', but value and criterion say 'not reproduced'" in ledger.collect(tmp_path).problems[0]
 

@@ -108,7 +108,7 @@ def test_measured_pictures_draw_what_was_measured():
     assert "Below the bigram line" in drawn.axes[0].get_title(loc="left")
     drawn = figures.pretraining_curve(Pretraining(history, [(0, 5.0), (24, 3.6)]), text)
     assert "Not below" in drawn.axes[0].get_title(loc="left")
-    runs = [Reach(name, seed, 100, [0.9, 0.8, 0.7, 0.6], 8) for seed in range(3) for name in ("attention", "LSTM")]
+    runs = [Reach(name, seed, 100, [0.9, 0.8, 0.7, 0.6], 8, [0.9] * 8, [0.6] * 8) for seed in range(3) for name in ("attention", "LSTM")]
     assert runs[0].far == 0.6
     assert len(figures.reach_over_distance(runs, chance=0.25).axes[0].lines) == 3
     speeds = [Speed(8, [10.0, 12.0], [5.0, 6.0]), Speed(16, [9.0, 9.0], [3.0, 3.0])]

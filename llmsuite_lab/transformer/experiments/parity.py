@@ -2,7 +2,8 @@
 
     difference = max |ours − theirs|         float32, same inputs, same weights
 
-Sizes differ on every axis, so that a swapped axis cannot pass. The tests go further (gradients, padding, caches); a notebook shows these.
+Sizes differ on every axis, so that a swapped axis cannot pass. Each comparison can be spoilt on purpose (`fault=True`): the control, which must show a
+difference that no rounding explains. The tests go further (gradients, padding, caches); a notebook shows these.
 """
 
 import torch
@@ -17,8 +18,11 @@ from llmsuite_lab.transformer.positions import sinusoidal_positions
 FAMILIES = ("bert", "gpt2", "llama", "t5", "bart")
 
 
-def attention_differences(seeds: tuple[int, ...] = (0, 1, 2)) -> dict[str, float]:
-    """Our written-out attention against torch's kernel: without mask, causal, and with a random mask; the largest difference over seeds."""
+def attention_differences(seeds: tuple[int, ...] = (0, 1, 2), *, fault: bool = False) -> dict[str, float]:
+    """Our written-out attention against torch's kernel: without mask, causal, and with a random mask; the largest difference over seeds.
+
+    `fault` leaves 1/√d_k out of torch's.
+    """
     largest: dict[str, float] = {}
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
@@ -27,14 +31,17 @@ def attention_differences(seeds: tuple[int, ...] = (0, 1, 2)) -> dict[str, float
         some = torch.rand(5, 7, generator=generator) < 0.5
         some[:, 0] = True  # every query may look somewhere
         for name, mask in {"no mask": None, "causal": causal_mask(5, 7), "random mask": some}.items():
-            theirs = nn.functional.scaled_dot_product_attention(Q, K, V, attn_mask=mask)
+            theirs = nn.functional.scaled_dot_product_attention(Q, K, V, attn_mask=mask, scale=1.0 if fault else None)
             largest[name] = max(largest.get(name, 0.0), _largest(scaled_dot_product_attention(Q, K, V, mask), theirs))
     return largest
 
 
 @torch.inference_mode()
-def multi_head_differences(seeds: tuple[int, ...] = (0, 1, 2)) -> dict[str, float]:
-    """Our multi-head attention against `torch.nn.MultiheadAttention` with its weights copied: self-attention, causal, cross-attention."""
+def multi_head_differences(seeds: tuple[int, ...] = (0, 1, 2), *, fault: bool = False) -> dict[str, float]:
+    """Our multi-head attention against `torch.nn.MultiheadAttention` with its weights copied: self-attention, causal, cross-attention.
+
+    `fault` hands the heads to W_O in another order.
+    """
     largest: dict[str, float] = {}
     for seed in seeds:
         torch.manual_seed(seed)
@@ -42,6 +49,8 @@ def multi_head_differences(seeds: tuple[int, ...] = (0, 1, 2)) -> dict[str, floa
         for name in ("self", "causal", "cross"):
             theirs = nn.MultiheadAttention(12, 3, batch_first=True)
             ours = copy_multi_head(theirs, causal=name == "causal")
+            if fault:
+                ours.W_O.weight.copy_(ours.W_O.weight.roll(12 // 3, dims=1))
             source = memory if name == "cross" else x
             expected = theirs(x, source, source, attn_mask=~causal_mask(5) if name == "causal" else None, need_weights=False)[0]
             with written_out():
@@ -98,10 +107,15 @@ def tiny_reference(family: str, seed: int = 0) -> nn.Module:
 
 
 @torch.inference_mode()
-def family_difference(family: str, seed: int = 0) -> float:
-    """Largest difference of logits between a tiny random model of `transformers` and ours carrying its weights."""
+def family_difference(family: str, seed: int = 0, *, fault: bool = False) -> float:
+    """Largest difference of logits between a tiny random model of `transformers` and ours carrying its weights.
+
+    `fault` raises the gain of one of our norms by a tenth.
+    """
     theirs = tiny_reference(family, seed)
     ours = weights.from_transformers(theirs)
+    if fault:
+        next(p for name, p in ours.named_parameters() if "norm" in name and name.endswith("weight")).mul_(1.1)
     generator = torch.Generator().manual_seed(seed + 1)
     source, target = torch.randint(2, 43, (3, 11), generator=generator), torch.randint(2, 43, (3, 7), generator=generator)
     if family in ("t5", "bart"):

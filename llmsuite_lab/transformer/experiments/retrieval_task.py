@@ -9,12 +9,15 @@ Source of the claim: Vaswani et al. 2017, section 4 and table 1 (maximum path le
 Graves et al., "Neural Turing Machines", 2014, section 4.3; Arora et al., "Zoology", 2023.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.transformer.config import llama_config
 from llmsuite_lab.transformer.decoder import Decoder
 from llmsuite_lab.transformer.experiments.lstm import lstm_of_size
@@ -23,6 +26,7 @@ from llmsuite_lab.transformer.training_loop import train
 
 KEYS, VALUES, QUESTIONS = 16, 4, 8
 SEQ = KEYS + QUESTIONS
+HELD_OUT = 10_000  # seed of the test sequences
 VOCAB_SIZE = KEYS * VALUES + KEYS  # an entry (key, value) is one token, a question (key) another
 
 
@@ -45,13 +49,16 @@ def attention_model(d_model: int = 64, n_heads: int = 1) -> Decoder:
 
 @dataclass(frozen=True)
 class Reach:
-    """Accuracy by distance of one trained model: `accuracy[d - 1]` at distance d, over `n` held-out sequences in all."""
+    """Accuracy of one trained model: `accuracy[d - 1]` at distance d, and for each of the `n` held-out sequences its share of right answers
+    among the questions asked from the nearest and from the farthest quarter of the distances (nan: none was)."""
 
     name: str
     seed: int
     parameters: int
     accuracy: list[float]
     n: int
+    near_items: list[float]
+    far_items: list[float]
 
     @property
     def far(self) -> float:
@@ -84,8 +91,28 @@ def _train_and_measure(name: str, model: nn.Module, seed: int, steps: int, batch
         return cross_entropy(answers(ids), values) * tokens, tokens
 
     train(model, lambda step: [draw(batch_size, generator)], loss, steps=steps, lr=lr, floor=lr / 10, warmup=0.1)
-    ids, values, distance = draw(n, torch.Generator().manual_seed(10_000 + seed))
+    ids, values, distance = draw(n, torch.Generator().manual_seed(HELD_OUT))  # the same sequences for every model and seed
     with torch.inference_mode():
         right = (answers(ids).argmax(-1) == values).double()
     accuracy = [right[distance == d].mean().item() for d in range(1, SEQ)]
-    return Reach(name, seed, sum(p.numel() for p in model.parameters()), accuracy, n)
+    quarter = (SEQ - 1) // 4
+    near, far = (right.where(asked, torch.nan).nanmean(1).tolist() for asked in (distance <= quarter, distance >= SEQ - quarter))
+    return Reach(name, seed, sum(p.numel() for p in model.parameters()), accuracy, n, near, far)
+
+
+def gain(runs: Sequence[Reach], quarter: str) -> Interval:
+    """Attention minus LSTM over the "near" or "far" quarter, on the same held-out sequences; interval over those with a question from that quarter."""
+    apart = [a - b for a, b in zip(_scores(runs, "attention", quarter), _scores(runs, "LSTM", quarter), strict=True)]
+    return mean_interval(apart, differences=True)
+
+
+def reach(runs: Sequence[Reach], name: str, quarter: str) -> Interval:
+    """Accuracy of one kind of model over the "near" or "far" quarter; interval over sequences."""
+    return mean_interval(_scores(runs, name, quarter))
+
+
+def _scores(runs: Sequence[Reach], name: str, quarter: str) -> list[float]:
+    """One number per held-out sequence: its score, averaged over the training seeds."""
+    columns = [getattr(run, f"{quarter}_items") for run in runs if run.name == name]
+    means = (sum(row) / len(row) for row in zip(*columns, strict=True))
+    return [mean for mean in means if not math.isnan(mean)]
