@@ -1,7 +1,7 @@
 """What the recipes of this section measure: a tuned adapter, and the untuned model, on the frozen questions and claims."""
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from llmsuite_lab.agents.tools import almanac_tools
 from llmsuite_lab.core.runs import Outcome
 from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.world.almanac_frozen import load_almanac, load_claims, load_questions
-from llmsuite_lab.world.almanac_questions import UNTRAINED_KINDS
+from llmsuite_lab.world.almanac_questions import TRAINED_KINDS, UNTRAINED_KINDS
 
 PER_KIND = 12  # questions of each kind that a run is scored on, of the 25 frozen ones
 UNTUNED_PER_KIND = 5  # the untuned model's long prompts cost minutes
@@ -59,6 +59,14 @@ def untuned() -> Outcome:
         {"model": lm.name, "per_kind": UNTUNED_PER_KIND, "max_steps": FEW_SHOT_STEPS},
         {"answers": answers, "steps": dict(evaluation.problems(trajectories))},
     )
+
+
+def without_pages(adapter: Path | str = "react") -> Outcome:
+    """A tuned adapter on the first frozen questions of the trained kinds, its encyclopedia emptied: Search finds nothing, whatever it asks for."""
+    questions = load_questions(TRAINED_KINDS, per_kind=UNTUNED_PER_KIND)
+    answers, trajectories = evaluation.react_answers(LanguageModel.load(adapter=adapter), questions, replace(load_almanac(), pages={}))
+    steps = dict(evaluation.problems(trajectories))
+    return Outcome({"adapter": str(adapter), "per_kind": UNTUNED_PER_KIND}, {"questions": _rows(answers), "steps": steps})
 
 
 def _rows(answers: list[evaluation.Answer]) -> list[dict[str, Any]]:

@@ -20,10 +20,17 @@ def _untuned(run: Run) -> Outcome:
     return measuring.untuned()
 
 
+def _without_pages(run: Run) -> Outcome:
+    from llmsuite_lab.agents import measuring
+
+    return measuring.without_pages()
+
+
 RECIPES = (
     Recipe("react", "adapter: think, search and look up in turns, on varied plans", _react, seeds=(0, 1, 2), ships=True),
     Recipe("short_react", "the same with two thirds of the steps", partial(_react, steps=160)),
     Recipe("react_two_hop", "the same on eight kinds of two hops, half the steps", partial(_react, sampled=True, mixture="two_hop", steps=120)),
     Recipe("react_one_three_hop", "and one kind of three hops added", partial(_react, sampled=True, mixture="one_three_hop", steps=120)),
+    Recipe("react_without_pages", "the shipped adapter when the encyclopedia is empty: the control of its gain", _without_pages),
     Recipe("react_baselines", "the untuned model: no tool, chain of thought, few-shot ReAct", _untuned),
 )

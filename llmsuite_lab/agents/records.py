@@ -1,8 +1,11 @@
 """What this section reads off its recorded runs: the recipe `react` by seed, the untuned model beside it, and adapters from narrower mixtures.
 
     react, short_react, react_two_hop, react_one_three_hop    results: "questions" (rows of `evaluation.Answer`) and, of the first two, "claims"
+    react_without_pages                                       results: "questions", asked of an encyclopedia that holds no page
     react_baselines                                           results: "answers" (such rows by method) and the "steps" taken
 """
+
+import random
 
 from llmsuite_lab.core import records
 from llmsuite_lab.core.metrics import Interval, mean_interval
@@ -43,11 +46,36 @@ def tuned_by_kind() -> dict[str, Interval]:
 
 def grounding() -> Interval:
     """Tuned ReAct minus the untuned chain of thought on the trained kinds, exact match, the same questions, ReAct averaged over its seeds."""
+    return _over_chain_of_thought(mean_over_seeds(runs(), correct))
+
+
+def grounding_without_pages() -> Interval:
+    """The same of the shipped adapter with an encyclopedia that holds no page: what is left of the gain when nothing can be looked up."""
+    return _over_chain_of_thought(correct(records.read("react_without_pages")))
+
+
+def _over_chain_of_thought(ours: dict[tuple[str, str], float]) -> Interval:
     theirs = correct_in([row for row in records.read("react_baselines").results["answers"]["chain of thought"] if row["kind"] in TRAINED_KINDS])
-    ours = mean_over_seeds(runs(), correct)
-    return mean_interval(paired_differences({item: ours[item] for item in theirs}, theirs))
+    return mean_interval(paired_differences({item: ours[item] for item in theirs}, theirs), differences=True)
 
 
 def fact_checking_scores() -> list[float]:
     """For every frozen claim the share of seeds whose label was right."""
     return mean_over_seeds(runs(), lambda run: [float(row["said"] == row["label"]) for row in run.results["claims"]])
+
+
+def over_commonest_label(shuffles: int = 0) -> Interval:
+    """Label accuracy over the frozen claims minus the commonest label's share, a claim's score averaged over the seeds.
+
+    With `shuffles`, the true labels are handed to the claims at random that many times (seed 0) and a claim's score is its mean over these, too:
+    what is left is what can be had without reading.
+    """
+    found = runs()
+    labels = [row["label"] for row in found[0].results["claims"]]
+    share = max(labels.count(label) for label in set(labels)) / len(labels)
+    rng = random.Random(0)
+    given = [rng.sample(labels, len(labels)) for _ in range(shuffles)] or [labels]
+    scores = mean_over_seeds(
+        found, lambda run: [sum(row["said"] == told[i] for told in given) / len(given) for i, row in enumerate(run.results["claims"])]
+    )
+    return mean_interval([score - share for score in scores], differences=True)

@@ -8,7 +8,10 @@ import inspect
 import io
 import textwrap
 import tokenize
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+from llmsuite_lab.core.metrics import Interval, mean_interval
 
 _SILENT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER, tokenize.ENCODING}
 
@@ -25,6 +28,17 @@ def lines_of_values(module: Any, *names: str) -> int:
     if missing := [name for name in names if name not in found]:
         raise ValueError(f"{module.__name__} assigns no {', '.join(missing)}")
     return sum(found[name].end_lineno - found[name].lineno + 1 for name in names)
+
+
+def agreement(parts: Iterable[Sequence[tuple[Any, Any]]], shift: int = 0) -> Interval:
+    """Share of questions to which both sides answer the same, over all `parts`; each part holds one pair of answers a question.
+
+    With `shift` an answer is compared with the other side's to a question further on: what equal answers come to by chance. Raises ValueError for none.
+    """
+    same = [ours == part[(i + shift) % len(part)][1] for part in parts for i, (ours, _) in enumerate(part)]
+    if not same:
+        raise ValueError("there are no answers to compare")
+    return mean_interval(same)
 
 
 def _count(source: str) -> int:

@@ -8,7 +8,7 @@ judged by `margin`: the whole interval lies within it. n counts items (questions
 
 The rows and their criteria live in `claims.toml`; nobody types a verdict. A notebook cell ends with
 
-    claim("limits.cutoff").measure(mean_interval(known - invented), seeds=[0], control=share_of_known)
+    claim("rag.accuracy").measure(paired_gain(with_passage, closed_book), seeds=[0], control=gain_with_a_cut_passage)
 
 which draws a small table. The raw figures travel in that cell's stored output (MIME type `MIME`), so the notebooks themselves are the only
 record: `ledger.collect` reads them back and judges them afresh.

@@ -11,6 +11,7 @@ from dataclasses import replace
 from llmsuite_lab.core import records
 from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.core.records import Record
+from llmsuite_lab.reasoning import evaluation
 from llmsuite_lab.reasoning.evaluation import Result, from_rows
 
 
@@ -35,6 +36,13 @@ def mean_over_seeds(
 ) -> list[float]:
     """One number per problem: its score averaged over the runs. Raises ValueError when the runs answered different problems."""
     return records.mean_over_seeds(found, lambda run: [score(r) for r in run.results[which]])
+
+
+def equation_truth(found: Sequence[Record], digits: Sequence[int], which: str = "test") -> list[float]:
+    """For each problem with operands of these sizes the share of its stated equations that are true, averaged over the runs that state any."""
+    rows = zip(*(run.results[which] for run in found), strict=True)
+    shares = [evaluation.equation_truth(row) for row in rows if row[0].digits in digits]
+    return [sum(share) / len(share) for share in shares if share]
 
 
 def by(found: Sequence[Record], key: Callable[[Result], int], which: str = "test") -> dict[int, Interval]:

@@ -7,7 +7,6 @@ short and of common knowledge; where two forms are usual, both count. `EXAMPLES`
 from dataclasses import dataclass
 
 
-
 @dataclass(frozen=True)
 class Fact:
     """A question and the answers that count as right."""

@@ -61,6 +61,14 @@ def test_lines_without_blanks_comments_and_docstrings():
         counting.lines_of_code(3)
 
 
+def test_agreement_and_what_chance_would_give():
+    parts = [[("a", "a"), ("b", "b"), ("c", "x")], [(1, 1), (1, 1)]]
+    assert counting.agreement(parts).mean == 4 / 5
+    assert counting.agreement(parts, shift=1).mean == 2 / 5  # only where the next question has the same answer
+    with pytest.raises(ValueError, match="no answers"):
+        counting.agreement([[]])
+
+
 def test_the_compositions_are_shorter_than_our_loops():
     for name, (ours, composed) in counting.comparison().items():
         assert 0 < composed < ours, name

@@ -48,6 +48,13 @@ def test_scores_are_averaged_over_seeds_before_the_interval(folder):
     assert len(records.mean_over_seeds(found, "seen")) == 5
 
 
+def test_stated_equations_are_averaged_problem_by_problem(folder):
+    """cot: seed 0 is right on the first four problems, seed 1 on the first two; a right one states four true equations, a wrong one one."""
+    found = records.runs("cot")
+    assert records.equation_truth(found, (1, 2)) == [1.0, 1.0, (1 + 0.25) / 2, (1 + 0.25) / 2]
+    assert records.equation_truth(found, (5,)) == [0.25, 0.25]
+
+
 def test_every_figure_draws_from_the_records(folder):
     for draw in (
         figures.by_size,

@@ -1,6 +1,7 @@
 """The section's experiments: what they claim to compute, on sizes small enough for a test."""
 
 import datetime
+import math
 import random
 from dataclasses import replace
 
@@ -126,6 +127,24 @@ def test_attention_and_lstm_have_the_same_size():
     assert abs(attention.parameters / lstm.parameters - 1) < 0.02
     assert len(attention.accuracy) == retrieval_task.SEQ - 1
     assert 0 <= attention.far <= 1
+
+
+def test_the_reach_of_two_models_is_compared_sequence_by_sequence():
+    def run(name, seed, far):
+        return retrieval_task.Reach(name, seed, 10, [0.5] * 4, 3, [0.0] * 3, far)
+
+    nan = math.nan  # no question was asked from that quarter
+    runs = [run("attention", 0, [1.0, 0.5, nan]), run("attention", 1, [0.5, 0.5, nan]), run("LSTM", 0, [0.0, 0.5, nan]), run("LSTM", 1, [0.5, 0.0, nan])]
+    gain = retrieval_task.gain(runs, "far")
+    assert (gain.mean, gain.n) == (pytest.approx((0.5 + 0.25) / 2), 2)
+    assert retrieval_task.gain(runs, "near").mean == 0
+    assert retrieval_task.reach(runs, "LSTM", "far").mean == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("compared", [parity.attention_differences, parity.multi_head_differences])
+def test_a_spoilt_comparison_shows(compared):
+    assert max(compared().values()) < 1e-6
+    assert min(compared(fault=True).values()) > 0.01
 
 
 def test_the_lstm_is_torchs_and_of_the_size_asked_for():
