@@ -3,6 +3,7 @@
     write_bytes, write_text, write_json   a file of the course's own: what stood there is replaced
     write_output                          a file in a place that a person named: one of theirs is never replaced
     whole_folder                          a folder that is replaced as a whole: refused where it holds anything else
+    remove_folder                         the same, with nothing in its place
 
 What the course made is written in `.llmsuite.json`, in the same folder: {"kind": what it is, "files": {name: [SHA-256, …] or null}}.
 """
@@ -51,14 +52,19 @@ def write_output(path: Path, data: bytes | str) -> None:
     """Write a file in a place that a person named, atomically: a file that stands there is replaced only if this function wrote it and nobody
     has changed it since. Raises LabError for any other, which stays as it is, and OSError as `write_bytes`."""
     data = data.encode("utf-8") if isinstance(data, str) else data
-    mark = _read_mark(path.parent)
-    standing = [hashlib.sha256(path.read_bytes()).hexdigest()] if path.is_file() else []
-    if standing and standing[0] not in (mark["files"].get(path.name) or ()):
-        raise LabError(f"{path} is there already and is not as the course wrote it, so it is kept: move it away, or name another place")
+    standing, mark = check_output(path), _read_mark(path.parent)
     if not (path.is_dir() or path.is_symlink()):
         mark["files"][path.name] = [*standing, hashlib.sha256(data).hexdigest()]  # both, as long as it is not known that the new one stands
         write_json(path.parent / MARK, mark)
     write_bytes(path, data)
+
+
+def check_output(path: Path) -> list[str]:
+    """The SHA-256 of the file that stands there, [] for none. Raises LabError as `write_output`: ask before hours of work."""
+    standing = [hashlib.sha256(path.read_bytes()).hexdigest()] if path.is_file() else []
+    if standing and standing[0] not in (_read_mark(path.parent)["files"].get(path.name) or ()):
+        raise LabError(f"{path} is there already and is not as the course wrote it, so it is kept: move it away, or name another place")
+    return standing
 
 
 def load_tensors(file: Path) -> "dict[str, Tensor]":
@@ -86,6 +92,14 @@ def whole_folder(target: Path, kind: str) -> Iterator[Path]:
         write_json(new / MARK, {"kind": kind, "files": dict.fromkeys(_contents(new))})
         check_folder(target, kind)  # again: the making may have taken hours
         put_folder(shop, target)
+
+
+def remove_folder(target: Path) -> None:
+    """Remove a folder that `whole_folder` made, in one step. Raises LabError, with nothing changed, for one that holds anything else."""
+    check_folder(target, _read_mark(target)["kind"])
+    if target.exists():
+        with workshop(target) as shop:
+            os.replace(target, shop / "new")
 
 
 def check_folder(target: Path, kind: str) -> None:

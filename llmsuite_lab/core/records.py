@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from llmsuite_lab.core.errors import LabError
-from llmsuite_lab.core.files import write_text
+from llmsuite_lab.core.files import write_output, write_text
 from llmsuite_lab.core.history import History
 from llmsuite_lab.core.paths import data_dir
 
@@ -107,26 +107,16 @@ def read(name: str, seed: int = 0, folder: Path | None = None) -> Record:
 def write(record: Record, folder: Path | None = None) -> Path:
     """Write `record` as one line of JSON to `folder` (None: data/runs), whole or not at all; an older record of the same run is replaced.
 
-    Raises ValueError for a name or seed that is none and for what JSON cannot hold (nan included), LabError when another file has its place.
+    Raises ValueError for a name or seed that is none and for what JSON cannot hold (nan included), LabError when somebody else's file has its
+    place in `folder` (`core.files.write_output`).
     """
     file = (folder or runs_dir()) / file_name(record.name, record.seed)
-    refuse_foreign(file)
     value = {field.name: getattr(record, field.name) for field in fields(Record)}
     value["history"] = None if record.history is None else record.history.as_dict()
     line = json.dumps({key: item for key, item in value.items() if key not in _TRAINED or item is not None}, ensure_ascii=False, allow_nan=False)
     _parsed((line + "\n").encode())
-    write_text(file, line + "\n")
+    (write_text if folder is None else write_output)(file, line + "\n")
     return file
-
-
-def refuse_foreign(file: Path) -> None:
-    """Raise LabError when `file` holds something and does not begin as the record that its name promises: what we did not write stays."""
-    if not file.exists():
-        return
-    match = _FILE.fullmatch(file.name)
-    begins = f'{{"name": "{match[1]}", "seed": {match[2]},' if match else ""
-    if not file.is_file() or not begins or not (file.read_bytes() or begins.encode()).startswith(begins.encode()):
-        raise LabError(f"{file} is not a record of this course and will not be replaced: move it away, or choose another folder")
 
 
 def _parsed(data: bytes) -> Record:

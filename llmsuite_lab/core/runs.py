@@ -13,6 +13,7 @@ from typing import Any
 
 from llmsuite_lab.core import records
 from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.files import check_output, remove_folder
 from llmsuite_lab.core.history import History
 from llmsuite_lab.core.paths import cache_dir, data_dir
 from llmsuite_lab.core.provenance import commit_now, provenance
@@ -93,7 +94,8 @@ def make(recipe: Recipe, seed: int = 0, out: Path | None = None) -> Path:
     record has the record's place.
     """
     run = Run(recipe, seed, out)
-    records.refuse_foreign((out or records.runs_dir()) / f"{run.label}.json")
+    if out is not None:
+        check_output(out / f"{run.label}.json")
     began = time.perf_counter()
     done = recipe.measure(run)
     if done.history is None:
@@ -101,4 +103,6 @@ def make(recipe: Recipe, seed: int = 0, out: Path | None = None) -> Path:
     else:
         history = run.finished(done.history)
         made, trained = run.provenance(history.wall_s), {"tokens": sum(history.tokens), "history": history}
-    return records.write(records.Record(recipe.name, **made, settings=done.settings, results=done.results, **trained), out)
+    file = records.write(records.Record(recipe.name, **made, settings=done.settings, results=done.results, **trained), out)
+    remove_folder(run.checkpoint)  # the same command trains anew
+    return file

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 WEIGHTS, CONFIG, PROVENANCE = "adapter_model.safetensors", "adapter_config.json", "provenance.json"
 LORA_TARGETS = ("q_proj", "v_proj", "up_proj", "down_proj")  # at rank 8 in bfloat16 just under 3 MB for SmolLM2-135M
+KIND = "an adapter"
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
 
@@ -157,7 +158,7 @@ def write_adapter(
     config = {name: _plain(value) for name, value in config.items()} | {"inference_mode": True}
     if base is not None:
         config["base_model_name_or_path"] = base
-    with whole_folder(folder, "an adapter") as new:
+    with whole_folder(folder, KIND) as new:
         tensors = {name: value.detach().to("cpu", torch.bfloat16).contiguous() for name, value in state.items()}
         save_file(tensors, new / WEIGHTS, metadata={"format": "pt"})
         (new / WEIGHTS).chmod(0o644)

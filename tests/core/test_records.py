@@ -93,17 +93,20 @@ def test_what_no_record_can_be_is_not_written(no_records, recorded):
 
 
 def test_only_a_record_of_the_same_run_is_replaced(no_records, recorded):
-    records.write(recorded("pal", ["old"]))
-    records.write(recorded("pal", ["new"]))
-    assert records.read("pal").results == ["new"]
-    theirs = no_records / "cot_seed0.json"
-    for content in (b"my thesis", b'{"name": "pal", "seed": 0,}'):
-        theirs.write_bytes(content)
-        with pytest.raises(LabError, match="will not be replaced"):
-            records.write(recorded("cot", []))
-        assert theirs.read_bytes() == content
-    for cut in (b"", b'{"name": "cot", "seed": 0, "com'):  # what the remedy of an unreadable record must be able to replace
-        theirs.write_bytes(cut)
+    for folder in (None, no_records.parent / "out"):
+        records.write(recorded("pal", ["old"]), folder)
+        records.write(recorded("pal", ["new"]), folder)
+        assert records.read("pal", folder=folder).results == ["new"]
+    theirs = no_records.parent / "out" / "cot_seed0.json"
+    theirs.write_text("my thesis")
+    with pytest.raises(LabError, match="it is kept"):
+        records.write(recorded("cot", []), theirs.parent)
+    assert theirs.read_text() == "my thesis"
+
+
+def test_the_remedy_of_an_unreadable_record_works(no_records, recorded):
+    for damage in (b"", b'{"name": "cot", "seed": 0, "com', b"\x00"):
+        (no_records / "cot_seed0.json").write_bytes(damage)
         records.write(recorded("cot", ["whole"]))
         assert records.read("cot").results == ["whole"]
 

@@ -84,6 +84,7 @@ def test_a_stopped_run_says_how_to_go_on_and_goes_on(tmp_path):
     make(tiny("whole"), out=tmp_path / "out")
     stopped, whole = (records.read(name, folder=tmp_path / "out") for name in ("tiny", "whole"))
     assert stopped.history.losses == whole.history.losses
+    assert not any((tmp_path / "cache" / "training").iterdir())  # or the next run would write an old training under a new commit
 
 
 def test_a_run_stopped_while_it_is_scored_leaves_the_adapter_of_the_earlier_one(tmp_path):
@@ -94,18 +95,22 @@ def test_a_run_stopped_while_it_is_scored_leaves_the_adapter_of_the_earlier_one(
     out = tmp_path / "out"
     make(tiny(), out=out)
     before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
-    assert len(before) == 4
+    assert len(before) == 6  # with the marks of both folders
     with pytest.raises(KeyboardInterrupt):
         make(Recipe("tiny", "adapter: other weights", lambda run: trained(run, lambda seed, checkpoint: tiny_train(7, None), stop)), out=out)
     assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before
 
 
-def test_a_foreign_file_in_the_records_place_is_found_before_anything_runs(tmp_path):
+def test_foreign_files_are_found_before_anything_runs(tmp_path):
     (tmp_path / "tiny_seed0.json").write_text("my thesis")
     never = Recipe("tiny", "nothing", lambda run: pytest.fail("it ran"))
-    with pytest.raises(LabError, match="will not be replaced"):
+    with pytest.raises(LabError, match="it is kept"):
         make(never, out=tmp_path)
     assert (tmp_path / "tiny_seed0.json").read_text() == "my thesis"
+    (tmp_path / "tiny_seed1").mkdir()
+    (tmp_path / "tiny_seed1" / "thesis.tex").touch()
+    with pytest.raises(LabError, match=r"thesis\.tex"):
+        make(Recipe("tiny", "adapter: none", lambda run: trained(run, lambda seed, checkpoint: pytest.fail("it ran"), len)), 1, tmp_path)
 
 
 def section(folder, name, text=None):
