@@ -1,6 +1,11 @@
 """Packing passages into a token budget, the best first."""
 
-from llmsuite_lab.course.exercises import Exercise, Wrong, expect
+from itertools import accumulate, takewhile
+
+import numpy as np
+
+from llmsuite_lab.course.exercises import Exercise, Wrong
+from llmsuite_lab.course.exercises.cases import Case, by_cases
 
 
 def pack(passages: list[str], question: str, budget: int, answer_tokens: int) -> list[str]:
@@ -23,54 +28,154 @@ def _forgets_the_question(passages, question, budget, answer_tokens):
     return pack(passages, "", budget, answer_tokens)
 
 
-def _counts_characters(passages, question, budget, answer_tokens):
-    room, packed = budget - answer_tokens - len(question), []
+def _counts(passages, question, budget, answer_tokens, size, fits=lambda need, room: need <= room):
+    room, packed = budget - answer_tokens - size(question), []
     for passage in passages:
-        room -= len(passage)
-        if room < 0:
+        if not fits(size(passage), room):
             break
         packed.append(passage)
+        room -= size(passage)
     return packed
 
 
-def _one_too_many(passages, question, budget, answer_tokens):
-    room, packed = budget - answer_tokens - len(question.split()), []
-    for passage in passages:
-        if room <= 0:
-            break
-        packed.append(passage)
-        room -= len(passage.split())
-    return packed
+def _words(text):
+    return len(text.split())
+
+
+def _counts_characters(*given):
+    return _counts(*given, size=len)
+
+
+def _cuts_at_spaces(*given):
+    return _counts(*given, size=lambda text: len(text.split(" ")))
+
+
+def _one_too_many(*given):
+    return _counts(*given, size=_words, fits=lambda need, room: room > 0)
+
+
+def _never_quite_full(*given):
+    return _counts(*given, size=_words, fits=lambda need, room: need < room)
 
 
 def _shortest_first(passages, question, budget, answer_tokens):
     return pack(sorted(passages, key=len), question, budget, answer_tokens)
 
 
-def _check(answer) -> None:
-    passages = ["best one with six words here", "second of four words", "third", "a fourth passage that has eight words inside"]
-    question, answer_tokens = "What does it cost?", 5  # 4 words, 5 words
-    asked = {budget: answer(list(passages), question, budget, answer_tokens) for budget in (9, 14, 15, 16, 19, 20, 60)}
-    expect(all(isinstance(packed, list) for packed in asked.values()), "Return a list of passages.")
-    shortest = {budget: _shortest_first(passages, question, budget, answer_tokens) for budget in asked}
-    expect(
-        asked != shortest,
-        "You pack the shortest first. The order is the retriever's: the best passage must not lose its place to a short one.",
-    )
-    expect(asked[60] == passages, "All four passages fit into 60 words: count words (`len(text.split())`), not characters.")
-    right = {budget: pack(passages, question, budget, answer_tokens) for budget in asked}
-    used = {budget: sum(len(p.split()) for p in packed) + 4 for budget, packed in asked.items()}
-    expect(
-        all(asked[b] == right[b] or used[b] + 5 > b for b in asked), "A passage that still fits is left out. Exactly full is not too full."
-    )
-    expect(
-        asked != {b: _forgets_the_answer(passages, question, b, 5) for b in asked},
-        "No room is left for the answer: prompt and answer share one window.",
-    )
-    expect(asked != {b: _forgets_the_question(passages, question, b, 5) for b in asked}, "The question takes room too.")
-    expect(all(used[b] + 5 <= b for b in asked), "Too much is packed: look at the room before you add a passage, not after.")
-    expect(asked == right, "Stop at the first passage that does not fit; later ones rank below it.")
+def _worst_first(passages, question, budget, answer_tokens):
+    return pack(passages[::-1], question, budget, answer_tokens)
 
+
+def _fills_the_gaps(passages, question, budget, answer_tokens):
+    room, packed = budget - answer_tokens - _words(question), []
+    for passage in passages:
+        if _words(passage) <= room:
+            packed.append(passage)
+            room -= _words(passage)
+    return packed
+
+
+def _keeps_no_total(passages, question, budget, answer_tokens):
+    room = budget - answer_tokens - _words(question)
+    return list(takewhile(lambda passage: _words(passage) <= room, passages))
+
+
+def _never_twice(passages, question, budget, answer_tokens):
+    return list(dict.fromkeys(pack(passages, question, budget, answer_tokens)))
+
+
+def _question_per_passage(passages, question, budget, answer_tokens):
+    return _counts(passages, "", budget, answer_tokens, size=lambda text: _words(text) + _words(question) if text else 0)
+
+
+def _at_least_one(passages, question, budget, answer_tokens):
+    return pack(passages, question, budget, answer_tokens) or passages[:1]
+
+
+def _joined(passages, question, budget, answer_tokens):
+    return "\n".join(pack(passages, question, budget, answer_tokens))
+
+
+def _in_place(passages, question, budget, answer_tokens):
+    while sum(_words(text) for text in [*passages, question]) + answer_tokens > budget and passages:
+        passages.pop()
+    return passages
+
+
+def _running_sums(passages, question, budget, answer_tokens):
+    sums = accumulate((_words(passage) for passage in passages), initial=answer_tokens + _words(question))
+    return [passage for passage, used in zip(passages, list(sums)[1:]) if used <= budget]
+
+
+def _recursive(passages, question, budget, answer_tokens):
+    if not passages or len((passages[0] + " " + question).split()) + answer_tokens > budget:
+        return []
+    return passages[:1] + _recursive(passages[1:], question, budget - _words(passages[0]), answer_tokens)
+
+
+def _with_numpy(passages, question, budget, answer_tokens):
+    used = np.cumsum([len(passage.split()) for passage in passages]) + _words(question) + answer_tokens
+    return passages[: int(np.searchsorted(used, budget, side="right"))]
+
+
+def _longest_prefix(passages, question, budget, answer_tokens):
+    fits = [n for n in range(len(passages) + 1) if _words(" ".join([question, *passages[:n]])) + answer_tokens <= budget]
+    return tuple(passages[: max(fits, default=0)])
+
+
+def _with_a_counter(passages, question, budget, answer_tokens):
+    i, used = 0, len(question.split()) + answer_tokens
+    while i < len(passages) and used + len(passages[i].split()) <= budget:
+        used += len(passages[i].split())
+        i += 1
+    del passages[i:]
+    return passages
+
+
+_PASSAGES = ["best one with six words here", "second of four words", "third", "a fourth passage that has eight words inside"]
+_SPACED = ["two  words\n", "  and\tthree more ", "last"]
+_LONG_FIRST = ["one two three four five", "six", "seven"]
+
+
+def _cases() -> list[Case]:
+    question = "What does it cost?"  # 4 words; with 5 for the answer, the passages begin at 9
+    order = "The best come first: passages stay in their order, and the first that does not fit is the end."
+    rooms = {8: 0, 9: 0, 14: 0, 15: 1, 16: 1, 18: 1, 19: 2, 20: 3, 27: 3, 28: 4, 60: 4}  # budget: how many of the four fit
+    return [
+        Case((["a b c", "d e", "f"], "Who?", 10, 4), ["a b c", "d e"], "This is the statement's example."),
+        *(
+            Case((_PASSAGES, question, budget, 5), _PASSAGES[:n], f"Passages of 6, 4, 1 and 8 words, 4 of question, 5 of answer, {budget} in all.")
+            for budget, n in rooms.items()
+        ),
+        Case((_LONG_FIRST, "Why so?", 8, 2), [], order),
+        Case((_LONG_FIRST, "Why so?", 9, 2), _LONG_FIRST[:1], order),
+        Case((_LONG_FIRST, "Why so?", 11, 2), _LONG_FIRST, "Exactly full is not too full."),
+        Case((["one", "two three four five", "six"], "", 3, 0), ["one"], order),
+        Case((_SPACED, "  Really   now? ", 7, 0), _SPACED[:2], "A token is a word, as `text.split()` cuts them, whatever white space there is."),
+        Case((["a b", "a b", "c", "a b"], "Q", 9, 1), ["a b", "a b", "c", "a b"], "A text that comes twice is packed twice."),
+        Case((["a b", "c"], "", 3, 0), ["a b", "c"], "Without a question and an answer the budget is the passages' alone."),
+        Case((["a", "b"], "one two three", 4, 1), [], "Question and answer fill the budget."),
+        Case((["a", "b"], "one two three", 0, 0), [], "There is no budget at all."),
+        Case((["a", "b"], "", 100, 99), ["a"], "Answer tokens take room from the budget."),
+        Case(([], "Who?", 50, 5), [], "Without passages there is nothing to pack."),
+    ]  # fmt: skip
+
+
+_MISTAKES = (
+    Wrong(_forgets_the_answer, "No room is left for the answer: prompt and answer share one window."),
+    Wrong(_forgets_the_question, "The question takes room, too."),
+    Wrong(_question_per_passage, "You count the question once for each passage. It stands in the prompt once."),
+    Wrong(_counts_characters, "You count characters. A token is a word here: `len(text.split())`."),
+    Wrong(_cuts_at_spaces, "You cut at single spaces. `split()` without an argument cuts at any white space."),
+    Wrong(_one_too_many, "You look at the room after you added a passage, not before."),
+    Wrong(_never_quite_full, "A passage that still fits is left out: exactly full is not too full."),
+    Wrong(_shortest_first, "You pack the shortest first. The order is the retriever's."),
+    Wrong(_worst_first, "You pack the last first. The best come first."),
+    Wrong(_fills_the_gaps, "You go on after a passage that does not fit. Stop there: later ones rank below it."),
+    Wrong(_keeps_no_total, "You compare each passage with the whole room. What is packed already has taken some."),
+    Wrong(_never_twice, "A text that comes twice is packed once only."),
+    Wrong(_at_least_one, "You pack a passage that does not fit when none does."),
+)
 
 EXERCISE = Exercise(
     id="retrieval.pack_the_budget",
@@ -78,23 +183,19 @@ EXERCISE = Exercise(
     title="pack a prompt into its budget",
     statement=(
         "Write `pack(passages, question, budget, answer_tokens)`. `passages` come best first; a token is a word here (`len(text.split())`). Return the list of "
-        "passages to put into the prompt: in order, as many as fit together with the question and `answer_tokens` tokens of answer into `budget`. Stop at the "
-        "first passage that does not fit."
+        "passages to put into the prompt: in order, as many as fit together with the question and `answer_tokens` tokens of answer into `budget` (exactly "
+        "full still fits). Stop at the first passage that does not fit. `pack(['a b c', 'd e', 'f'], 'Who?', 10, 4)` is `['a b c', 'd e']`."
     ),
     name="pack",
     starter="def pack(passages, question, budget, answer_tokens):\n    ...",
-    check=_check,
+    check=by_cases(_cases, _MISTAKES),
     hints=(
         "Begin with the room that is left when question and answer have theirs.",
         "Go through the passages in order, and look whether the next one fits before you add it.",
         "`room = budget - answer_tokens - len(question.split())`; break when `len(passage.split()) > room`, else add it and subtract.",
     ),
     solution=pack,
-    wrong=(
-        Wrong(_forgets_the_answer, "No room is left for the answer"),
-        Wrong(_forgets_the_question, "The question takes room too"),
-        Wrong(_counts_characters, "not characters"),
-        Wrong(_one_too_many, "look at the room before you add"),
-        Wrong(_shortest_first, "You pack the shortest first"),
-    ),
+    wrong=(*_MISTAKES, Wrong(_joined, "expected ['a b c', 'd e'], got")),
+    right=(_in_place, _running_sums, _recursive, _with_numpy, _longest_prefix, _with_a_counter),
+    equivalent={"continue": "the room is below 0 then and only shrinks: no later passage is added"},
 )
