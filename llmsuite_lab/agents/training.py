@@ -21,6 +21,7 @@ import torch
 from llmsuite_lab.agents.demonstrations import Turn, demonstrate, opening_text, render_observation, render_turn
 from llmsuite_lab.lm.batching import Batch, collate
 from llmsuite_lab.lm.lora import LoraSettings, train_lora
+from llmsuite_lab.lm.text import encode
 from llmsuite_lab.lm.training import Example, History
 from llmsuite_lab.world.almanac import Almanac, build
 from llmsuite_lab.world.almanac_claims import LABELS, Claim, draw_claim
@@ -83,7 +84,7 @@ def encode_trajectory(tokenizer: Any, opening: str, turns: Sequence[Turn]) -> Tu
         raise ValueError("a trajectory without turns has nothing to learn from")
 
     def ids(text: str) -> list[int]:
-        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+        return encode(tokenizer, [text])[0]
 
     completion, supervised = [], []
     for turn in turns:

@@ -22,6 +22,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from llmsuite_lab.chains.react_format import STOPS, message_of, prompt_of, text_of
 from llmsuite_lab.lm.language_model import Completion
+from llmsuite_lab.lm.stops import stop_list
 
 _ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "user"}
 
@@ -156,7 +157,7 @@ class LabChatModel(BaseChatModel):
         return self.examples + prompt_of(messages) + (_beginning(forced) if forced else "")
 
     def _options(self, stop: list[str] | None, tools: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        stops = [*(stop or self.stop or []), *(STOPS if tools else ())]
+        stops = [*stop_list(stop or self.stop or []), *(STOPS if tools else ())]
         return {"max_new_tokens": self.max_tokens, "stop": stops, "temperature": self.temperature, "top_p": self.top_p, "seed": self.seed}
 
     def _message(self, messages: list[BaseMessage], done: Completion, tools: Sequence[dict[str, Any]], forced: str | None) -> AIMessage:

@@ -13,6 +13,7 @@ from typing import Any
 
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.lm.language_model import Completion
+from llmsuite_lab.lm.stops import stop_list
 
 QUIET_S = 0.05  # the batch starts when no call has arrived for so long
 LIMIT_S = 600.0
@@ -83,11 +84,11 @@ class GatheringModel:
             raise AttributeError(name)
         return getattr(self.language_model, name)
 
-    def complete(self, prompts: Sequence[str], max_new_tokens: int = 64, stop: Sequence[str] = (), **options: Any) -> list[Completion]:
+    def complete(self, prompts: Sequence[str], max_new_tokens: int = 64, stop: str | Sequence[str] = (), **options: Any) -> list[Completion]:
         """As `LanguageModel.complete`."""
         if options.get("temperature") or isinstance(prompts, str):
             return self.language_model.complete(prompts, max_new_tokens=max_new_tokens, stop=stop, **options)
-        return self.gathered.all([(prompt, max_new_tokens, tuple(stop)) for prompt in prompts])
+        return self.gathered.all([(prompt, max_new_tokens, tuple(stop_list(stop))) for prompt in prompts])
 
     def _run(self, items: list[tuple[str, int, tuple[str, ...]]]) -> list[Completion]:
         results: list[Any] = [None] * len(items)

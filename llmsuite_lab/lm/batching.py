@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from llmsuite_lab.lm import text
+
 POOL_BATCHES = 32  # length buckets are cut from shuffled pools of this many batches: big enough to sort well, small enough to stay random
 
 
@@ -62,15 +64,16 @@ class Batch:
 def encode(tokenizer: Any, prompt: str, completion: str, *, eos: bool = True) -> Example:
     """Token ids of a prompt and its completion, tokenised apart: just as the model meets them when it generates.
 
+    Both are text: control tokens come from a chat template alone (`lm.text.chat_prompt`).
     `eos=True` ends the completion with the tokenizer's end-of-text token, which is how a tuned model learns to stop.
     Raises ValueError when the tokenizer has no such token.
     """
-    completion_ids = list(tokenizer(completion, add_special_tokens=False)["input_ids"])
+    prompt_ids, completion_ids = text.encode(tokenizer, [prompt, completion])
     if eos:
         if tokenizer.eos_token_id is None:
             raise ValueError("this tokenizer has no end-of-text token: pass eos=False and end the completion yourself")
         completion_ids.append(tokenizer.eos_token_id)
-    return Example(list(tokenizer(prompt, add_special_tokens=False)["input_ids"]), completion_ids)
+    return Example(prompt_ids, completion_ids)
 
 
 def check_examples(

@@ -8,7 +8,6 @@ padded on the left and returned in order; finished sequences leave the batch. In
 
 import math
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,15 +18,19 @@ import torch
 from tqdm.auto import tqdm
 
 from llmsuite_lab.core import zoo
+from llmsuite_lab.core.forks import ForkSafeLock, compute_safely
 from llmsuite_lab.core.runtime import profile
-from llmsuite_lab.lm import adapters
-from llmsuite_lab.lm.decoding import Sampling, batches, evaluating, first_stop, held_back, stop_list
-from llmsuite_lab.lm.packed_decoding import engine_for
+from llmsuite_lab.lm import adapters, text
+from llmsuite_lab.lm.length_batches import batches
+from llmsuite_lab.lm.stops import first_stop, held_back, stop_list
+from llmsuite_lab.transformer.evaluating import evaluating
+from llmsuite_lab.transformer.generation import EngineFactory, engine_for, steps
+from llmsuite_lab.transformer.sampling import Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-COMPACT_AT = 0.8  # the batch shrinks when at most this part of it is still writing: copying the cache costs about one step
+_loading = ForkSafeLock()  # transformers sets the default dtype of the whole process while it builds a model
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class _Row:
     """One sequence while it is being written."""
 
     prompt_ids: list[int]
-    draws: np.random.Generator | None
+    stream: np.random.Generator | None = None
     ids: list[int] = field(default_factory=list)
     finish_reason: str = ""
     wall_s: float = 0.0
@@ -74,12 +77,20 @@ class _Row:
 class LanguageModel:
     """A causal language model with its tokenizer. Make one with `LanguageModel.load()`, or from any `transformers` model and tokenizer.
 
-    `engine` is the class that decodes (see lm.decoding): the course's own transformer where it can drive the model, else transformers'.
+    What generates is `transformer.generation` with the engine that drives the model as it is at that moment: trained further, with a LoRA put in, with
+    linear layers swapped. `engine` (a factory, `generation.EngineFactory`) puts another one in its place. May be used from several threads at once;
+    in a forked process it computes on one thread (`core.forks`), and on an accelerator torch refuses it there.
     """
 
-    def __init__(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", name: str, adapter: str | None = None) -> None:
-        self.model, self.tokenizer, self.name, self.adapter = model, tokenizer, name, adapter
-        self.engine = engine_for(model)
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase",
+        name: str,
+        adapter: str | None = None,
+        engine: EngineFactory | None = None,
+    ) -> None:
+        self.model, self.tokenizer, self.name, self.adapter, self._engine = model, tokenizer, name, adapter, engine
         eos = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
         self._eos = {tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])} - {None}
 
@@ -107,11 +118,12 @@ class LanguageModel:
         if zoo.entry(name).kind != "causal":
             raise ValueError(f"{name} is no causal language model; use zoo.load_model({name!r}) and zoo.load_tokenizer({name!r})")
         dtype, device = dtype or dial.dtype, device or dial.device
-        if folder is None:
-            model = zoo.load_model(name, dtype, device, source=source)
-        else:
-            model = adapters.merge_adapter(zoo.load_model(name, torch.float32, "cpu", source=source), folder).to(device=device, dtype=dtype)
-        return cls(model, zoo.load_tokenizer(name, source=source), name, None if adapter is None else str(adapter))
+        with _loading:
+            if folder is None:
+                model = zoo.load_model(name, dtype, device, source=source)
+            else:
+                model = adapters.merge_adapter(zoo.load_model(name, torch.float32, "cpu", source=source), folder).to(device=device, dtype=dtype)
+            return cls(model, zoo.load_tokenizer(name, source=source), name, None if adapter is None else str(adapter))
 
     @property
     def context_length(self) -> int:
@@ -119,14 +131,14 @@ class LanguageModel:
         return self.model.config.max_position_embeddings
 
     def count_tokens(self, text: str) -> int:
-        """How many tokens `text` has."""
-        return len(self._encode([text])[0])
+        """How many tokens `text` has: of a `chat_prompt` its control tokens count one each, in any other text they are text."""
+        return len(self._encode(_listed([text], "count_tokens"))[0])
 
     def complete(
         self,
         prompts: Sequence[str],
         max_new_tokens: int = 64,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         temperature: float = 0.0,
         top_k: int | None = None,
         top_p: float | None = None,
@@ -136,9 +148,10 @@ class LanguageModel:
     ) -> list[Completion]:
         """Continue each prompt; results in the order of the prompts.
 
-        Greedy at temperature 0. A sample depends on (seed, prompt, how often the same prompt came before), not on its neighbours or the batch
-        size; what can still differ between batchings is the rounding of the logits, which matters when two tokens are all but equally likely.
-        `stop`: the text ends before the first of these strings. `batch_size` None means the profile's; long prompts run in smaller batches.
+        A prompt is text: "<|im_end|>" in it is so many characters, unless `chat_prompt` made it. Greedy at temperature 0. A sample's random numbers
+        depend on (seed, prompt, how often the same prompt came before) alone; its logits on the neighbours in the batch only by rounding, which
+        `transformer.generation` says for each dtype. `stop`: the text ends before the first of these strings (one string is one stop string).
+        `batch_size` None means the profile's; prompts of similar length run together, long ones in smaller batches.
         Raises TypeError for a bare string, ValueError for an empty prompt, or one that does not leave room for max_new_tokens in the context.
         """
         sampling, stop = Sampling(temperature, top_k, top_p, seed), stop_list(stop)
@@ -156,21 +169,19 @@ class LanguageModel:
         """
         return self.complete([self.chat_prompt(conversation) for conversation in _listed(conversations, "chat", (str, list))], **options)
 
-    def chat_prompt(self, conversation: "str | list[dict[str, str]]") -> str:
-        """The prompt that the chat template makes of a conversation, ending where the assistant speaks. Raises ValueError for a bad message."""
+    def chat_prompt(self, conversation: "str | list[dict[str, str]]") -> text.Prompt:
+        """The prompt that the chat template makes of a conversation, ending where the assistant speaks. Errors as `lm.text.chat_prompt`.
+
+        Only the template's own control tokens are any: what a message holds stays text.
+        """
         turns = [{"role": "user", "content": conversation}] if isinstance(conversation, str) else conversation
-        for turn in turns:
-            if not isinstance(turn, dict) or not isinstance(turn.get("role"), str) or not isinstance(turn.get("content"), str):
-                raise ValueError(f'a message must be {{"role": "user", "content": "…"}} with two strings, got {turn!r}')
-        if not turns:
-            raise ValueError("a conversation needs at least one message")
-        return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        return text.chat_prompt(self.tokenizer, turns)
 
     def stream(
         self,
         prompt: str,
         max_new_tokens: int = 64,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         temperature: float = 0.0,
         top_k: int | None = None,
         top_p: float | None = None,
@@ -200,12 +211,13 @@ class LanguageModel:
             raise ValueError(
                 f"score() takes one continuation per prompt, got {len(prompts)} prompts and {len(continuations)} continuations"
             )
-        pairs = [_Row(p, None, c) for p, c in zip(self._encode(prompts), self._encode(continuations))]
+        pairs = [_Row(p, ids=c) for p, c in zip(self._encode(prompts), self._encode(continuations))]
         for i, row in enumerate(pairs):
             if not row.prompt_ids or not row.ids:
                 raise ValueError(f"{'prompts' if not row.prompt_ids else 'continuations'}[{i}] is empty: there is nothing to score")
             self._check_length(i, row.prompt_ids, len(row.ids), "a continuation of")
         scores: dict[int, Score] = {}
+        compute_safely()
         for batch in self._batches(pairs, batch_size, room=0):
             start = time.perf_counter()
             inputs = collate([Example(row.prompt_ids, row.ids) for row in batch]).to(self.model.device)
@@ -217,19 +229,23 @@ class LanguageModel:
                 scores[id(row)] = Score(float(part.sum()), len(row.ids), wall_s)
         return [scores[id(row)] for row in pairs]
 
+    @property
+    def engine(self) -> EngineFactory:
+        """What generates: the engine given, else the one that fits the model as it is now (`transformer.generation.engine_for`)."""
+        return self._engine or engine_for(self.model)
+
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
-        return self.tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
+        return text.encode(self.tokenizer, texts)
 
     def _rows(self, prompts: Sequence[str], max_new_tokens: int, sampling: Sampling) -> list[_Row]:
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens={max_new_tokens} must be at least 1")
-        rows, seen, prompts = [], Counter(), _listed(prompts, "complete")
-        for i, (prompt, ids) in enumerate(zip(prompts, self._encode(prompts))):
-            if not ids:
+        prompts = _listed(prompts, "complete")
+        rows = [_Row(ids, stream) for ids, stream in zip(self._encode(prompts), sampling.streams(prompts))]
+        for i, row in enumerate(rows):
+            if not row.prompt_ids:
                 raise ValueError(f"prompts[{i}] is empty: give the model at least one token to continue")
-            self._check_length(i, ids, max_new_tokens, "max_new_tokens =")
-            rows.append(_Row(ids, sampling.draws(prompt, seen[prompt])))
-            seen[prompt] += 1
+            self._check_length(i, row.prompt_ids, max_new_tokens, "max_new_tokens =")
         return rows
 
     def _batches(self, rows: list[_Row], batch_size: int | None, room: int) -> Iterator[list[_Row]]:
@@ -249,51 +265,36 @@ class LanguageModel:
     def _write(self, rows: list[_Row], max_new_tokens: int, stop: list[str], sampling: Sampling) -> Iterator[int]:
         """Write one batch to its end; yields after each step how many rows it finished."""
         start = time.perf_counter()
-        tail = max((len(text.encode()) for text in stop), default=0) + 1  # a token is at least one byte: a new stop lies in so many tokens
-        with evaluating(self.model):
-            engine = self.engine(self.model, [row.prompt_ids for row in rows], max_new_tokens)
-            while True:
-                tokens = sampling.pick(engine.logits, [row.draws for row in rows])
-                before, going = sum(not row.finish_reason for row in rows), []
-                for i, (row, token) in enumerate(zip(rows, tokens.tolist())):
-                    if row.finish_reason:
-                        continue
-                    if token in self._eos:
-                        row.finish_reason = "eos"
-                    else:
-                        row.ids.append(token)
-                        if stop and first_stop(self._decode(row.ids[-tail:]), stop) is not None:
-                            row.finish_reason = "stop"
-                        elif len(row.ids) == max_new_tokens:
-                            row.finish_reason = "length"
-                    if row.finish_reason:
-                        row.wall_s = time.perf_counter() - start
-                    else:
-                        going.append(i)
-                yield before - len(going)
-                if not going:
-                    return
-                if len(going) <= COMPACT_AT * len(rows):
-                    engine.select(going)
-                    rows, tokens = [rows[i] for i in going], tokens[going]
-                engine.advance(tokens)
+        tail = max((len(word.encode()) for word in stop), default=0) + 1  # a token is at least one byte: a new stop lies in so many tokens
+        options = {"eos_ids": self._eos, "sampling": sampling, "streams": [row.stream for row in rows]}
+        if stop:
+            options["should_stop"] = lambda _, ids: first_stop(self._decode(ids[-tail:]), stop) is not None
+        for step in steps(self.engine, [row.prompt_ids for row in rows], max_new_tokens, **options):
+            finished = 0
+            for token in step:
+                row = rows[token.row]
+                if token.finish_reason != "eos":
+                    row.ids.append(token.id)
+                if token.finish_reason:
+                    row.finish_reason, row.wall_s = token.finish_reason, time.perf_counter() - start
+                    finished += 1
+            yield finished
 
     def _pieces(self, rows: list[_Row], max_new_tokens: int, stop: list[str], sampling: Sampling) -> Iterator[str]:
         shown = 0
         for _ in self._write(rows, max_new_tokens, stop, sampling):
-            text = self._completion(rows[0], stop).text
-            safe = len(text) if rows[0].finish_reason else len(text.rstrip("\ufffd")) - held_back(text, stop)
+            written = self._completion(rows[0], stop).text
+            safe = len(written) if rows[0].finish_reason else len(written.rstrip("\ufffd")) - held_back(written, stop)
             if safe > shown:
-                yield text[shown:safe]
+                yield written[shown:safe]
                 shown = safe
 
     def _decode(self, ids: list[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     def _completion(self, row: _Row, stop: list[str]) -> Completion:
-        text = self._decode(row.ids)
-        cut = first_stop(text, stop)
-        return Completion(text[:cut], len(row.prompt_ids), len(row.ids), row.finish_reason, row.wall_s)
+        written = self._decode(row.ids)
+        return Completion(written[: first_stop(written, stop)], len(row.prompt_ids), len(row.ids), row.finish_reason, row.wall_s)
 
 
 def _listed(values: Sequence[Any], method: str, kinds: tuple[type, ...] = (str,)) -> list[Any]:

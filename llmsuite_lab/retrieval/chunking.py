@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.lm.text import offsets
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”’)]*\s+(?=[\"'“‘(]?[A-Z0-9])")
 _WORD = re.compile(r"\S+\s*")
@@ -108,11 +109,7 @@ def word_offsets(text: str) -> list[tuple[int, int]]:
 def token_offsets(tokenizer) -> Callable[[str], list[tuple[int, int]]]:
     """A function for `by_tokens` that cuts as this (fast) tokenizer does."""
 
-    def offsets(text: str) -> list[tuple[int, int]]:
-        found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False)
-        return [(a, b) for a, b in found["offset_mapping"] if b > a]
-
-    return offsets
+    return lambda text: [(a, b) for a, b in offsets(tokenizer, text) if b > a]
 
 
 def read_document(path: Path, encoding: str = "utf-8") -> str:

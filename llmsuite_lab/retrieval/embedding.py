@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from llmsuite_lab.core import zoo
+from llmsuite_lab.lm.text import encode_wrapped
 
 MAX_TOKENS = 256  # MiniLM was trained on 128 and is published with 256; what is longer is cut, so chunk first
 
@@ -60,7 +61,7 @@ class Embedder:
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         if not len(texts):
             return vectors
-        ids = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens, padding=False)["input_ids"]
+        ids = encode_wrapped(self.tokenizer, list(texts), self.max_tokens)
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         device = next(self.encoder.parameters()).device
         for first in range(0, len(order), batch_size):

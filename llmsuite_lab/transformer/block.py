@@ -139,10 +139,11 @@ class InputEmbedding(nn.Module):
 
 
 def check_sequence(ids: Tensor, config: TransformerConfig, mask: Tensor | None = None, past: int = 0) -> None:
-    """Refuse ids that are not (batch, seq), too many of them, or a mask of another shape.
+    """Refuse ids that are not (batch, seq), too many of them, or what is no mask: targets in its place (`model(x, y)`), another shape, other values.
 
     Raises:
-        ValueError: with the shapes and the allowed length.
+        TypeError: a mask that is no tensor of booleans or integers.
+        ValueError: with the shapes and the allowed length, or a value that is neither 0 nor 1.
     """
     if ids.dim() != 2 or ids.shape[1] == 0:
         raise ValueError(f"token ids are (batch, seq) with at least one token; got shape {tuple(ids.shape)}")
@@ -152,8 +153,16 @@ def check_sequence(ids: Tensor, config: TransformerConfig, mask: Tensor | None =
         raise ValueError(
             f"a sequence of {total} tokens{cached} is longer than the model's max_length={config.max_length}; ids have shape {tuple(ids.shape)}"
         )
-    if mask is not None and tuple(mask.shape) != (ids.shape[0], total):
+    if mask is None:
+        return
+    if not isinstance(mask, Tensor) or mask.is_complex() or mask.is_floating_point():
+        raise TypeError(f"the attention mask is a tensor of True and False, or of 1 and 0; got {getattr(mask, 'dtype', type(mask).__name__)}")
+    if tuple(mask.shape) != (ids.shape[0], total):
         raise ValueError(f"the attention mask must be (batch, cached + new tokens) = {(ids.shape[0], total)}; got {tuple(mask.shape)}")
+    if mask.dtype != torch.bool and mask.numel():
+        low, high = (v.item() for v in mask.aminmax())
+        if low < 0 or high > 1:
+            raise ValueError(f"the attention mask holds {low if low < 0 else high}, neither 0 nor 1: are these token ids, or targets (for `loss`)?")
 
 
 def token_positions(ids: Int[Tensor, "batch seq"], mask: Bool[Tensor, "batch total"] | None, past: int = 0) -> Int[Tensor, "#batch seq"]:

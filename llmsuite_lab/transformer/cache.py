@@ -3,7 +3,7 @@
 Causal attention never changes what an earlier position computed, so its K and V can be stored: step t appends one row and reads t rows. Without the
 cache, generating n tokens does n²/2 positions of work; with it, n.
 
-This is the readable cache: it grows by concatenation (one copy per step). `generation.py` preallocates instead. Production: `transformers.DynamicCache`.
+This is the readable cache: it grows by concatenation (one copy per step). `packed_engine.py` preallocates instead. Production: `transformers.DynamicCache`.
 """
 
 from dataclasses import dataclass, field
@@ -33,6 +33,11 @@ class LayerCache:
         self.values = torch.cat([self.values, V], dim=2)
         return self.keys, self.values
 
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows of the batch, in this order; a row may be taken several times."""
+        if self.keys is not None:
+            self.keys, self.values = self.keys[rows], self.values[rows]
+
 
 @dataclass
 class KVCache:
@@ -51,3 +56,8 @@ class KVCache:
         """Positions stored so far (tokens, padding included)."""
         keys = self.self_attention[0].keys
         return 0 if keys is None else keys.shape[2]
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows of the batch, in this order; a row may be taken several times."""
+        for layer in (*self.self_attention, *self.cross_attention):
+            layer.select(rows)

@@ -10,20 +10,20 @@ What differs from the readable module, and why:
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from llmsuite_lab.transformer.decoder import Decoder
 from llmsuite_lab.transformer.feed_forward import activation
 from llmsuite_lab.transformer.normalization import RMSNorm
-from llmsuite_lab.transformer.packing import pack
+from llmsuite_lab.transformer.packing import Modules, pack
 from llmsuite_lab.transformer.positions import rotary_angles
 
 CACHE_CHUNK = 256  # positions by which the cache grows
 
 
 class FastDecoder:
-    """Weights of `model` packed for `rows` rows at a time in `dtype`.
+    """Weights of `model` packed for `rows` rows at a time in `dtype`. It holds no reference to `model` itself, only to the parts it calls.
 
     Raises:
         ValueError: a model with relative positions (no decoder-only family has them).
@@ -35,7 +35,7 @@ class FastDecoder:
             raise ValueError(
                 "fast decoding covers rotary, learned, sinusoidal and no positions; relative positions are decoded by EncoderDecoder.greedy"
             )
-        self.model, self.dtype, self.layout = model, dtype, layout
+        self.dtype, self.layout, self.embedding = dtype, layout, model.embedding
         self.device = model.embedding.token.weight.device
         self.layers = []
         for block in model.stack.blocks:
@@ -47,6 +47,10 @@ class FastDecoder:
             self.layers.append((self._norm(block.attention_norm), self._norm(block.feed_forward_norm), *packed))
         self.final_norm = self._norm(model.stack.final_norm) if c.pre_norm else None
         self.unembed = pack([model.unembedding], layout, rows, dtype)
+        self.embeds_plainly = c.positions in ("rotary", "none") and not c.scale_embedding and not c.embedding_norm
+        called = [layer for *_, q, o, u, d in self.layers for p in (q, o, u, d) if isinstance(p, Modules) for layer in p.layers]
+        called += self.unembed.layers if isinstance(self.unembed, Modules) else []
+        self.called = nn.ModuleList(called if self.embeds_plainly else [*called, model.embedding])  # what computes by a forward of its own
         self.table = model.embedding.token.weight.detach().to(dtype)
         self.scale = c.attention_scale if c.attention_scale is not None else c.head_width**-0.5
         self.angles: tuple[Tensor, Tensor] | None = None
@@ -73,9 +77,7 @@ class FastDecoder:
         c = self.config
         batch, seq = ids.shape
         d, h, kv = c.head_width, c.n_heads, c.kv_heads
-        x = F.embedding(ids, self.table)
-        if c.positions != "rotary" or c.scale_embedding or c.embedding_norm:
-            x = self.model.embedding(ids, positions).to(self.dtype)
+        x = F.embedding(ids, self.table) if self.embeds_plainly else self.embedding(ids, positions).to(self.dtype)
         x = x.view(batch * seq, c.d_model)
         cos, sin = self._rotary(positions) if c.positions == "rotary" else (None, None)
         mask, causal = self._mask(seq, past, real)
@@ -121,13 +123,13 @@ class FastDecoder:
 
     def _rotary(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """cos and sin for the positions, (batch, seq, 1, d_head), the sign of rotate's (-second, first) folded into sin."""
-        highest = int(positions.max()) + 1
-        if self.angles is None or len(self.angles[0]) < highest:
+        highest, angles = int(positions.max()) + 1, self.angles  # one look at self.angles: another thread may lengthen it
+        if angles is None or len(angles[0]) < highest:
             n = min(self.config.max_length, max(CACHE_CHUNK, 2 * highest))
             cos, sin = rotary_angles(torch.arange(n, device=self.device), self.config.head_width, self.config.rotary_base)
             sin[:, : self.config.head_width // 2] *= -1
-            self.angles = cos.to(self.dtype), sin.to(self.dtype)
-        return self.angles[0][positions].unsqueeze(2), self.angles[1][positions].unsqueeze(2)
+            self.angles = angles = cos.to(self.dtype), sin.to(self.dtype)
+        return angles[0][positions].unsqueeze(2), angles[1][positions].unsqueeze(2)
 
     def _mask(self, seq: int, past: int, real: Tensor | None) -> tuple[Tensor | None, bool]:
         """Additive mask (0 or -inf) in the model's dtype, built once per step for all layers, or the kernel's causal flag when nothing is padded."""

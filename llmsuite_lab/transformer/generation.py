@@ -2,173 +2,207 @@
 
     x_{t+1} = argmax p(· | x_1..x_t)      or a draw from it (`sampling`), until an end token, a stop rule or the limit
 
-Rows of unequal length are padded on the left, so that every row's last token stands in the last column; a mask keeps padding out of attention and
-positions start at each row's first real token. Rows that have ended leave the batch, so the rest do not pay for them.
+An *engine* owns a model's state for one batch. It is small on purpose, so that another one can take its place:
+
+    engine.logits               [rows, vocabulary]: what follows each row
+    engine.advance(tokens)      append one token to each row; `logits` are new
+    engine.select(rows)         go on with these rows only: finished ones stop costing
+
+Neighbours in a batch. A row's random numbers never depend on them. Its logits do by rounding: padding and batch size change the order of sums. In float32
+and float64 that is some 1e-6 and 1e-14 of a logit's size, so a token is the row's own unless two are that nearly equal; in bfloat16
+and float16 it is some 1e-2, and rows do come out differently in other company. The tests hold all three sentences.
 
 Production: `transformers.GenerationMixin.generate`, vLLM. The tests hold greedy tokens equal to `generate`'s in float32.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
-import torch
+import numpy as np
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
-from llmsuite_lab.transformer.decoder import Decoder
-from llmsuite_lab.transformer.fast_batch import FastBatch
-from llmsuite_lab.transformer.fast_decoder import FastDecoder
-from llmsuite_lab.transformer.packing import choose_layout
-from llmsuite_lab.transformer.sampling import check_sampling, draw, token_probabilities
+from llmsuite_lab.transformer.cached_engine import CachedEngine
+from llmsuite_lab.transformer.layout import leaving
+from llmsuite_lab.transformer.packed_engine import PackedEngine
+from llmsuite_lab.transformer.packed_weights import packed
+from llmsuite_lab.transformer.sampling import Sampling
 
-COMPACT_AT = 0.75  # rows leave the batch when at most this share still runs: copying their keys and values costs about a step
+GREEDY = Sampling()
 
 
-@dataclass(frozen=True)
-class GeneratedRow:
-    """New token ids of one row, and why it ended: "eos" (the end token, left out of ids), "stop" (`should_stop`, token kept) or "length"."""
+class Engine(Protocol):
+    """The state of one batch being written."""
 
-    ids: list[int]
-    finish_reason: str
+    logits: Float[Tensor, "rows vocabulary"]
+
+    def advance(self, tokens: Int[Tensor, " rows"]) -> None:
+        """Append one token to each row; `logits` are new."""
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Keep only these rows, in this order."""
+
+
+EngineFactory = Callable[[Sequence[Sequence[int]], int], Engine]  # (prompts as token ids, most tokens that will follow each)
 
 
 @dataclass(frozen=True)
 class NewToken:
-    """One token of one row as it is generated; `finish_reason` is set on the row's last one."""
+    """One token of one row as it is generated; `finish_reason` is set on the row's last one. Log-probabilities (nats) only when asked for."""
 
     row: int
     id: int
     finish_reason: str | None
+    sampled_logprob: float | None = None
+    model_logprob: float | None = None
 
 
-class Generator:
-    """Generates with a Decoder's weights, packed on first use for one row or for several.
+@dataclass
+class GeneratedRow:
+    """What one row wrote, and why it ended.
 
-    Args:
-        model: a `Decoder` (any family; `weights.from_transformers(hf_model, share=True)` makes one without a second copy).
-        dtype: of weights and cache while generating; default the model's own. float32 gives `transformers.generate`'s greedy tokens.
+    `ids`: its new tokens, without the end token. `finish_reason`: "eos", "stop" (`should_stop`, token kept) or "length".
+    `end_id`: the end token when that is how it ended, else None. When asked for, one log-probability in nats per entry of `actions`:
+    `sampled_logprobs` under the distribution drawn from (after temperature, top-k and top-p; greedy: 0), `model_logprobs` under the model itself.
     """
 
-    def __init__(self, model: Decoder, dtype: torch.dtype | None = None) -> None:
-        self.model = model
-        self.dtype = dtype or model.embedding.token.weight.dtype
-        self._packed: dict[str, FastDecoder] = {}
+    ids: list[int] = field(default_factory=list)
+    finish_reason: str = ""
+    end_id: int | None = None
+    sampled_logprobs: list[float] = field(default_factory=list)
+    model_logprobs: list[float] = field(default_factory=list)
 
-    def decoder(self, rows: int) -> FastDecoder:
-        """The packed weights that serve `rows` rows at a time; packed once per layout. Call `forget` after the model's weights changed."""
-        layout = choose_layout(self.dtype, self.model.embedding.token.weight.device, rows)
-        if layout not in self._packed:
-            self._packed[layout] = FastDecoder(self.model, self.dtype, layout, rows)
-        return self._packed[layout]
+    @property
+    def actions(self) -> list[int]:
+        """All that the model chose, the end token included: what a policy gradient sums over."""
+        return self.ids if self.end_id is None else [*self.ids, self.end_id]
 
-    def forget(self) -> None:
-        """Drop the packed copies: the next call packs the model's weights as they are then (after a training step, say)."""
-        self._packed.clear()
 
-    def generate(
-        self,
-        prompts: Sequence[Sequence[int]],
-        max_new_tokens: int = 64,
-        *,
-        eos_ids: int | Collection[int] = (),
-        temperature: float = 0.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        seed: int | Sequence[int] = 0,
-        should_stop: Callable[[int, list[int]], bool] | None = None,
-    ) -> list[GeneratedRow]:
-        """Continue every prompt; rows come back in order.
+def engine_for(model: nn.Module) -> EngineFactory:
+    """What generates with `model` as it is at that moment: the packed engine where it can drive it, else the model's own forward pass.
 
-        Args:
-            prompts: token ids, one list per row; lengths may differ.
-            max_new_tokens: limit per row, in tokens.
-            eos_ids: token or tokens that end a row.
-            temperature, top_k, top_p: 0 is greedy; else see `sampling`.
-            seed: one number (row i draws from seed and i) or one per row. A row's draws do not depend on the other rows.
-            should_stop: asked after each token with (row, its new ids so far); True ends the row with "stop".
+    Args:
+        model: our `Decoder`, or any causal `transformers` model, bare or wrapped by peft; linear layers may be swapped or wrapped.
 
-        Raises:
-            ValueError: no prompt or an empty one, ids outside the vocabulary, prompt + new tokens beyond max_length, sampling options out of range.
-        """
-        ids: list[list[int]] = [[] for _ in prompts]
-        reasons = ["length"] * len(ids)
-        options = {"eos_ids": eos_ids, "temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed, "should_stop": should_stop}
-        for step in self.steps(prompts, max_new_tokens, **options):
-            for token in step:
-                if token.finish_reason != "eos":
-                    ids[token.row].append(token.id)
-                reasons[token.row] = token.finish_reason or reasons[token.row]
-        return [GeneratedRow(row, reason) for row, reason in zip(ids, reasons)]
+    Raises:
+        ValueError: a peft wrapper that puts virtual tokens in front (prompt tuning), whose own `generate` must be used; an encoder–decoder.
+        TypeError: a module of another kind.
+    """
+    inner = _bare(model)
 
-    def steps(
-        self,
-        prompts: Sequence[Sequence[int]],
-        max_new_tokens: int = 64,
-        *,
-        eos_ids: int | Collection[int] = (),
-        temperature: float = 0.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        seed: int | Sequence[int] = 0,
-        should_stop: Callable[[int, list[int]], bool] | None = None,
-    ) -> Iterator[list[NewToken]]:
-        """The same, token by token: each item holds the new token of every row still running. Arguments and errors as `generate`."""
-        check_sampling(temperature, top_k, top_p)
-        eos = {eos_ids} if isinstance(eos_ids, int) else set(eos_ids)
-        self._check(prompts, max_new_tokens)
-        batch = len(prompts)
-        seeds = [(seed * 1_000_003 + i) for i in range(batch)] if isinstance(seed, int) else list(seed)
-        if len(seeds) != batch:
-            raise ValueError(f"{len(seeds)} seeds for {batch} prompts: give one number, or one per prompt")
-        draws = [torch.Generator().manual_seed(s) for s in seeds] if temperature else []
-        return self._run(prompts, max_new_tokens, eos, (temperature, top_k, top_p), draws, should_stop)
+    def start(prompts: Sequence[Sequence[int]], room: int) -> Engine:
+        decoder = packed(inner, len(prompts))
+        return CachedEngine(inner, prompts, room) if decoder is None else PackedEngine(decoder, prompts, room)
 
-    def _run(self, prompts, max_new_tokens, eos, sampling, draws, should_stop) -> Iterator[list[NewToken]]:
-        batch = FastBatch(self.decoder(len(prompts)), prompts, max_new_tokens)
-        live = list(range(len(prompts)))  # which prompt each row of the running batch belongs to
-        ended = [False] * len(prompts)
-        written: list[list[int]] = [[] for _ in prompts]
-        for count in range(1, max_new_tokens + 1):
-            if sampling[0] == 0:
-                chosen = batch.logits.argmax(-1)
+    return start
+
+
+def _bare(model: nn.Module) -> nn.Module:
+    """The model inside a peft wrapper; its wrapped layers are in it."""
+    config = getattr(model, "config", None)
+    if not isinstance(model, nn.Module) or config is None:
+        raise TypeError(f"generation takes a transformer.Decoder or a causal transformers model, got {type(model).__name__}")
+    if getattr(model, "is_encoder_decoder", False) or getattr(config, "is_encoder_decoder", False):
+        raise ValueError(f"{type(model).__name__} is an encoder–decoder: use its own greedy() or generate()")
+    if getattr(config, "positions", None) == "relative":
+        raise ValueError("relative positions belong to encoder–decoders: they are decoded by EncoderDecoder.greedy")
+    if not hasattr(model, "get_base_model"):
+        return model
+    if bool(getattr(model.active_peft_config, "is_prompt_learning", False)):
+        raise ValueError(f"{model.active_peft_config.peft_type} puts virtual tokens in front of the prompt: use the model's own generate()")
+    return model.get_base_model()
+
+
+def generate(
+    model: nn.Module | EngineFactory,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int = 64,
+    *,
+    eos_ids: int | Collection[int] = (),
+    sampling: Sampling = GREEDY,
+    should_stop: Callable[[int, list[int]], bool] | None = None,
+    logprobs: bool = False,
+    streams: Sequence[np.random.Generator | None] | None = None,
+) -> list[GeneratedRow]:
+    """Continue every prompt; rows come back in order.
+
+    Args:
+        model: as `engine_for`, or what it returns.
+        prompts: token ids, one list per row; lengths may differ.
+        max_new_tokens: limit per row, in tokens.
+        eos_ids: token or tokens that end a row.
+        sampling: greedy by default; temperature, top-k, top-p and seed.
+        should_stop: asked after each token with (row, its new ids so far); True ends the row with "stop".
+        logprobs: keep each chosen token's log-probabilities, the end token's too.
+        streams: each row's random numbers, from `sampling.streams`; by default made of the prompts' ids.
+
+    Raises:
+        ValueError: no prompt or an empty one, ids outside the vocabulary, prompt + new tokens beyond the context; and as `engine_for`.
+    """
+    rows = [GeneratedRow() for _ in prompts]
+    options = {"eos_ids": eos_ids, "sampling": sampling, "should_stop": should_stop, "logprobs": logprobs, "streams": streams}
+    for step in steps(model, prompts, max_new_tokens, **options):
+        for token in step:
+            row = rows[token.row]
+            row.finish_reason = token.finish_reason or ""
+            if token.finish_reason == "eos":
+                row.end_id = token.id
             else:
-                chosen = draw(token_probabilities(batch.logits, *sampling), [draws[row] for row in live])
-            yield self._advance(chosen.tolist(), live, ended, written, eos, count == max_new_tokens, should_stop)
-            running = [i for i, row in enumerate(live) if not ended[row]]
-            if not running:
-                return
-            if len(running) <= COMPACT_AT * len(live):
-                batch.select(running)
-                chosen, live = chosen[running], [live[i] for i in running]
-            batch.advance(chosen)
+                row.ids.append(token.id)
+            if logprobs:
+                row.sampled_logprobs.append(token.sampled_logprob)
+                row.model_logprobs.append(token.model_logprob)
+    return rows
 
-    def _advance(self, chosen, live, ended, written, eos, last, should_stop) -> list[NewToken]:
-        """Book one step's tokens and find the rows that end with it."""
+
+def steps(
+    model: nn.Module | EngineFactory,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int = 64,
+    *,
+    eos_ids: int | Collection[int] = (),
+    sampling: Sampling = GREEDY,
+    should_stop: Callable[[int, list[int]], bool] | None = None,
+    logprobs: bool = False,
+    streams: Sequence[np.random.Generator | None] | None = None,
+) -> Iterator[list[NewToken]]:
+    """The same, token by token: each item holds the new token of every row still running. The prompts are read, and refused, at the call."""
+    eos = {eos_ids} if isinstance(eos_ids, int) else set(eos_ids)
+    start = engine_for(model) if isinstance(model, nn.Module) else model
+    engine = start(prompts, max_new_tokens)
+    return _run(engine, max_new_tokens, eos, sampling, streams or sampling.streams(prompts), should_stop, logprobs)
+
+
+def _run(engine, max_new_tokens, eos, sampling, streams, should_stop, logprobs) -> Iterator[list[NewToken]]:
+    live = list(range(len(streams)))  # which prompt each row of the running batch belongs to
+    written: list[list[int]] = [[] for _ in streams]
+    ended = [False] * len(streams)
+    for count in range(1, max_new_tokens + 1):
+        draws = [streams[row] for row in live]
+        scores: list[list[float]] | None = None
+        if logprobs:
+            chosen, *both = sampling.pick_scored(engine.logits, draws)
+            scores = [values.tolist() for values in both]
+        else:
+            chosen = sampling.pick(engine.logits, draws)
         step = []
-        for row, token in zip(live, chosen):
+        for i, (row, token) in enumerate(zip(live, chosen.tolist())):
             if ended[row]:
                 continue
             written[row].append(token)
-            reason = "length" if last else None
+            reason = "length" if count == max_new_tokens else None
             if token in eos:
                 reason = "eos"
             elif should_stop is not None and should_stop(row, written[row]):
                 reason = "stop"
             ended[row] = reason is not None
-            step.append(NewToken(row, token, reason))
-        return step
-
-    def _check(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
-        config = self.model.config
-        if not prompts or not all(len(p) for p in prompts):
-            empty = [i for i, p in enumerate(prompts) if not len(p)]
-            raise ValueError(f"every prompt needs at least one token id; got {len(prompts)} prompts, empty: {empty[:10]}")
-        if max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens={max_new_tokens} must be at least 1")
-        longest = max(map(len, prompts))
-        if longest + max_new_tokens > config.max_length:
-            raise ValueError(
-                f"the longest prompt has {longest} tokens; with max_new_tokens={max_new_tokens} that is {longest + max_new_tokens},"
-                f" over the model's max_length={config.max_length}: shorten the prompt or ask for fewer"
-            )
-        low, high = min(min(p) for p in prompts), max(max(p) for p in prompts)
-        if low < 0 or high >= config.vocab_size:
-            raise ValueError(f"token id {low if low < 0 else high} is outside the vocabulary 0..{config.vocab_size - 1}")
+            step.append(NewToken(row, token, reason) if scores is None else NewToken(row, token, reason, scores[0][i], scores[1][i]))
+        yield step
+        going = [i for i, row in enumerate(live) if not ended[row]]
+        if not going:
+            return
+        if leaving(going, len(live)):
+            engine.select(going)
+            chosen, live = chosen[going], [live[i] for i in going]
+        engine.advance(chosen)

@@ -7,7 +7,7 @@ stream. Matrices that read the same input (Q, K, V; gate, up) become one; then, 
     prepacked     oneDNN's blocked layout, prepared once: best for several rows, and for bfloat16
     plain         `torch.nn.functional.linear` on W as it is: accelerators, and wherever oneDNN is not there
 
-A layer that is not a plain linear (a quantised one, an adapter not merged) is called as it is.
+A layer that is not a plain linear (a quantised one, a LoRA not merged, one with a hook) is called as it is.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,6 +47,18 @@ class Packed:
         return self(x) + y
 
 
+class Part(nn.Module):
+    """One of the `parts` equal outputs of a joint layer: GPT-2's W_QKV, where something stands in its place."""
+
+    def __init__(self, joint: nn.Module, index: int, parts: int) -> None:
+        super().__init__()
+        self.joint, self.index, self.parts = joint, index, parts
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The part's slice of joint(x)."""
+        return self.joint(x).chunk(self.parts, -1)[self.index]
+
+
 class Modules:
     """Layers that only they know how to compute, side by side: concat(layer(x) for each layer)."""
 
@@ -54,6 +66,8 @@ class Modules:
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         self.layers = list(layers)
+        if all(isinstance(layer, Part) for layer in layers) and len({layer.joint for layer in layers}) == 1 and len(layers) == layers[0].parts:
+            self.layers = [layers[0].joint]  # all its parts, in order: one call
 
     def __call__(self, x: Tensor) -> Tensor:
         """concat of every layer's output."""
@@ -64,9 +78,19 @@ class Modules:
         return y + self(x)
 
 
+def is_plain(layer: nn.Module, kinds: tuple[type, ...] = (Linear, nn.Linear)) -> bool:
+    """Whether a layer computes x Wᵀ + b and nothing else: of these exact classes, without a hook or a forward of its own."""
+    return type(layer) in kinds and not hooked(layer)
+
+
+def hooked(layer: nn.Module) -> bool:
+    """Whether something happens around this module's forward that its weights do not tell."""
+    return bool(layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer))
+
+
 def pack(layers: Sequence[nn.Module], layout: str, rows: int, dtype: torch.dtype) -> Packed | Modules:
     """One callable for layers that read the same input, in `dtype`, laid out for about `rows` rows."""
-    if not all(type(layer) in (Linear, nn.Linear) for layer in layers):
+    if not all(is_plain(layer) for layer in layers):
         return Modules(layers)
     weight = torch.cat([layer.weight.detach().to(dtype) for layer in layers]) if len(layers) > 1 else layers[0].weight.detach().to(dtype)
     biases = [layer.bias for layer in layers]

@@ -7,6 +7,7 @@ import torch
 
 from llmsuite_lab.lm import language_model
 from llmsuite_lab.lm.language_model import LanguageModel
+from llmsuite_lab.transformer.packed_engine import PackedEngine
 
 PROMPTS = ["one", "The river runs to the sea", "x", "Ünï¢ödé 水", "a b c d e f", "The river"]
 
@@ -67,8 +68,8 @@ def test_stop_strings_end_each_row_on_its_own_and_span_tokens(tiny_lm):
 
 def test_generation_really_stops_at_the_stop_string(tiny_lm, monkeypatch):
     steps = []
-    original = tiny_lm.engine.advance
-    monkeypatch.setattr(tiny_lm.engine, "advance", lambda self, tokens: steps.append(len(tokens)) or original(self, tokens))
+    original = PackedEngine.advance
+    monkeypatch.setattr(PackedEngine, "advance", lambda self, tokens: steps.append(len(tokens)) or original(self, tokens))
     (free,) = tiny_lm.complete(["one"], max_new_tokens=30)
     spent = len(steps)
     word = free.text[2:4]
@@ -78,8 +79,8 @@ def test_generation_really_stops_at_the_stop_string(tiny_lm, monkeypatch):
 
 def test_finished_rows_leave_the_batch(tiny_lm, monkeypatch):
     sizes = []
-    original = tiny_lm.engine.advance
-    monkeypatch.setattr(tiny_lm.engine, "advance", lambda self, tokens: sizes.append(len(tokens)) or original(self, tokens))
+    original = PackedEngine.advance
+    monkeypatch.setattr(PackedEngine, "advance", lambda self, tokens: sizes.append(len(tokens)) or original(self, tokens))
     prompts = ["one", "one", "one", "The river"]
     free = tiny_lm.complete(prompts, max_new_tokens=20)
     word = next(free[0].text[i : i + 3] for i in range(15) if free[0].text[i : i + 3] not in free[3].text)
@@ -113,8 +114,8 @@ def test_chat_applies_the_template(tiny_lm):
     conversation = [{"role": "user", "content": "hi"}]
     assert tiny_lm.chat_prompt("hi") == tiny_lm.chat_prompt(conversation) == "<s>user: hi</s><s>assistant: "
     first, second = tiny_lm.chat(["hi", conversation], max_new_tokens=5)
-    assert first.text == second.text == tiny_lm.complete(["<s>user: hi</s><s>assistant: "], max_new_tokens=5)[0].text
-    assert first.prompt_tokens == 3 + len("user: hiassistant: ")
+    assert first.text == second.text == reference(tiny_lm, "<s>user: hi</s><s>assistant: ", 5)
+    assert first.prompt_tokens == tiny_lm.count_tokens(tiny_lm.chat_prompt("hi")) == 3 + len("user: hiassistant: ")
 
 
 def manual_logprob(lm, prompt: str, continuation: str) -> float:

@@ -10,7 +10,7 @@ from llmsuite_lab.transformer.attention import causal_mask
 from llmsuite_lab.transformer.cache import KVCache
 from llmsuite_lab.transformer.config import TransformerConfig, bert_config, gpt2_config, llama_config, original_config, t5_config
 from llmsuite_lab.transformer.decoder import Decoder
-from llmsuite_lab.transformer.encoder import Encoder, l2_normalise, mean_pool
+from llmsuite_lab.transformer.encoder import Encoder, MaskedLanguageModel, l2_normalise, mean_pool
 from llmsuite_lab.transformer.encoder_decoder import EncoderDecoder, parameter_table
 from llmsuite_lab.transformer.fused import written_out
 from llmsuite_lab.transformer.optimizer import AdamW
@@ -165,3 +165,25 @@ def test_a_row_of_nothing_but_padding_gives_numbers_not_nan():
         assert bool(torch.isfinite(model(ids, mask)).all())
         with written_out():
             assert bool(torch.isfinite(model(ids, mask)).all())
+
+
+@pytest.mark.parametrize("model", [SMALL, Encoder(bert_config(61, 24, 1, 3, 40, 16)), MaskedLanguageModel(bert_config(61, 24, 1, 3, 40, 16))])
+def test_what_is_no_mask_is_refused_in_a_masks_place(model):
+    """`model(x, y)`, written out of habit for a loss: the targets must not become a mask that hides token 0 and shows the rest."""
+    x, y = torch.tensor([[5, 6, 7, 8]]), torch.tensor([[6, 0, 8, 1]])
+    with pytest.raises(ValueError, match="holds 8, neither 0 nor 1: are these token ids, or targets"):
+        model(x, y)
+    with pytest.raises(ValueError, match=r"mask must be \(batch, cached \+ new tokens\) = \(1, 4\)"):
+        model(x, y[0])
+    for wrong in (torch.zeros(1, 4), [[1, 1, 1, 1]], 3):
+        with pytest.raises(TypeError, match="tensor of True and False, or of 1 and 0; got"):
+            model(x, wrong)
+    assert torch.equal(model(x, torch.tensor([[1, 1, 1, 0]])), model(x, torch.tensor([[True, True, True, False]])))
+
+
+def test_neither_mask_of_an_encoder_decoder_takes_ids():
+    model = EncoderDecoder(t5_config(61, 24, 1, 3, 40)).eval()
+    x, y = torch.tensor([[5, 6, 7, 8]]), torch.tensor([[6, 0, 8]])
+    for masks in ((x, None), (None, y)):
+        with pytest.raises(ValueError, match="holds 8, neither 0 nor 1"):
+            model(x, y, *masks)

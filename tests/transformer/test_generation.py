@@ -6,12 +6,12 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmsuite_lab.transformer import fast_decoder, packing, weights
+from llmsuite_lab.transformer import fast_decoder, packing
 from llmsuite_lab.transformer.config import gpt2_config, llama_config, t5_config
 from llmsuite_lab.transformer.decoder import Decoder
-from llmsuite_lab.transformer.generation import Generator
+from llmsuite_lab.transformer.generation import generate, steps
 from llmsuite_lab.transformer.layers import Linear
-from llmsuite_lab.transformer.sampling import draw, token_probabilities
+from llmsuite_lab.transformer.sampling import Sampling
 
 VOCABULARY = 61
 PROMPTS = [[5, 6, 7, 8, 9], [11, 12], [21, 22, 23, 24, 25, 26, 27, 28]]
@@ -30,7 +30,6 @@ def tiny(kind: str = "llama", **other: object) -> Decoder:
 
 
 MODEL = tiny()
-ENGINE = Generator(MODEL)
 
 
 def one_by_one(model: Decoder, prompt: list[int], n: int) -> list[int]:
@@ -59,7 +58,7 @@ def test_greedy_tokens_equal_transformers_generate_on_a_left_padded_batch(kind):
     expected = theirs.generate(
         ids, attention_mask=mask, do_sample=False, max_new_tokens=15, min_new_tokens=15, eos_token_id=None, pad_token_id=0
     )
-    rows = Generator(weights.from_transformers(theirs)).generate(PROMPTS, 15)
+    rows = generate(theirs, PROMPTS, 15)
     assert [row.ids for row in rows] == expected[:, longest:].tolist()
 
 
@@ -76,31 +75,30 @@ def test_greedy_tokens_equal_transformers_generate_on_a_left_padded_batch(kind):
 )
 def test_cached_batched_greedy_equals_no_cache_one_by_one(model):
     expected = [one_by_one(model, prompt, 12) for prompt in PROMPTS]
-    engine = Generator(model)
-    assert [row.ids for row in engine.generate(PROMPTS, 12)] == expected
-    assert [engine.generate([prompt], 12)[0].ids for prompt in PROMPTS] == expected
+    assert [row.ids for row in generate(model, PROMPTS, 12)] == expected
+    assert [generate(model, [prompt], 12)[0].ids for prompt in PROMPTS] == expected
 
 
 @settings(max_examples=25, deadline=None)
 @given(
-    st.lists(st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=9), min_size=1, max_size=5),
+    st.lists(st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=9), min_size=1, max_size=5, unique_by=tuple),
     st.integers(0, 3),
     st.sampled_from([0.0, 0.8]),
 )
 def test_a_row_is_the_same_alone_and_in_company(prompts, seed, temperature):
-    together = ENGINE.generate(prompts, 6, temperature=temperature, seed=[seed + i for i in range(len(prompts))])
-    alone = [ENGINE.generate([p], 6, temperature=temperature, seed=[seed + i])[0] for i, p in enumerate(prompts)]
-    assert together == alone
+    sampling = Sampling(temperature, seed=seed)
+    together = generate(MODEL, prompts, 6, sampling=sampling)
+    assert together == [generate(MODEL, [p], 6, sampling=sampling)[0] for p in prompts]
 
 
 def test_the_cache_grows_and_finished_rows_leave_without_changing_the_others(monkeypatch):
     expected = [one_by_one(MODEL, prompt, 30) for prompt in PROMPTS]
-    monkeypatch.setattr("llmsuite_lab.transformer.fast_batch.CACHE_CHUNK", 3)
+    monkeypatch.setattr("llmsuite_lab.transformer.packed_engine.CACHE_CHUNK", 3)
     sizes = []
     forward = fast_decoder.FastDecoder.forward
     monkeypatch.setattr(fast_decoder.FastDecoder, "forward", lambda self, ids, *rest: sizes.append(len(ids)) or forward(self, ids, *rest))
     stops = {0: 4, 1: 30, 2: 11}
-    rows = ENGINE.generate(PROMPTS, 30, should_stop=lambda row, ids: len(ids) == stops[row])
+    rows = generate(MODEL, PROMPTS, 30, should_stop=lambda row, ids: len(ids) == stops[row])
     assert [row.ids for row in rows] == [ids[: stops[i]] for i, ids in enumerate(expected)]
     assert [row.finish_reason for row in rows] == ["stop", "length", "stop"] or [row.finish_reason for row in rows] == [
         "stop",
@@ -118,28 +116,28 @@ def test_a_prefix_that_all_prompts_share_is_read_once(monkeypatch):
     monkeypatch.setattr(
         fast_decoder.FastDecoder, "forward", lambda self, ids, *rest: shapes.append(tuple(ids.shape)) or forward(self, ids, *rest)
     )
-    rows = ENGINE.generate(prompts, 9)
+    rows = generate(MODEL, prompts, 9)
     assert [row.ids for row in rows] == [one_by_one(MODEL, prompt, 9) for prompt in prompts]
     assert shapes[:3] == [(1, 20), (3, 5), (3, 1)]
-    assert ENGINE.generate([prefix, prefix], 3)[1].ids == one_by_one(MODEL, prefix, 3)
+    assert generate(MODEL, [prefix, prefix], 3)[1].ids == one_by_one(MODEL, prefix, 3)
 
 
 def test_an_end_token_ends_its_row_and_is_left_out():
     ids = one_by_one(MODEL, PROMPTS[0], 12)
     eos = ids[5]
-    row = ENGINE.generate([PROMPTS[0]], 12, eos_ids=[eos, 999])[0]
+    row = generate(MODEL, [PROMPTS[0]], 12, eos_ids=[eos, 999])[0]
     assert row.ids == ids[: ids.index(eos)]
     assert row.finish_reason == "eos"
-    assert ENGINE.generate([PROMPTS[0]], 3)[0].finish_reason == "length"
+    assert generate(MODEL, [PROMPTS[0]], 3)[0].finish_reason == "length"
 
 
 def test_steps_give_the_same_tokens_as_they_come_and_do_not_leave_inference_mode_on():
     seen: dict[int, list[int]] = {0: [], 1: [], 2: []}
-    for step in ENGINE.steps(PROMPTS, 7):
+    for step in steps(MODEL, PROMPTS, 7):
         assert not torch.is_inference_mode_enabled()
         for token in step:
             seen[token.row].append(token.id)
-    assert list(seen.values()) == [row.ids for row in ENGINE.generate(PROMPTS, 7)]
+    assert list(seen.values()) == [row.ids for row in generate(MODEL, PROMPTS, 7)]
 
 
 def test_a_swapped_linear_layer_is_called_as_it_is():
@@ -150,9 +148,9 @@ def test_a_swapped_linear_layer_is_called_as_it_is():
     model = tiny()
     model.stack.blocks[1].attention.W_V.__class__ = Doubled
     model.stack.blocks[0].feed_forward.W_down.__class__ = Doubled
-    rows = Generator(model).generate(PROMPTS, 8)
+    rows = generate(model, PROMPTS, 8)
     assert [row.ids for row in rows] == [one_by_one(model, prompt, 8) for prompt in PROMPTS]
-    assert [row.ids for row in rows] != [row.ids for row in ENGINE.generate(PROMPTS, 8)]
+    assert [row.ids for row in rows] != [row.ids for row in generate(MODEL, PROMPTS, 8)]
 
 
 @pytest.mark.parametrize("layout", ["plain", "transposed", "prepacked"])
@@ -173,40 +171,8 @@ def test_without_onednn_another_layout_is_chosen(monkeypatch):
     cpu = torch.device("cpu")
     assert packing.choose_layout(torch.float32, cpu, 8) == "transposed"
     assert packing.choose_layout(torch.bfloat16, cpu, 8) == "plain"
-    assert Generator(MODEL).generate(PROMPTS, 5) == ENGINE.generate(PROMPTS, 5)
-
-
-def test_forget_takes_up_changed_weights():
-    model = tiny()
-    engine = Generator(model)
-    before = engine.generate(PROMPTS, 5)
-    model.unembedding.weight.data = model.unembedding.weight.data.roll(1, 0)
-    assert engine.generate(PROMPTS, 5) == before
-    engine.forget()
-    assert [row.ids for row in engine.generate(PROMPTS, 5)] == [one_by_one(model, p, 5) for p in PROMPTS]
-
-
-@pytest.mark.parametrize(
-    ("temperature", "top_k", "top_p"),
-    [(0.7, None, None), (1.3, 5, None), (1.0, None, 0.6), (0.9, 11, 0.8), (1.0, 1, 1e-6), (1.0, 999, 1.0)],
-)
-def test_the_sampling_distribution_is_that_of_transformers(temperature, top_k, top_p):
-    from transformers.generation import logits_process as theirs
-
-    logits = torch.randn(4, 37, generator=torch.Generator().manual_seed(0)) * 2
-    scores = theirs.TemperatureLogitsWarper(temperature)(None, logits)
-    scores = theirs.TopKLogitsWarper(top_k)(None, scores) if top_k else scores
-    scores = theirs.TopPLogitsWarper(top_p)(None, scores) if top_p and top_p < 1 else scores
-    torch.testing.assert_close(token_probabilities(logits, temperature, top_k, top_p), torch.softmax(scores, -1), atol=1e-6, rtol=1e-5)
-
-
-def test_draws_follow_the_distribution_and_the_seed():
-    p = torch.tensor([[0.5, 0.0, 0.3, 0.2]]).expand(2000, -1)
-    tokens = draw(p, [torch.Generator().manual_seed(i) for i in range(2000)])
-    share = torch.bincount(tokens, minlength=4) / 2000
-    assert share[1] == 0
-    torch.testing.assert_close(share, p[0], atol=0.04, rtol=0)  # 0.04 is 3.6 standard errors of a share of one half
-    assert torch.equal(tokens, draw(p, [torch.Generator().manual_seed(i) for i in range(2000)]))
+    fresh = tiny()
+    assert generate(fresh, PROMPTS, 5) == generate(MODEL, PROMPTS, 5)
 
 
 def test_bad_requests_are_refused_with_numbers():
@@ -216,17 +182,13 @@ def test_bad_requests_are_refused_with_numbers():
         ([[1, 61]], {}, r"token id 61 .* 0\.\.60"),
         ([[1] * 60], {"max_new_tokens": 5}, "max_length=64"),
         ([[1]], {"max_new_tokens": 0}, "max_new_tokens=0"),
-        ([[1]], {"temperature": -1.0}, "temperature=-1"),
-        ([[1]], {"temperature": 1.0, "top_k": 0}, "top_k=0"),
-        ([[1]], {"temperature": 1.0, "top_p": 1.5}, r"top_p=1\.5"),
-        ([[1], [2]], {"seed": [1]}, "1 seeds for 2 prompts"),
     ):
         with pytest.raises(ValueError, match=message):
-            ENGINE.generate(prompts, **{"max_new_tokens": 4} | options)
+            generate(MODEL, prompts, **{"max_new_tokens": 4} | options)
     with pytest.raises(ValueError, match="relative"):
-        Generator(Decoder(t5_config(VOCABULARY, 24, 1, 3, 40))).generate([[1]])
-    with pytest.raises(ValueError, match="greedy"):
-        token_probabilities(torch.zeros(1, 3), 0.0)
+        generate(Decoder(t5_config(VOCABULARY, 24, 1, 3, 40)), [[1]])
+    with pytest.raises(TypeError, match="transformer.Decoder or a causal transformers model, got Linear"):
+        generate(Linear(3, 4), [[1]])
 
 
 @pytest.mark.real_model
@@ -241,5 +203,5 @@ def test_smollm2_greedy_tokens_equal_transformers_generate():
     mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
     expected = theirs.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=8, pad_token_id=0)[:, longest:].tolist()
     eos = tokenizer.eos_token_id
-    rows = Generator(weights.from_transformers(theirs, share=True)).generate(prompts, 8, eos_ids=eos)
+    rows = generate(theirs, prompts, 8, eos_ids=eos)
     assert [row.ids for row in rows] == [row[: row.index(eos)] if eos in row else row for row in expected]

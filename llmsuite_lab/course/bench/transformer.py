@@ -20,7 +20,7 @@ from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.runtime import profile
 from llmsuite_lab.course.bench import Row, compare, interleaved, peak_resident_bytes, say
 from llmsuite_lab.transformer import weights
-from llmsuite_lab.transformer.generation import Generator
+from llmsuite_lab.transformer.generation import generate
 
 NEW_TOKENS, ROUNDS = 32, 3
 BATCHES = (1, 16)
@@ -51,10 +51,9 @@ def generation_rows(n: int = ROUNDS) -> list[Row]:
     tokenizer.padding_side = "left"
     dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     models = {name: zoo.load_model(profile().model, dtype, profile().device) for name, dtype in dtypes.items()}
-    engines = {name: Generator(weights.from_transformers(model, share=True)) for name, model in models.items()}
     measured = []
     for batch in BATCHES:
-        calls = [_ours(engines[name], tokenizer, batch) for name in dtypes] + [_theirs(models[name], tokenizer, batch) for name in dtypes]
+        calls = [_ours(models[name], tokenizer, batch) for name in dtypes] + [_theirs(models[name], tokenizer, batch) for name in dtypes]
         values = dict(zip([(who, name) for who in ("ours", "theirs") for name in dtypes], interleaved(*calls, n=n)))
         for name in dtypes:
             measured.append(compare(f"generate, batch {batch}, {name}", "tokens/s", values["ours", name], values["theirs", name]))
@@ -64,12 +63,12 @@ def generation_rows(n: int = ROUNDS) -> list[Row]:
     return measured
 
 
-def _ours(engine: Generator, tokenizer: Any, batch: int) -> Callable[[], float]:
+def _ours(model: Any, tokenizer: Any, batch: int) -> Callable[[], float]:
     prompts = tokenizer(list(TEXTS[:batch])).input_ids
 
     def call() -> float:
         start = time.perf_counter()
-        new = sum(len(row.ids) for row in engine.generate(prompts, NEW_TOKENS))
+        new = sum(len(row.ids) for row in generate(model, prompts, NEW_TOKENS))
         return new / (time.perf_counter() - start)
 
     return call

@@ -155,10 +155,10 @@ def sample(
     model: Decoder, tokenizer: BPETokenizer, prompt: str, *, max_new_tokens: int = 60, temperature: float = 0.8, seed: int = 0
 ) -> str:
     """`prompt` and what the model writes after it, drawn at `temperature` from a seeded generator; ends at END or the limit."""
-    from llmsuite_lab.transformer.generation import Generator
+    from llmsuite_lab.transformer.generation import generate
+    from llmsuite_lab.transformer.sampling import Sampling
 
-    prompt_ids = tokenizer.encode(END + prompt)
-    row = Generator(model).generate(
-        [prompt_ids], max_new_tokens=max_new_tokens, eos_ids=[tokenizer.special_tokens[END]], temperature=temperature, seed=seed
-    )[0]
+    end = tokenizer.special_tokens[END]
+    prompt_ids = [end, *tokenizer.encode(prompt, allow_special=False)]
+    row = generate(model, [prompt_ids], max_new_tokens, eos_ids=end, sampling=Sampling(temperature, seed=seed))[0]
     return prompt + tokenizer.decode(row.ids, skip_special=True)

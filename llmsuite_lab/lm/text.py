@@ -1,0 +1,164 @@
+"""Text from people is text: the one place that turns it into token ids, with special tokens off.
+
+    "<|im_end|>" typed by a user, standing in a passage, an example or a tool's result  →  ordinary characters, several tokens
+    "<|im_end|>" written by the chat template                                           →  the control token, one id
+
+A `Prompt` is what a template made: a string to look at, which knows the control tokens in it. Any other string has none. Without this, a passage that says
+"<|im_end|>" ends the user's turn and speaks on as the system (Perez & Ribeiro 2022, "Ignore Previous Prompt", call it prompt injection).
+Production: `tokenizer(text, split_special_tokens=True)`.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from llmsuite_lab.core.forks import ForkSafeLock
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_lock = ForkSafeLock()
+_plain: "WeakKeyDictionary[Any, tuple[int, Any]]" = WeakKeyDictionary()  # each tokenizer's copy that knows no special tokens in text
+
+
+class Prompt(str):
+    """The text of a prompt, made of `pieces`: ids where the template put control tokens, strings where there is only text.
+
+    `prompt + "more"` adds plain text. Everything else that makes a new string (a slice, `replace`) makes one without control tokens.
+    """
+
+    pieces: tuple[int | str, ...]
+
+    def __new__(cls, text: str, pieces: Sequence[int | str]) -> "Prompt":
+        made = super().__new__(cls, text)
+        made.pieces = tuple(pieces)
+        return made
+
+    def __getnewargs__(self) -> tuple[str, tuple[int | str, ...]]:
+        return str(self), self.pieces
+
+    def __add__(self, more: str) -> "Prompt":
+        pieces = list(self.pieces)
+        for piece in more.pieces if isinstance(more, Prompt) else (more,):
+            if isinstance(piece, str) and pieces and isinstance(pieces[-1], str):
+                pieces[-1] += piece
+            else:
+                pieces.append(piece)
+        return Prompt(str(self) + str(more), pieces)
+
+
+def encode(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each text: control tokens only where a template put them (`Prompt`), no start or end token added. Safe in several threads."""
+    plain = [piece for text in texts for piece in _pieces(text) if isinstance(piece, str)]
+    ids = iter(_encoded(tokenizer, plain))
+    return [[i for piece in _pieces(text) for i in (next(ids) if isinstance(piece, str) else (piece,))] for text in texts]
+
+
+def encode_wrapped(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], longest: int) -> list[list[int]]:
+    """The same for an encoder: text cut so that with the tokenizer's own frame ([CLS] … [SEP] for BERT) it has at most `longest` tokens."""
+    backend = _without_special_tokens(tokenizer)
+    room = longest - backend.num_special_tokens_to_add(False)
+    found = backend.encode_batch([str(text) for text in texts], add_special_tokens=False)
+    for encoding in found:
+        encoding.truncate(max(room, 0))
+    return [backend.post_process(encoding, None, True).ids for encoding in found]
+
+
+def offsets(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[tuple[int, int]]:
+    """(start, end) in characters of each token of `text`."""
+    return list(_without_special_tokens(tokenizer).encode(str(text), add_special_tokens=False).offsets)
+
+
+def chat_prompt(tokenizer: "PreTrainedTokenizerBase", conversation: Sequence[dict[str, str]], *, answer_follows: bool = True) -> Prompt:
+    """What the chat template makes of the messages, ending where the assistant speaks (`answer_follows`).
+
+    Where no message holds a control token's text, the ids are exactly the tokenizer's own for the rendered template.
+
+    Raises:
+        ValueError: no message or a malformed one, no chat template, or a template that rewrites contents which hold a control token's text.
+    """
+    for turn in conversation:
+        if not isinstance(turn, dict) or not all(isinstance(turn.get(key), str) for key in ("role", "content")):
+            raise ValueError(f'a message must be {{"role": "user", "content": "…"}} with two strings, got {turn!r}')
+        if held := [word for word in _controls(tokenizer) if word in turn["role"]]:
+            raise ValueError(f"the role {turn['role']!r} holds the control token {held[0]!r}: a role is a word such as user")
+    if not conversation:
+        raise ValueError("a conversation needs at least one message")
+    if not getattr(tokenizer, "chat_template", None):
+        raise ValueError("this tokenizer has no chat template: write the prompt as text and use complete()")
+
+    def rendered(turns: Sequence[dict[str, str]]) -> str:
+        return tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=answer_follows)
+
+    text = rendered(conversation)
+    own = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    pieces = _traced(tokenizer, conversation, rendered, text)
+    if pieces is None:
+        held = [word for word in _controls(tokenizer) if any(word in turn["content"] for turn in conversation)]
+        if held:
+            raise ValueError(f"the chat template rewrites its messages, and one holds the control token {held[0]!r}: take it out")
+        return Prompt(text, own)
+    special = set(_controls(tokenizer).values())
+    if [i for i in own if i in special] != [piece for piece in pieces if isinstance(piece, int)]:
+        return Prompt(text, pieces)  # the tokenizer found control tokens that the template did not put there
+    made = Prompt(text, pieces)
+    return made if encode(tokenizer, [made])[0] == own else Prompt(text, own)  # a tokenizer that treats the text's beginning apart
+
+
+def _traced(tokenizer: Any, conversation: Sequence[dict[str, str]], rendered: Any, text: str) -> list[int | str] | None:
+    """Control tokens of the template, and text, in order; None where contents do not come out of the template as they went in.
+
+    Contents are replaced by marks in a first rendering, so that what lies between the marks is the template's.
+    """
+    mark = next(m for m in ("\ue000", "\ue001", "\ue002", "\ue003") if m not in text)
+    marked = [turn | {"content": f"{mark}{i}{mark}"} for i, turn in enumerate(conversation)]
+    parts = re.split(f"{mark}([0-9]+){mark}", rendered(marked))
+    pieces: list[int | str] = [""]
+    for fill in (str, str.strip):  # many templates trim
+        contents = [fill(turn["content"]) for turn in conversation]
+        if "".join(part if i % 2 == 0 else contents[int(part)] for i, part in enumerate(parts)) == text:
+            break
+    else:
+        return None
+    controls = _controls(tokenizer)
+    finder = re.compile("|".join(re.escape(word) for word in sorted(controls, key=len, reverse=True)) or r"(?!)")
+    for i, part in enumerate(parts):
+        words = [contents[int(part)]] if i % 2 else re.split(f"({finder.pattern})", part)
+        for j, word in enumerate(words):
+            if i % 2 == 0 and j % 2:
+                pieces += [controls[word], ""]
+            else:
+                pieces[-1] += word
+    return [piece for piece in pieces if piece != ""]
+
+
+def _controls(tokenizer: Any) -> dict[str, int]:
+    return {token.content: i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+
+
+def _pieces(text: str) -> tuple[int | str, ...]:
+    return text.pieces if isinstance(text, Prompt) else (text,)
+
+
+def _encoded(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    if not texts:
+        return []
+    if not getattr(tokenizer, "is_fast", False):
+        return [list(ids) for ids in tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]]
+    return [found.ids for found in _without_special_tokens(tokenizer).encode_batch(texts, add_special_tokens=False)]
+
+
+def _without_special_tokens(tokenizer: Any) -> Any:
+    """A copy of the tokenizer's engine with the switch off and no truncation; the tokenizer's own switch is shared by all who use it."""
+    from tokenizers import Tokenizer
+
+    with _lock:
+        known = _plain.get(tokenizer)
+        if known is None or known[0] != len(tokenizer):  # tokens were added since
+            backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+            backend.no_truncation()
+            backend.no_padding()
+            backend.encode_special_tokens = True  # their name for it: what looks like a special token is encoded as text
+            known = _plain[tokenizer] = len(tokenizer), backend
+    return known[1]

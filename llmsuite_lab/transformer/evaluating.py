@@ -1,0 +1,31 @@
+"""Dropout off while a model is asked, and back on afterwards: also when several threads ask it at once."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from weakref import WeakKeyDictionary
+
+from torch import nn
+
+from llmsuite_lab.core.forks import ForkSafeLock
+
+_lock = ForkSafeLock()
+_asked: "WeakKeyDictionary[nn.Module, int]" = WeakKeyDictionary()  # modules switched off, and how many blocks want them so
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """`model` in eval mode within the block. The last block to end puts each module back as the first one found it."""
+    with _lock:
+        mine = [module for module in model.modules() if module.training or module in _asked]
+        for module in mine:
+            _asked[module] = _asked.get(module, 0) + 1
+            module.training = False
+    try:
+        yield
+    finally:
+        with _lock:
+            for module in mine:
+                _asked[module] -= 1
+                if not _asked[module]:
+                    del _asked[module]
+                    module.training = True
