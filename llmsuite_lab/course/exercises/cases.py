@@ -1,7 +1,7 @@
 """The check of an exercise whose answer is a function of its arguments: cases with the right value, and mistakes that a wrong value can prove.
 
     Case(args, want, rule)    `rule` is the sentence of the statement that this case holds; it is said when the case fails
-    by_cases(cases, mistakes) the check: the statement's examples first, every argument cloned for every call
+    by_cases(cases, mistakes) the check: the statement's examples first, every argument cloned for every call, the first call again at the end
 
 A mistake is diagnosed only when the answer does what the mistaken function does in EVERY case (and that is wrong in one of them). Anything else
 is shown as it is: the call, what is expected, what came back.
@@ -56,6 +56,11 @@ def check_cases(answer: Any, cases: Sequence[Case], mistakes: Sequence[Any] = ()
         if first is None and not _right(outcome, case):
             first = i
     if first is None:
+        again = _outcome(answer, cases[0])
+        if not _right(again, cases[0]):
+            raise Mistake(
+                f"Right at first, but the same call later is not: does something stay behind between calls? {_plain(answer, again, cases[0])}"
+            )
         return
     proven = [m.hint for m in mistakes if all(_same(o, _outcome(m.answer, case), case) for o, case in zip(outcomes, cases))]
     if len(proven) == 1:
@@ -108,4 +113,6 @@ def _same(outcome: Any, other: Any, case: Case) -> bool:
 
 
 def _plain(answer: Any, outcome: Any, case: Case) -> str:
+    if isinstance(outcome, Exception):
+        return f"`{call_text(answer, case.args, case.kwargs)}` raised {type(outcome).__name__}: {outcome}."
     return f"{case.rule} `{call_text(answer, case.args, case.kwargs)}`: {difference(outcome, case.want)}".strip()

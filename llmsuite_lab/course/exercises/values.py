@@ -103,7 +103,8 @@ def difference(got: Any, want: Any) -> str:
         return f"expected {shown(want)}, got None: does every path end in `return`? (A `print` gives nothing back.)"
     right, found = array(want), array(got)
     if right is not None and found is not None and right.ndim and not (right.size == 0 == found.size):
-        if found.shape != right.shape:
+        in_a_line = right.ndim == found.ndim == 1 and max(right.size, found.size) <= _FEW
+        if found.shape != right.shape and not in_a_line:
             return f"expected the shape {right.shape}, got {found.shape}."
         if found.dtype != right.dtype:
             return "expected booleans, got numbers." if right.dtype == bool else "expected numbers, got booleans."

@@ -1,8 +1,9 @@
 """Who may look at whom: a token sees itself and everything before it, nothing after."""
 
+import numpy as np
 import torch
 
-from llmsuite_lab.course.exercises import Exercise, Mistake, Wrong, expect
+from llmsuite_lab.course.exercises import Case, Exercise, Wrong, by_cases
 
 
 def causal_mask(queries: int, keys: int) -> torch.Tensor:
@@ -36,28 +37,82 @@ def _floats(queries, keys):
     return causal_mask(queries, keys).float()
 
 
-def _check(answer) -> None:
-    square, cached = answer(5, 5), answer(2, 7)
-    expect(isinstance(square, torch.Tensor), "Return a torch tensor.")
-    expect(tuple(square.shape) == (5, 5) and tuple(cached.shape) == (2, 7), "The shape must be (queries, keys): one row per query.")
-    expect(square.dtype == torch.bool, "The mask must be boolean: True where the query may look. A comparison gives that by itself.")
-    right = torch.ones(5, 5).tril().bool()
-    if torch.equal(square, right & ~torch.eye(5).bool()):
-        raise Mistake("Off by one: no token sees itself, so the first row allows nothing at all. Is it < or <=?")
-    if torch.equal(square, torch.ones(5, 5).tril(1).bool()):
-        raise Mistake(
-            "Off by one: every token sees its successor, which is the very token it has to predict. Training would look wonderful."
-        )
-    if torch.equal(square, ~right):
-        raise Mistake("The mask is turned round: True must mean 'may look', and yours is True where looking is forbidden.")
-    if torch.equal(square, right.T):
-        raise Mistake("Your tokens look into the future: rows are queries, columns are keys. Which side of the diagonal is the past?")
-    expect(torch.equal(square, right), "With 5 queries and 5 keys, row i must be True in columns 0 to i.")
-    expect(
-        torch.equal(cached, torch.ones(7, 7).tril().bool()[-2:]),
-        "Right for a square, but with fewer queries than keys the queries are the LAST positions (the earlier keys come from the cache).",
-    )
+def _too_short_a_past(queries, keys):
+    return torch.arange(keys)[None, :] <= torch.arange(queries)[:, None] + (keys - queries - 1 if keys > queries else 0)
 
+
+def _square(queries, keys):
+    return torch.ones(queries, queries).tril().bool()
+
+
+def _keys_by_queries(queries, keys):
+    return causal_mask(queries, keys).T
+
+
+def _all_but_future_of_last(queries, keys):
+    return torch.ones(queries, keys).bool()
+
+
+def _only_itself(queries, keys):
+    return torch.arange(keys)[None, :] == torch.arange(keys - queries, keys)[:, None]
+
+
+def _minus_infinity(queries, keys):
+    return torch.zeros(queries, keys).masked_fill(~causal_mask(queries, keys), -torch.inf)
+
+
+def _triangle(queries, keys):
+    return torch.ones(queries, keys, dtype=torch.bool).tril(diagonal=keys - queries)
+
+
+def _not_above(queries, keys):
+    return ~torch.ones(queries, keys).triu_(keys - queries + 1).to(torch.bool)
+
+
+def _last_rows_of_the_square(queries, keys):
+    mask = torch.zeros(keys, keys, dtype=torch.bool)
+    for i in range(keys):
+        mask[i, : i + 1] = True
+    return mask[keys - queries :]
+
+
+def _in_numpy(queries, keys):
+    return np.tri(queries, keys, keys - queries, dtype=bool)
+
+
+def _nested_lists(queries, keys):
+    return [[j <= i + keys - queries for j in range(keys)] for i in range(queries)]
+
+
+def _from_floats(queries, keys):
+    return torch.arange(keys, dtype=torch.float64).sub(torch.linspace(keys - queries, keys - 1, queries).unsqueeze(1)) < 0.5
+
+
+def _cases() -> list[Case]:
+    last = "The queries are the LAST positions: with fewer queries than keys the earlier keys come from the cache."
+    square = "With as many queries as keys, row i is True in columns 0 to i."
+    sizes = ((2, 3, last), (3, 3, square), (5, 5, square), (2, 7, last), (1, 4, last), (1, 1, square))
+    return [
+        Case((queries, keys), [[True] * (keys - queries + i + 1) + [False] * (queries - i - 1) for i in range(queries)], rule)
+        for queries, keys, rule in sizes
+    ]
+
+
+_MISTAKES = (
+    Wrong(_without_itself, "Off by one: no token sees itself, so the first row allows nothing at all. Is it < or <=?"),
+    Wrong(
+        _one_too_many,
+        "Off by one: every token sees its successor, which is the very token it has to predict. Training would look wonderful.",
+    ),
+    Wrong(_forbidden, "The mask is turned round: True must mean 'may look', and yours is True where looking is forbidden."),
+    Wrong(_future, "Your tokens look into the future: rows are queries, columns are keys. Which side of the diagonal is the past?"),
+    Wrong(
+        _queries_first,
+        "Right for a square, but with fewer queries than keys the queries are the LAST positions (the earlier keys come from the cache).",
+    ),
+    Wrong(_floats, "The mask must be boolean: True where the query may look. A comparison gives that by itself."),
+    Wrong(_minus_infinity, "That is what is added to the scores. The mask itself is boolean: True where the query may look."),
+)
 
 EXERCISE = Exercise(
     id="transformer.causal_mask",
@@ -70,7 +125,7 @@ EXERCISE = Exercise(
     ),
     name="causal_mask",
     starter="def causal_mask(queries, keys):\n    ...",
-    check=_check,
+    check=by_cases(_cases, _MISTAKES),
     hints=(
         "Write down the position of every query and of every key as numbers first.",
         "`torch.arange(keys)[None, :]` is a row of key positions; a column of query positions compares with it by broadcasting.",
@@ -78,11 +133,12 @@ EXERCISE = Exercise(
     ),
     solution=causal_mask,
     wrong=(
-        Wrong(_without_itself, "no token sees itself"),
-        Wrong(_one_too_many, "sees its successor"),
-        Wrong(_forbidden, "turned round"),
-        Wrong(_future, "look into the future"),
-        Wrong(_queries_first, "LAST positions"),
-        Wrong(_floats, "must be boolean"),
+        *_MISTAKES,
+        Wrong(_too_short_a_past, "LAST positions"),
+        Wrong(_square, "expected the shape (2, 3), got (2, 2)"),
+        Wrong(_keys_by_queries, "expected the shape (2, 3), got (3, 2)"),
+        Wrong(_all_but_future_of_last, "got [[True, True, True], [True, True, True]]"),
+        Wrong(_only_itself, "got [[False, True, False], [False, False, True]]"),
     ),
+    right=(_triangle, _not_above, _last_rows_of_the_square, _in_numpy, _nested_lists, _from_floats),
 )
