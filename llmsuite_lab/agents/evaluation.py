@@ -19,6 +19,7 @@ from llmsuite_lab.agents.demonstrations import demonstrate, opening_text, render
 from llmsuite_lab.agents.react import Trajectory, Writer, react
 from llmsuite_lab.agents.tools import Tool, almanac_tools
 from llmsuite_lab.core.metrics import Interval, exact_match, mean_interval
+from llmsuite_lab.core.records import paired_differences
 from llmsuite_lab.world.almanac import Almanac, build
 from llmsuite_lab.world.almanac_questions import Question, draw_question
 
@@ -150,9 +151,8 @@ def accuracy(answers: Sequence[Answer], kinds: Sequence[str] | None = None) -> I
 
 def paired_gain(ours: Sequence[Answer], theirs: Sequence[Answer]) -> Interval:
     """Mean difference of correctness on the same questions. Raises ValueError when the two lists are not about the same ones."""
-    if [a.question for a in ours] != [b.question for b in theirs]:
-        raise ValueError("the two lists of answers are not about the same questions in the same order")
-    return mean_interval([float(a.correct) - float(b.correct) for a, b in zip(ours, theirs, strict=True)], differences=True)
+    by_question = [{(i, a.question): float(a.correct) for i, a in enumerate(answers)} for answers in (ours, theirs)]
+    return mean_interval(paired_differences(*by_question), differences=True)
 
 
 def cost(answers: Sequence[Answer]) -> dict[str, float]:

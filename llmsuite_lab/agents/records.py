@@ -61,7 +61,8 @@ def _over_chain_of_thought(ours: dict[tuple[str, str], float]) -> Interval:
 
 def fact_checking_scores() -> list[float]:
     """For every frozen claim the share of seeds whose label was right."""
-    return mean_over_seeds(runs(), lambda run: [float(row["said"] == row["label"]) for row in run.results["claims"]])
+    means = mean_over_seeds(runs(), lambda run: {(i, row["text"]): float(row["said"] == row["label"]) for i, row in enumerate(run.results["claims"])})
+    return list(means.values())
 
 
 def over_commonest_label(shuffles: int = 0) -> Interval:

@@ -77,7 +77,7 @@ def command(name: str, seed: int = 0) -> str:
 
 def seeds(name: str, folder: Path | None = None) -> list[int]:
     """The seeds of which a record of `name` stands in `folder` (None: data/runs), in order; [] when there is none."""
-    found = (_FILE.fullmatch(file.name) for file in (folder or runs_dir()).glob(f"{name}_seed*.json"))
+    found = (_FILE.fullmatch(file.name) for file in (folder or runs_dir()).glob("*.json"))
     return sorted(int(match[2]) for match in found if match and match[1] == name)
 
 

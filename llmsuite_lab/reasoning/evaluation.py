@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from llmsuite_lab.core.metrics import Interval, exact_match, mean_interval
+from llmsuite_lab.core.records import paired_differences
 from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.reasoning import chain_of_thought, pal
 from llmsuite_lab.reasoning.interpreter import Interpreter
@@ -109,9 +110,12 @@ def equation_truth(results: Sequence[Result]) -> list[float]:
 
 def difference(a: Sequence[Result], b: Sequence[Result], seed: int = 0) -> Interval:
     """Accuracy of `a` minus that of `b` on the same problems, paired. Raises ValueError when the lists do not pair."""
-    if len(a) != len(b) or [(r.digits, r.steps) for r in a] != [(r.digits, r.steps) for r in b]:
-        raise ValueError(f"{len(a)} and {len(b)} results are not of the same problems in the same order: a paired difference needs that")
-    return mean_interval([float(x.correct) - float(y.correct) for x, y in zip(a, b, strict=True)], differences=True, seed=seed)
+    return mean_interval(paired_differences(scores(a), scores(b)), differences=True, seed=seed)
+
+
+def scores(results: Sequence[Result], score: Callable[[Result], float] = lambda r: float(r.correct)) -> dict[tuple[int, int, int], float]:
+    """Each result's score by its problem: (place in the list, digits, steps)."""
+    return {(i, r.digits, r.steps): score(r) for i, r in enumerate(results)}
 
 
 def gap(a: Sequence[float], b: Sequence[float], seed: int = 0, resamples: int = 2000) -> Interval:

@@ -12,7 +12,7 @@ from llmsuite_lab.core import records
 from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.core.records import Record
 from llmsuite_lab.reasoning import evaluation
-from llmsuite_lab.reasoning.evaluation import Result, from_rows
+from llmsuite_lab.reasoning.evaluation import Result, from_rows, scores
 
 
 def runs(name: str) -> list[Record]:
@@ -35,7 +35,7 @@ def mean_over_seeds(
     found: Sequence[Record], which: str = "test", score: Callable[[Result], float] = lambda r: float(r.correct)
 ) -> list[float]:
     """One number per problem: its score averaged over the runs. Raises ValueError when the runs answered different problems."""
-    return records.mean_over_seeds(found, lambda run: [score(r) for r in run.results[which]])
+    return list(records.mean_over_seeds(found, lambda run: scores(run.results[which], score)).values())
 
 
 def equation_truth(found: Sequence[Record], digits: Sequence[int], which: str = "test") -> list[float]:

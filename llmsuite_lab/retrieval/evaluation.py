@@ -11,9 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from llmsuite_lab.core.metrics import Interval, mean_interval
+from llmsuite_lab.core.records import paired_differences
 
 _NUMBER = re.compile(r"\d+")
 OUTCOMES = ("correct", "wrong", "declined")
@@ -91,9 +90,7 @@ def tally(outcomes: Sequence[Outcome]) -> dict[str, int]:
 
 def paired_gain(after: Sequence[bool], before: Sequence[bool], seed: int = 0) -> Interval:
     """Mean of after − before over the same questions, with its bootstrap interval. Raises ValueError for unequal lengths."""
-    if len(after) != len(before):
-        raise ValueError(f"{len(after)} against {len(before)} outcomes: a paired difference needs the same questions on both sides")
-    return mean_interval(np.array(after, dtype=float) - np.array(before, dtype=float), differences=True, seed=seed)
+    return mean_interval(paired_differences(after, before), differences=True, seed=seed)
 
 
 def _check(rankings: Sequence, gold: Sequence) -> None:

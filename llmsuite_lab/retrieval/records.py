@@ -39,13 +39,16 @@ def readers() -> list[Record]:
 
 def reader_shares(found: Sequence[Record], run: str = "top-1") -> dict[str, Interval]:
     """Share of answerable questions right and refused, of unanswerable ones declined: a question's score is its mean over the seeds."""
-    answerable = found[0].results["answerable"]
 
     def share(verdict: str, known: bool) -> Interval:
-        means = mean_over_seeds(found, lambda made: [float(given == verdict) for given in made.results["verdicts"][run]])
-        return mean_interval([mean for mean, has in zip(means, answerable, strict=True) if has == known])
+        means = mean_over_seeds(found, lambda made: _marks(made.results["answerable"], made.results["verdicts"][run], verdict))
+        return mean_interval([mean for (_, has), mean in means.items() if has == known])
 
     return {"right": share("correct", True), "refused": share("declined", True), "declined": share("declined", False)}
+
+
+def _marks(answerable: Sequence[bool], given: Sequence[str], verdict: str) -> dict[tuple[int, bool], float]:
+    return {(i, known): float(one == verdict) for i, (known, one) in enumerate(zip(answerable, given, strict=True))}
 
 
 def accuracies(correct: dict[str, Sequence[bool]]) -> dict[str, Interval]:

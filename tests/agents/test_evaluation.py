@@ -81,7 +81,7 @@ def test_gains_are_paired_and_bad_input_is_refused():
     yes, no = ev.direct(Fixed("yes"), questions), ev.direct(Fixed("no"), questions)
     share = sum(q.answer == "yes" for q in questions) / len(questions)
     assert ev.paired_gain(yes, no).mean == pytest.approx(2 * share - 1)
-    with pytest.raises(ValueError, match="same questions"):
+    with pytest.raises(ValueError, match="items: they cannot be paired"):
         ev.paired_gain(yes, no[1:])
     with pytest.raises(ValueError, match="no answers"):
         ev.cost([])

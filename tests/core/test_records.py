@@ -33,6 +33,7 @@ def test_seeds_are_read_off_the_files_of_this_name_alone(no_records, recorded):
         records.write(recorded(name, [seed], seed=seed))
     (no_records / "pal_seed1.json.bak").write_text("")
     (no_records / "pal_seed01.json").write_text("")
+    (no_records / "pal_seed5_seed1.json").write_text("")
     assert records.seeds("pal") == [2, 10]
     assert [run.seed for run in records.read_all("pal")] == [2, 10]
     assert records.seeds("react") == []

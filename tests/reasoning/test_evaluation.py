@@ -95,7 +95,7 @@ def test_bad_input(scripted, problems):
     with pytest.raises(ValueError, match="one trace a problem"):
         ev.score_traces(problems, [])
     results = ev.evaluate(lm, "cot", problems[:3])
-    with pytest.raises(ValueError, match="same problems"):
+    with pytest.raises(ValueError, match="3, 2 items"):
         ev.difference(results, results[:2])
     with pytest.raises(ValueError, match="both samples"):
         ev.gap([], [1.0])

@@ -91,3 +91,6 @@ def test_bad_records(folder):
     runs[1].results["test"].pop()
     with pytest.raises(ValueError, match="12, 11"):
         records.mean_over_seeds(runs)
+    runs[1].results["test"].append(runs[0].results["test"][0])  # twelve again, but another problem
+    with pytest.raises(ValueError, match="different items"):
+        records.mean_over_seeds(runs)

@@ -81,5 +81,5 @@ def test_a_gain_is_paired():
     gain = paired_gain([True, True, False, True], [False, True, False, False])
     assert gain.mean == 0.5
     assert gain.low <= 0.5 <= gain.high
-    with pytest.raises(ValueError, match="same questions"):
+    with pytest.raises(ValueError, match="1, 0 items"):
         paired_gain([True], [])
