@@ -17,8 +17,8 @@ from llmsuite_lab.lm.adapters import KIND, write_adapter
 def trained(run: Run, train: Callable[..., tuple[Any, History, dict[str, Any]]], evaluate: Callable[[Path], Any]) -> Outcome:
     """What `run` came to: `train(seed, checkpoint=folder)` gives (peft model, history, settings), `evaluate(folder of the adapter)` the results.
 
-    A stopped training goes on from `run.checkpoint`. Raises LabError when it was stopped again (no adapter is
-    written then) and, before anything runs, where the adapter's folder holds what the course did not make.
+    A stopped training goes on from `run.checkpoint`. Raises LabError when it was stopped again (no adapter is written then) and, before anything
+    runs, where the adapter's folder holds what the course did not make.
     """
     check_folder(run.adapter, KIND)
     model, history, settings = train(run.seed, checkpoint=run.checkpoint)
