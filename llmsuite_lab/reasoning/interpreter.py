@@ -4,11 +4,20 @@
 
 Three walls. The program is read (not run) here first: too long, not Python, or an import outside a short list is refused. The worker knows no
 files, network, processes or environment, and ends a program at its limits of time, memory, recursion and output. Should a worker itself die
-or hang, the pool kills and replaces it. Whatever happens becomes an `Outcome`; only wrong arguments raise.
+or hang, the pool kills and replaces it. Whatever happens becomes an `Outcome`; only wrong arguments, and a sandbox that cannot start, raise.
+
+Limits to know. The sandbox's Python is a part of Python, and what it lacks fails by name (`yield`, `del`, inheritance, most modules). What it would
+silently do otherwise is refused before it runs ("Unfaithful", see `dialect`); an answer that is no number, text or truth value (a function, a range,
+an iterator) is a failure that says what came. What remains, without a word: a lazy value computes at once (its side effects come early); a set lists
+its members in the order of their arrival; a key equal to an older one replaces it (1 and True); the text of an AssertionError repeats the condition;
+each run draws the same random numbers; floats are added without compensation (as Python did before 3.12).
+In a process that was forked from one that had used the sandbox it refuses to start: those workers belong to the parent.
+
 Source: the interpreter of PAL (Gao et al. 2023), whose authors ran programs with plain `exec`: do not.
 """
 
 import ast
+import keyword
 import math
 import time
 from collections.abc import Sequence
@@ -17,7 +26,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.reasoning import dialect
+from llmsuite_lab.reasoning.workers import Workers
 
 LIMIT_NAMES = ("time", "memory", "recursion", "output", "source", "worker")
 _LARGEST = 1e300
@@ -47,7 +57,8 @@ class Limits:
 @dataclass(frozen=True)
 class Outcome:
     """What became of a program. Either `value` (int, float, str or bool) or `error`, the kind ("SyntaxError", "NameError", "ImportRefused",
-    "NoAnswer", "ValueType", "WorkerDied", …) with `message`; `limit` names the limit that was hit, if one was. `output` is what it printed."""
+    "NoAnswer", "ValueType", "Unfaithful", "WorkerDied", "WorkerBusy",
+    …) with `message`; `limit` names the limit that was hit, if one was. `output` is what it printed."""
 
     value: int | float | str | bool | None = None
     error: str | None = None
@@ -83,7 +94,7 @@ class Interpreter:
             raise ValueError(f"workers={workers}, but at least one is needed")
         self.limits = limits or Limits()
         self.workers = workers
-        self._pool: Any = None
+        self._workers = Workers(workers, self.limits.seconds)
 
     def __enter__(self) -> "Interpreter":
         return self
@@ -93,49 +104,56 @@ class Interpreter:
 
     def close(self) -> None:
         """End the workers. The next `run` starts new ones."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.__exit__(None, None, None)
+        self._workers.close()
 
     def __del__(self) -> None:
         with suppress(Exception):  # at interpreter exit the pool's own parts may be gone already
             self.close()
 
     def run(self, program: str, result: str = "answer") -> Outcome:
-        """Run `program` and read the variable `result` from it. Raises TypeError/ValueError for arguments that are no text and no name."""
+        """Run `program` and read the variable `result` from it. Raises TypeError/ValueError for arguments that are no text and no name;
+        LabError when the sandbox cannot be started in this process."""
         if not isinstance(program, str):
             raise TypeError(f"program is {type(program).__name__}, but it must be Python source as a string")
-        if not result.isidentifier():
+        if not isinstance(result, str):
+            raise TypeError(f"result is {type(result).__name__}, but it must be the name of a variable as a string")
+        if not result.isidentifier() or keyword.iskeyword(result):
             raise ValueError(f"result={result!r} is not a variable name")
         start = time.perf_counter()
-        found = self._refused(program) or self._feed(program, result)
+        tree, found = self._read(program)
+        found = found or self._feed(program, result, dialect.PRELUDE if dialect.needs_prelude(tree) else "")
         return Outcome(**found, wall_s=time.perf_counter() - start)
 
     def run_all(self, programs: Sequence[str], result: str = "answer") -> list[Outcome]:
-        """Run many, in order."""
+        """Run many, in order. Raises TypeError for one program where a list is meant."""
+        if isinstance(programs, str):
+            raise TypeError("programs is one string; pass a list of programs, or call run(program)")
         return [self.run(program, result) for program in programs]
 
-    def _refused(self, program: str) -> dict[str, Any] | None:
-        """Why this text is not run at all; None when it may be."""
+    def _read(self, program: str) -> tuple[ast.Module, dict[str, Any]]:
+        """The program's syntax tree, and why it is not run at all (nothing when it may be)."""
+        empty = ast.Module([], [])
         if len(program) > self.limits.source_chars:
             message = f"the program has {len(program)} characters, {self.limits.source_chars} are allowed"
-            return {"error": "SourceTooLong", "message": message, "limit": "source"}
+            return empty, {"error": "SourceTooLong", "message": message, "limit": "source"}
         try:
             tree = ast.parse(program)
         except (SyntaxError, ValueError) as error:  # ValueError: a null byte
-            return {"error": "SyntaxError", "message": str(error)}
+            return empty, {"error": "SyntaxError", "message": str(error)}
         except (MemoryError, RecursionError):
-            return {"error": "SyntaxError", "message": "the program is nested too deeply", "limit": "source"}
+            return empty, {"error": "SyntaxError", "message": "the program is nested too deeply", "limit": "source"}
         for node in ast.walk(tree):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or "."] if isinstance(node, ast.ImportFrom) else []
             if bad := [name for name in names if name.split(".")[0] not in self.limits.imports]:
-                return {"error": "ImportRefused", "message": f"{bad[0]!r} may not be imported; allowed: {', '.join(self.limits.imports)}"}
+                message = f"{bad[0]!r} may not be imported; allowed: {', '.join(self.limits.imports)}"
+                return tree, {"error": "ImportRefused", "message": message}
             if isinstance(node, ast.Name) and node.id in _RUNS_CODE:
-                return {"error": "NameRefused", "message": f"{node.id!r} is not available here"}
-        return None
+                return tree, {"error": "NameRefused", "message": f"{node.id!r} is not available here"}
+        different = dialect.otherwise(tree)
+        return tree, {"error": "Unfaithful", "message": different} if different else {}
 
-    def _feed(self, program: str, result: str) -> dict[str, Any]:
+    def _feed(self, program: str, result: str, prelude: str) -> dict[str, Any]:
         import pydantic_monty as monty
 
         limits = self.limits
@@ -148,12 +166,17 @@ class Interpreter:
         )
         policy = monty.OSPolicy(sleep="zero", random_start={"seed": 0})
         printed = monty.CollectString(max_bytes=limits.output_bytes)
-        read = False
+        read, plain = False, True
+        pool = self._workers.pool()
         try:
-            with self._workers().checkout(limits=granted, os_policy=policy) as session:
+            with pool.checkout(limits=granted, os_policy=policy) as session:
+                if prelude:
+                    session.feed_run(prelude)
                 session.feed_run(program, print_callback=printed)
                 read = True
                 value = session.feed_run(result, print_callback=printed)
+                if isinstance(value, str) and len(value) <= limits.output_bytes:  # a function crosses the border as text; its repr has no quotes
+                    plain = session.feed_run(f"f'{{{result}!r}}'", print_callback=printed)[:1] in ("'", '"')
         except monty.MontyCrashedError as error:
             return {"error": "WorkerDied", "message": str(error), "limit": "worker", "output": printed.output}
         except monty.MontyError as error:
@@ -163,37 +186,18 @@ class Interpreter:
             return {"error": kind, "message": str(error), "limit": _limit(str(error), limits.output_bytes), "output": printed.output}
         except (ValueError, OverflowError) as error:  # a number with thousands of digits does not cross the border
             return {"error": "ValueType", "message": str(error), "output": printed.output}
-        except TimeoutError as error:  # no worker became free
-            return {"error": "WorkerDied", "message": f"no worker became free: {error}", "limit": "worker", "output": printed.output}
-        if not isinstance(value, int | float | str) or isinstance(value, str) and len(value) > limits.output_bytes:
-            return {
-                "error": "ValueType",
-                "message": f"{result} is {type(value).__name__}, not a number or a short text",
-                "output": printed.output,
-            }
+        except TimeoutError as error:
+            message = f"none of the {self.workers} workers became free ({error}): ask for fewer programs at once, or give the Interpreter more workers"
+            return {"error": "WorkerBusy", "message": message, "limit": "worker", "output": printed.output}
+        except RuntimeError as error:  # the pool was closed by another thread meanwhile
+            return {"error": "WorkerDied", "message": f"the sandbox was closed: {error}", "limit": "worker", "output": printed.output}
+        long = isinstance(value, str) and len(value) > limits.output_bytes
+        if not isinstance(value, int | float | str) or long or not plain:
+            came = f"a text of {len(value)} characters" if long else type(value).__name__ if plain else value[:60]
+            return {"error": "ValueType", "message": f"{result} is {came}, not a number or a short text", "output": printed.output}
         if not isinstance(value, str) and not abs(value) < _LARGEST:  # also what is not a number, and infinity
             return {"error": "ValueType", "message": f"{result} is no number below 1e300", "output": printed.output}
         return {"value": value, "output": printed.output}
-
-    def _workers(self) -> Any:
-        if self._pool is None:
-            import pydantic_monty as monty
-
-            wait = 0.3  # seconds past the limit before a worker that does not stop by itself is killed
-            pool = monty.Monty(
-                min_processes=1,
-                max_processes=self.workers,
-                feed_duration_limit_grace=wait,
-                request_timeout=self.limits.seconds + 2 * wait,
-                checkout_timeout=10.0 + self.limits.seconds,
-            )
-            try:
-                self._pool = pool.__enter__()
-            except (OSError, RuntimeError, monty.MontyError) as error:
-                raise LabError(
-                    f"the sandbox for model-written programs does not start ({error}): reinstall it with `pip install pydantic-monty`"
-                ) from error
-        return self._pool
 
 
 def _limit(message: str, output_bytes: int) -> str | None:
