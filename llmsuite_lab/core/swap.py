@@ -73,8 +73,12 @@ def _close(shop: Path, target: Path, lock: "FileLock") -> None:
             os.replace(shop / "old", target)
         else:
             os.replace(shop / "old", shop / "gone")  # half removed, it must not be taken for what is to be put back
-    lock.release()  # before the removal: Windows removes no open file
-    shutil.rmtree(shop, ignore_errors=True)
+    with suppress(OSError):  # whatever withstands removal now is cleared by the next who comes
+        for thing in [p for p in shop.iterdir() if p.name != "lock"]:
+            shutil.rmtree(thing) if thing.is_dir() and not thing.is_symlink() else thing.unlink()
+        lock.release()  # Windows removes no open file
+        (shop / "lock").unlink()  # last: a workshop without a lock is nobody's to clear
+        shop.rmdir()
 
 
 def put_folder(shop: Path, target: Path) -> None:
