@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.paths import data_dir, repo_dir
 from llmsuite_lab.core.swap import put_folder, workshop
 
 if TYPE_CHECKING:
@@ -45,7 +46,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON with a final newline, atomically. Raises TypeError for a value JSON cannot hold."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, sort_keys=False) + "\n")
+    write_text(path, as_json(value))
+
+
+def as_json(value: Any) -> str:
+    """`value` as the course's JSON files hold it: indented, with a final newline. Raises TypeError for a value JSON cannot hold."""
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 
 def write_output(path: Path, data: bytes | str) -> None:
@@ -53,18 +59,29 @@ def write_output(path: Path, data: bytes | str) -> None:
     has changed it since. Raises LabError for any other, which stays as it is, and OSError as `write_bytes`."""
     data = data.encode("utf-8") if isinstance(data, str) else data
     standing, mark = check_output(path), _read_mark(path.parent)
-    if not (path.is_dir() or path.is_symlink()):
+    if not (_is_own(path) or path.is_dir() or path.is_symlink()):
         mark["files"][path.name] = [*standing, hashlib.sha256(data).hexdigest()]  # both, as long as it is not known that the new one stands
         write_json(path.parent / MARK, mark)
     write_bytes(path, data)
 
 
 def check_output(path: Path) -> list[str]:
-    """The SHA-256 of the file that stands there, [] for none. Raises LabError as `write_output`: ask before hours of work."""
+    """The SHA-256 of the file that stands there, [] for none. Raises LabError as `write_output`: ask before hours of work.
+
+    In the clone's `build` and in the course's `data` folder everything is the course's.
+    """
+    if (place := next((p for p in path.parents if p.exists()), path)) and not place.is_dir():
+        raise LabError(f"{path} cannot be written, because {place} is a file: name another place")
     standing = [hashlib.sha256(path.read_bytes()).hexdigest()] if path.is_file() else []
-    if standing and standing[0] not in (_read_mark(path.parent)["files"].get(path.name) or ()):
-        raise LabError(f"{path} is there already and is not as the course wrote it, so it is kept: move it away, or name another place")
+    known = standing and (_read_mark(path.parent)["files"].get(path.name) or ())
+    if standing and standing[0] not in known and not _is_own(path):
+        raise LabError(f"{path} is there already, is not as the course wrote it and stays as it is: move it away, or name another place")
     return standing
+
+
+def _is_own(path: Path) -> bool:
+    root = repo_dir()
+    return any(path.resolve().is_relative_to(place.resolve()) for place in (data_dir(), *([root / "build"] if root else [])))
 
 
 def load_tensors(file: Path) -> "dict[str, Tensor]":

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llmsuite_lab.core.files import write_json
+from llmsuite_lab.core.files import as_json, write_output
 
 
 @dataclass
@@ -59,5 +59,5 @@ class History:
         return cls(**data)
 
     def save(self, path: Path) -> None:
-        """Write it as JSON, atomically."""
-        write_json(path, self.as_dict())
+        """Write it as JSON, atomically. Raises LabError where a file stands that the course did not write (`core.files.write_output`)."""
+        write_output(path, as_json(self.as_dict()))

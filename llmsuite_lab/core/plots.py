@@ -5,12 +5,14 @@ letters that can be read from the last row of a lecture hall. Every function ret
 what a slide shows. In production: matplotlib, seaborn.
 """
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from llmsuite_lab.core.files import write_output
 from llmsuite_lab.core.history import History
 from llmsuite_lab.core.metrics import Interval
 
@@ -254,9 +256,14 @@ def heat_map(
 
 
 def save_figure(drawn: Any, path: Path) -> Path:
-    """Write a figure for a slide or a page, in the format of the suffix (.svg, .png, .pdf); makes parent folders, returns the path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    drawn.savefig(path, bbox_inches="tight", metadata={"Date": None} if path.suffix == ".svg" else None)  # no date: same figure, same bytes
+    """Write a figure for a slide or a page, in the format of the suffix (.svg, .png, .pdf); makes parent folders, returns the path.
+
+    Raises LabError where a file stands that the course did not write (`core.files.write_output`), ValueError for another suffix.
+    """
+    page, undated = io.BytesIO(), {"svg": "Date", "pdf": "CreationDate"}  # no date: same figure, same bytes
+    kind = path.suffix.removeprefix(".")
+    drawn.savefig(page, bbox_inches="tight", format=kind, metadata={undated[kind]: None} if kind in undated else None)
+    write_output(path, page.getvalue())
     return path
 
 

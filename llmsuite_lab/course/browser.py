@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llmsuite_lab.core.errors import LabError
-from llmsuite_lab.core.files import write_bytes
-from llmsuite_lab.course.slides import MARK, free_place
+from llmsuite_lab.core.files import check_output, write_output
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 QUIET = (
@@ -71,7 +70,7 @@ def print_pdf(deck_html: Path, pdf: Path, pages: int) -> None:
     """Print a deck to `pdf`, one page a slide. Raises LabError when the page count is not `pages` (a blank or split page),
     and when `pdf` is a file that this did not make.
     """
-    free_place(pdf)
+    check_output(pdf)
     with open_page(deck_html) as page:
         show(page, deck_html, "?print-pdf")
         page.wait_for_function("document.querySelectorAll('.pdf-page').length > 0")
@@ -79,4 +78,4 @@ def print_pdf(deck_html: Path, pdf: Path, pages: int) -> None:
     found = len(re.findall(rb"/Type\s*/Page\b", data))
     if found != pages:
         raise LabError(f"{deck_html.name} printed as {found} pages, but the deck has {pages} slides; a slide is too long or the page broke")
-    write_bytes(free_place(pdf), data + f"\n% {MARK}\n".encode())  # a comment behind the end: readers look for the end, then stop
+    write_output(pdf, data)

@@ -18,7 +18,7 @@ from nbformat import NotebookNode
 from tqdm import tqdm
 
 from llmsuite_lab.core.errors import LabError
-from llmsuite_lab.core.files import write_json, write_text
+from llmsuite_lab.core.files import as_json, check_output, write_output, write_text
 from llmsuite_lab.core.paths import repo_dir
 from llmsuite_lab.course import headers
 from llmsuite_lab.course.execution import Run, check_cell_timeout, execute, read_notebook
@@ -57,10 +57,15 @@ def read(name: str) -> NotebookNode:
     return read_notebook(folder() / f"{name}.ipynb")
 
 
-def write(path: Path, notebook: NotebookNode) -> None:
-    """Validate and write a notebook atomically, always in the same form."""
+def text_of(notebook: NotebookNode) -> str:
+    """A valid notebook as the text of its file, always in the same form. Raises nbformat's ValidationError for another."""
     nbformat.validate(notebook)
-    write_text(path, nbformat.writes(notebook, version=nbformat.NO_CONVERT).rstrip("\n") + "\n")
+    return nbformat.writes(notebook, version=nbformat.NO_CONVERT).rstrip("\n") + "\n"
+
+
+def write(path: Path, notebook: NotebookNode) -> None:
+    """Validate and write one of the course's notebooks atomically."""
+    write_text(path, text_of(notebook))
 
 
 def refresh(wanted: Iterable[str], cell_timeout_s: int = 300) -> dict[str, dict[str, Any]]:
@@ -89,8 +94,9 @@ def render_readme() -> None:
 def rehearse(wanted: Iterable[str], out: Path, cell_timeout_s: int = 300) -> tuple[list[dict[str, Any]], list[str]]:
     """Execute copies into `out` (`NAME.ipynb`, `NAME.html`, `timings.json`); return a row per notebook and the stories of those that failed."""
     check_cell_timeout(cell_timeout_s)
-    if out.exists() and not out.is_dir():
-        raise LabError(f"{out} is a file: name a folder for the executed copies")
+    wanted = list(wanted)
+    for file in [out / "timings.json", *(out / f"{name}.{suffix}" for name in find(wanted) for suffix in ("ipynb", "html"))]:
+        check_output(file)  # before the minutes that the notebooks take
     rows, failures, measured = [], [], {}
     with _bar(find(wanted)) as steps:
         for name, progress in steps:
@@ -102,7 +108,7 @@ def rehearse(wanted: Iterable[str], out: Path, cell_timeout_s: int = 300) -> tup
                 continue
             measured[name] = _keep_copy(name, run, out)
             rows.append({"notebook": name, "failed": False, **measured[name], "claims": _verdicts(run.notebook)})
-    write_json(out / "timings.json", measured)
+    write_output(out / "timings.json", as_json(measured))
     return rows, failures
 
 
@@ -110,8 +116,8 @@ def _keep_copy(name: str, run: Run, out: Path) -> dict[str, Any]:
     notebook = normalise(run.notebook)
     figures = headers.entry(notebook, run.wall_s, run.peak_bytes)
     headers.place_header(notebook, figures)
-    write(out / f"{name}.ipynb", notebook)
-    write_text(out / f"{name}.html", to_html(notebook, name))
+    write_output(out / f"{name}.ipynb", text_of(notebook))
+    write_output(out / f"{name}.html", to_html(notebook, name))
     return figures
 
 

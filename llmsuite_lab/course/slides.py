@@ -25,11 +25,10 @@ from functools import cache
 from pathlib import Path
 
 from llmsuite_lab.core.errors import LabError
-from llmsuite_lab.core.files import write_text
+from llmsuite_lab.core.files import write_output
 from llmsuite_lab.core.paths import repo_dir
 from llmsuite_lab.course.pictures import stored_picture
 
-MARK = "LLMSuite Lab, llmsuite slides"  # in every file made here: only such a file is ever replaced
 VENDOR = Path(__file__).parent / "vendor"
 FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.S)
 NOTE = re.compile(r"<!--(.*?)-->", re.S)
@@ -109,7 +108,7 @@ def render(deck: Deck, base: Path) -> str:
     return "\n".join(
         (
             f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(deck.title)}</title>',
-            f'<meta name="generator" content="{MARK}"><link rel="icon" href="data:,"><style>{_css()}</style></head><body>',
+            f'<meta name="generator" content="LLMSuite Lab, llmsuite slides"><link rel="icon" href="data:,"><style>{_css()}</style></head><body>',
             f'<div class="reveal"><div class="slides">{"".join(sections)}</div></div>',
             *(_script(name) for name in ("katex/katex.min.js", "reveal/reveal.js", "reveal/notes.js")),
             f"<script>{(VENDOR / 'start.js').read_text(encoding='utf-8')}</script></body></html>",
@@ -274,16 +273,7 @@ def build(names: Iterable[str] = (), out: Path | None = None) -> list[tuple[Deck
     built = []
     for source in sources:
         deck = parse(source)
-        place = free_place(folder / f"{source.stem}.html")
-        write_text(place, render(deck, source.parent))
+        place = folder / f"{source.stem}.html"
+        write_output(place, render(deck, source.parent))
         built.append((deck, place))
     return built
-
-
-def free_place(path: Path) -> Path:
-    """`path`, when a deck may be written there: nothing is there yet, or an earlier deck. Raises LabError for anything else, and touches nothing."""
-    if path.parent.exists() and not path.parent.is_dir():
-        raise LabError(f"the decks go into a folder, and {path.parent} is a file; name another with --out")
-    if path.is_dir() or (path.exists() and MARK.encode() not in path.read_bytes()):
-        raise LabError(f"{path} is not one of the course's decks and stays as it is; move it away, or choose another folder with --out")
-    return path

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import regex
 
-from llmsuite_lab.core.files import write_json, write_text
+from llmsuite_lab.core.files import whole_folder, write_json, write_text
 
 GPT2_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 """GPT-2's pre-tokens: contractions, words, numbers, punctuation (each with one leading space), runs of white space."""
@@ -165,12 +165,15 @@ class BPETokenizer:
         return _to_file(self._bytes_of[id_])
 
     def save(self, folder: Path | str) -> None:
-        """Write GPT-2's two files, `vocab.json` and `merges.txt`, into `folder` (made if needed). Raises OSError."""
-        folder = Path(folder)
+        """Write GPT-2's two files, `vocab.json` and `merges.txt`, as `folder` (made if needed; an earlier one of ours is replaced).
+
+        Raises OSError, and LabError for a folder that holds anything else: it stays as it is.
+        """
         entries = {_to_file(token): id_ for token, id_ in self.vocabulary.items()} | self.special_tokens
-        write_json(folder / "vocab.json", dict(sorted(entries.items(), key=lambda entry: entry[1])))
         lines = ["#version: 0.2", *(f"{_to_file(left)} {_to_file(right)}" for left, right in self.merges)]
-        write_text(folder / "merges.txt", "\n".join(lines) + "\n")
+        with whole_folder(Path(folder), "a tokenizer") as new:
+            write_json(new / "vocab.json", dict(sorted(entries.items(), key=lambda entry: entry[1])))
+            write_text(new / "merges.txt", "\n".join(lines) + "\n")
 
     @classmethod
     def load(cls, folder: Path | str, special_tokens: Sequence[str] = (), split_digits: bool = False) -> "BPETokenizer":

@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 
 from llmsuite_lab.core.errors import LabError
-from llmsuite_lab.core.files import write_json
+from llmsuite_lab.core.files import as_json, write_output
 from llmsuite_lab.core.paths import data_dir
 from llmsuite_lab.world.almanac_relations import PAGE_KINDS, PageKind, relation
 from llmsuite_lab.world.names import SPLITS, Split, names, split_of
@@ -171,11 +171,10 @@ def _write_page(kind: PageKind, title: str, facts: dict[tuple[str, str], str], r
 
 
 def save(almanac: Almanac, path: Path) -> None:
-    """Write the almanac as JSON, atomically. Raises OSError."""
+    """Write the almanac as JSON, atomically. Raises OSError, LabError where somebody else's file stands."""
     facts = [[subject, name, value] for (subject, name), value in almanac.facts.items()]
-    write_json(
-        path, {"split": almanac.split, "seed": almanac.seed, "pages": [asdict(page) for page in almanac.pages.values()], "facts": facts}
-    )
+    pages = [asdict(page) for page in almanac.pages.values()]
+    write_output(path, as_json({"split": almanac.split, "seed": almanac.seed, "pages": pages, "facts": facts}))
 
 
 def load(path: Path | None = None) -> Almanac:

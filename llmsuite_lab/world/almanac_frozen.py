@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from llmsuite_lab.core.errors import LabError
-from llmsuite_lab.core.files import write_json
+from llmsuite_lab.core.files import as_json, write_output
 from llmsuite_lab.core.paths import data_dir
 from llmsuite_lab.world.almanac import TEST_SEED, Almanac, build, save
 from llmsuite_lab.world.almanac_claims import LABELS, Claim, draw_claim
@@ -35,8 +35,8 @@ def freeze(target: Path | None = None) -> None:
         q for kind in (*TRAINED_KINDS, *UNTRAINED_KINDS) for q in _distinct(lambda kind=kind: draw_question(almanac, kind, rng), PER_KIND)
     ]
     claims = [c for label in LABELS for c in _distinct(lambda label=label: draw_claim(almanac, label, rng), PER_LABEL)]
-    write_json(target / "questions.json", [asdict(question) for question in questions])
-    write_json(target / "claims.json", [asdict(claim) for claim in claims])
+    write_output(target / "questions.json", as_json([asdict(question) for question in questions]))
+    write_output(target / "claims.json", as_json([asdict(claim) for claim in claims]))
 
 
 def _distinct(draw: Any, n: int) -> list[Any]:

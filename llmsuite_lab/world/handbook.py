@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 
 from llmsuite_lab.core.errors import LabError
-from llmsuite_lab.core.files import write_text
+from llmsuite_lab.core.files import write_output
 from llmsuite_lab.core.paths import data_dir
 from llmsuite_lab.world.handbook_values import CONTRACTS, NOUNS, POLICIES, VARIANTS, draw_value
 from llmsuite_lab.world.names import SPLITS, Split, names
@@ -276,7 +276,7 @@ def save(book: Handbook, path: Path) -> None:
     """Write a handbook as JSON, one passage or question a line, atomically."""
     head = {"company": book.company, "split": book.split, "seed": book.seed}
     lines = [json.dumps(head)] + [json.dumps(asdict(row), ensure_ascii=False) for row in (*book.passages, *book.questions)]
-    write_text(path, "\n".join(lines) + "\n")
+    write_output(path, "\n".join(lines) + "\n")
 
 
 def load(path: Path | None = None) -> Handbook:

@@ -17,7 +17,7 @@ from random import Random
 from typing import Any, Literal
 
 from llmsuite_lab.core.errors import LabError
-from llmsuite_lab.core.files import write_text
+from llmsuite_lab.core.files import write_output
 from llmsuite_lab.core.paths import data_dir
 from llmsuite_lab.world.word_stories import Line, Part, Sentence, draw_story, equations
 
@@ -126,7 +126,7 @@ def frozen() -> dict[str, list[Problem]]:
 
 def write(file: Path, chosen: list[Problem]) -> None:
     """Write problems as JSON lines, atomically."""
-    write_text(file, "".join(json.dumps(problem.as_dict(), ensure_ascii=False) + "\n" for problem in chosen))
+    write_output(file, "".join(json.dumps(problem.as_dict(), ensure_ascii=False) + "\n" for problem in chosen))
 
 
 def read(file: Path) -> list[Problem]:

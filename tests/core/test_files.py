@@ -31,7 +31,8 @@ def make(folder: Path, text: str | type[BaseException]) -> None:
 def tree(folder: Path) -> dict[str, str | None]:
     """Everything below, links not followed: path → content."""
     return {
-        p.relative_to(folder).as_posix(): p.read_text() if p.is_file() and not p.is_symlink() else None for p in sorted(folder.rglob("*"))
+        p.relative_to(folder).as_posix(): p.read_text(errors="replace") if p.is_file() and not p.is_symlink() else None
+        for p in sorted(folder.rglob("*"))
     }
 
 
@@ -345,3 +346,86 @@ def _umask() -> int:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "x").touch()
         return 0o666 & ~(Path(folder) / "x").stat().st_mode
+
+
+def save_history(path: Path) -> None:
+    from llmsuite_lab.core.history import History
+
+    History(3).save(path)
+
+
+def save_figure(path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    from llmsuite_lab.core import plots
+
+    plots.save_figure(Figure(), path)
+
+
+def save_world(path: Path) -> None:
+    from llmsuite_lab.world import word_problems
+
+    word_problems.write(path, word_problems.grid("test", 1, seed=1))
+
+
+@pytest.mark.parametrize(
+    ("save", "name"), [(save_history, "history.json"), (save_figure, "figure.svg"), (save_figure, "figure.pdf"), (save_world, "p.jsonl")]
+)
+def test_whatever_takes_a_path_replaces_its_own_file_and_no_other(tmp_path, save, name):
+    save(tmp_path / "out" / name)
+    first = (tmp_path / "out" / name).read_bytes()
+    save(tmp_path / "out" / name)
+    assert (tmp_path / "out" / name).read_bytes() == first, "the same thing is the same bytes"
+    (tmp_path / name).write_text("my thesis")
+    with pytest.raises(LabError, match="stays as it is"):
+        save(tmp_path / name)
+    assert (tmp_path / name).read_text() == "my thesis"
+    with pytest.raises(LabError, match=f"{name} is a file: name another place"):
+        save(tmp_path / name / "deeper.svg")
+
+
+def save_tokenizer(folder: Path) -> None:
+    from llmsuite_lab.transformer.bpe_training import train_bpe
+
+    train_bpe(["a b a b"], 260).save(folder)
+
+
+def save_index(folder: Path) -> None:
+    import numpy as np
+
+    from llmsuite_lab.retrieval.index import Index
+
+    index = Index(4, "embedder")
+    index.add(["a", "b"], np.eye(4, dtype="float32")[:2])
+    index.save(folder)
+
+
+def save_adapter(folder: Path) -> None:
+    import torch
+
+    from llmsuite_lab.lm.adapters import write_adapter
+
+    write_adapter(folder, ({"a": torch.zeros(2)}, {}), {})
+
+
+def save_checkpoint(folder: Path) -> None:
+    import torch
+
+    from llmsuite_lab.lm.training import fit
+
+    model, xs = torch.nn.Linear(3, 1), [torch.ones(3)] * 4
+    squared = lambda model, batch: ((model(batch) ** 2).sum(), len(batch))  # noqa: E731
+    fit(model, xs, steps=1, loss_fn=squared, collate_fn=torch.stack, progress=False, checkpoint=folder)
+
+
+@pytest.mark.parametrize("save", [save_tokenizer, save_index, save_adapter, save_checkpoint])
+def test_whatever_takes_a_folder_replaces_its_own_and_no_other(tmp_path, save):
+    for _ in range(2):
+        save(tmp_path / "made")
+    (tmp_path / "made" / "thesis.txt").write_text("three years")
+    their_folder(tmp_path / "theirs")
+    before = tree(tmp_path)
+    for folder in (tmp_path / "made", tmp_path / "theirs"):
+        with pytest.raises(LabError, match=r"holds what the course did not put there \(thesis.txt"):
+            save(folder)
+    assert tree(tmp_path) == before

@@ -100,7 +100,7 @@ def test_only_a_record_of_the_same_run_is_replaced(no_records, recorded):
         assert records.read("pal", folder=folder).results == ["new"]
     theirs = no_records.parent / "out" / "cot_seed0.json"
     theirs.write_text("my thesis")
-    with pytest.raises(LabError, match="it is kept"):
+    with pytest.raises(LabError, match="stays as it is"):
         records.write(recorded("cot", []), theirs.parent)
     assert theirs.read_text() == "my thesis"
 
