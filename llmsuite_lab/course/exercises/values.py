@@ -4,6 +4,7 @@ Two floating values agree when |got - want| <= ATOL + RTOL |want|, both taken as
 """
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from numbers import Real
 from typing import Any
 
@@ -44,7 +45,7 @@ def array(value: Any) -> np.ndarray | None:
         if any(part is None or part.shape != parts[0].shape or part.dtype != parts[0].dtype for part in parts):
             return None
         return np.stack(parts) if parts else np.zeros(0)
-    if isinstance(value, Real) and not isinstance(value, bool | np.generic):
+    if isinstance(value, Real | Decimal) and not isinstance(value, bool | np.generic):
         return np.array(float(value))  # fractions and integers of any size
     if not isinstance(value, bool | np.generic | np.ndarray):
         return None
@@ -100,7 +101,7 @@ def call_text(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | No
 def difference(got: Any, want: Any) -> str:
     """ "expected …, got …": for large arrays the first entry that differs, for others the values."""
     if got is None and want is not None:
-        return f"expected {shown(want)}, got None: does every path end in `return`? (A `print` gives nothing back.)"
+        return f"expected {shown(want)}, got None. (A path without a `return` gives None, too; a `print` gives nothing back.)"
     right, found = array(want), array(got)
     if right is not None and found is not None and right.ndim and not (right.size == 0 == found.size):
         in_a_line = right.ndim == found.ndim == 1 and max(right.size, found.size) <= _FEW

@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 
-from llmsuite_lab.course.exercises import Exercise, Wrong, expect
+from llmsuite_lab.course.exercises import Exercise, Mistake, Wrong, expect
 
 
 def guarded_call(tools: dict, name: str, argument: str, taken: set) -> str:
@@ -185,13 +185,14 @@ class _World:
 
     def __init__(self) -> None:
         self.ran: list[tuple[str, str]] = []
+        self.errors = {"Boom": OSError("the disk is gone"), "Mute": RuntimeError(), "Key": KeyError("Search")}
         self.tools = {name: self._tool(name) for name in ("Search", "Lookup", "Void", "Boom", "Mute", "Key")}
 
     def _tool(self, name: str):
-        def tool(argument: str) -> str:
+        def tool(argument: str, /) -> str:
             self.ran.append((name, argument))
-            if name in ("Boom", "Mute", "Key"):
-                raise {"Boom": OSError("the disk is gone"), "Mute": RuntimeError(), "Key": KeyError("Search")}[name]
+            if name in self.errors:
+                raise self.errors[name]
             return "" if name == "Void" else f" {name} about {argument}\n"
 
         return tool
@@ -218,23 +219,29 @@ def _step(answer, world: _World, name: str, argument: str, taken: set) -> None:
     known, again = name in world.tools, (name, argument) in taken
     try:
         reply = answer(dict(world.tools), name, argument, taken)
-    except NotImplementedError:
-        raise
     except Exception as error:
-        if len(world.ran) > ran_before and name in ("Boom", "Mute", "Key"):
-            expect(False, f"The tool of {action} raised {error!r}, and it came out of your function: the agent would die of it.")
-        if not known:
-            expect(False, f"The unknown action {action} ended in {error!r}. Look the name up first, and answer with a sentence.")
+        if error is world.errors.get(name):
+            raise Mistake(f"The tool of {action} raised {error!r}, and it came out of your function: the agent would die of it.") from error
+        if not known and repr(error) == repr(KeyError(name)):
+            raise Mistake(f"The unknown action {action} ended in {error!r}. Look the name up first, and answer with a sentence.") from error
         raise
     ran = world.ran[ran_before:]
     if not known:
-        expect(taken == before, f"There is no action {action}, so nothing was done, and `taken` stays as it was. Yours holds {sorted(taken, key=str)}.")
+        expect(
+            taken == before,
+            f"There is no action {action}, so nothing was done, and `taken` stays as it was. Yours holds {sorted(taken, key=str)}.",
+        )
     elif again:
         expect(not ran, f"{action} is in `taken`, and its tool ran again.")
     else:
-        expect(ran == [(name, argument)], f"{action} is allowed and was not done before: its tool is to run, with {argument!r}. Ran: {ran}.")
+        expect(
+            ran == [(name, argument)], f"{action} is allowed and was not done before: its tool is to run, with {argument!r}. Ran: {ran}."
+        )
         wanted = before | {(name, argument)}
-        expect(taken == wanted, f"After {action}, whatever came of it, `taken` is to hold {sorted(wanted)}. Yours holds {sorted(taken, key=str)}.")
+        expect(
+            taken == wanted,
+            f"After {action}, whatever came of it, `taken` is to hold {sorted(wanted)}. Yours holds {sorted(taken, key=str)}.",
+        )
     plain = known and not again and name in ("Search", "Lookup")
     said = f" {name} about {argument}\n"
     if plain:

@@ -55,7 +55,12 @@ def _empty_for_none(turn):
 
 def _by_lines(turn):
     lines = turn.strip().split("\n")
-    if len(lines) != 2 or not lines[1].startswith("Action: ") or not lines[1].endswith("]") or lines[1].count("[") + lines[1].count("]") != 2:
+    if (
+        len(lines) != 2
+        or not lines[1].startswith("Action: ")
+        or not lines[1].endswith("]")
+        or lines[1].count("[") + lines[1].count("]") != 2
+    ):
         return None
     name, argument = lines[1][8:-1].split("[")
     return [name, argument] if name.replace("_", "x").isalnum() else None
@@ -64,7 +69,14 @@ def _by_lines(turn):
 def _by_partition(turn):
     thought, newline, action = turn.strip().partition("\nAction: ")
     name, bracket, argument = action.partition("[")
-    if thought and "\n" not in thought and bracket and argument.endswith("]") and not set(argument[:-1]) & set("[]\n") and re.fullmatch(r"\w+", name):
+    if (
+        thought
+        and "\n" not in thought
+        and bracket
+        and argument.endswith("]")
+        and not set(argument[:-1]) & set("[]\n")
+        and re.fullmatch(r"\w+", name)
+    ):
         return name, argument[:-1]
 
 
@@ -107,8 +119,8 @@ def _cases() -> list[Case]:
         (" I need the founder.\nAction: Search[Ada]\n", ("Search", "Ada"), outside),
         ("\n\n  Look it up.\nAction: Lookup[x]  \n \n", ("Lookup", "x"), outside),
         ("Now the mayor.\nAction: Search[Velm Mills & Sons]", ("Search", "Velm Mills & Sons"), argument),
-        ("So.\nAction: Finish[12 (or -3.5), \"no\": Zoë's]", ("Finish", "12 (or -3.5), \"no\": Zoë's"), argument),
-        ("So.\nAction: Finish[]", ("Finish", ""), argument),
+        ('So.\nAction: Finish[12 (or -3.5), "no": Zoë\'s]', ("Finish", '12 (or -3.5), "no": Zoë\'s'), argument),
+        ("So.  \nAction: Finish[]", ("Finish", ""), argument),
         ("So.\nAction: Say[ two  words ]", ("Say", " two  words "), argument),
         ("So.\nAction: Ask_2[who?]", ("Ask_2", "who?"), "A name is made of letters, digits and underscores."),
         ("Search[Ada] or Lookup[Ada]? The first.\nAction: Search[Ada]", ("Search", "Ada"), "A thought may hold anything."),
@@ -118,6 +130,8 @@ def _cases() -> list[Case]:
         ("I look.\nSearch[Ada]", None, line),
         ("I look.\naction: Search[Ada]", None, line),
         ("I look.\nAction:Search[Ada]", None, line),
+        ("I look.\nAction:  Search[Ada]", None, line),
+        ("I look.\n Action: Search[Ada]", None, line),
         ("I look.\nAction: Search [Ada]", None, line),
         ("I look.\nAction: [Ada]", None, line),
         ("I look.\nAction: Search(Ada)", None, line),
@@ -135,6 +149,7 @@ def _cases() -> list[Case]:
         ("I look.\nAction: Search[Ada] or Lookup[mayor]", None, "The argument ends at the first closing bracket."),
         ("I look.\nAction: Search[Ada [1]]", None, argument),
         ("I look.\nAction: Search[Ada]]", None, argument),
+        ("I look.\nAction: Search[Ada [1]", None, argument),
         ("I look.\nAction: Search[Ada\nBob]", None, argument),
     ]
     return [Case((turn,), want, rule) for turn, want, rule in turns]
@@ -143,7 +158,9 @@ def _cases() -> list[Case]:
 _MISTAKES = (
     Wrong(_anywhere, "You take the first `Name[argument]` anywhere. A thought that mentions Search[Ada] is not an action."),
     Wrong(_any_action_line, "You look for an action line anywhere. The whole turn has to fit the grammar (`re.fullmatch`)."),
-    Wrong(_begins_well, "You accept whatever follows the action: a second one, or an observation that the model made up. Match to the end."),
+    Wrong(
+        _begins_well, "You accept whatever follows the action: a second one, or an observation that the model made up. Match to the end."
+    ),
     Wrong(_greedy, "`Search[Ada] or Lookup[mayor]` is not one action: the argument ends at the first closing bracket."),
     Wrong(_over_lines, "Your argument may hold a newline."),
     Wrong(_one_word, "Titles have spaces and signs in them: which characters may an argument hold?"),

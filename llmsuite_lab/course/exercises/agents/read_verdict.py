@@ -125,8 +125,18 @@ def _cases() -> list[Case]:
     pair = "Each answer is compared with its own truth."
     cases = [
         (["supports", "refutes", "supports"], ["supports", "refutes", "refutes"], 2 / 3, "This is the statement's example."),
-        ([" Supports\n", "REFUTES", "  Not Enough Info\t", "\nsupports"], ["supports", "refutes", "not enough info", "refutes"], 0.75, outside),
-        (["SUPPORTS", "refutes", "Not enough info", "not ENOUGH info"], ["supports", "refutes", "not enough info", "not enough info"], 1, outside),
+        (
+            [" Supports\n", "REFUTES", "  Not Enough Info\t", "\nsupports"],
+            ["supports", "refutes", "not enough info", "refutes"],
+            0.75,
+            outside,
+        ),
+        (
+            ["SUPPORTS", "refutes", "Not enough info", "not ENOUGH info"],
+            ["supports", "refutes", "not enough info", "not enough info"],
+            1,
+            outside,
+        ),
         (["refutes  ", "not enough info\n"], ["refutes", "not enough info"], 1, outside),
         (["\t refutes", "supports"], ["refutes", "supports"], 1, outside),
         ([None, "refutes"], ["supports", "refutes"], 0.5, silent),
@@ -137,8 +147,18 @@ def _cases() -> list[Case]:
         (["not", "info", "enough", "s", "not enough info"], ["not enough info"] * 3 + ["supports", "not enough info"], 0.2, exact),
         (["", "supports", "  "], ["supports", "supports", "refutes"], 1 / 3, exact),
         (["supports.", "'refutes'", "refutes", "refutes!"], ["supports", "refutes", "refutes", "refutes"], 0.25, exact),
-        (["not  enough info", "not enough\ninfo", "notenoughinfo", "not enough info"], ["not enough info"] * 4, 0.25, f"{exact} Inner spaces count."),
-        (["none", "unknown", "refutes", "false", "support"], ["not enough info", "not enough info", "refutes", "refutes", "supports"], 0.2, exact),
+        (
+            ["not  enough info", "not enough\ninfo", "notenoughinfo", "not enough info"],
+            ["not enough info"] * 4,
+            0.25,
+            f"{exact} Inner spaces count.",
+        ),
+        (
+            ["none", "unknown", "refutes", "false", "support"],
+            ["not enough info", "not enough info", "refutes", "refutes", "supports"],
+            0.2,
+            exact,
+        ),
         (["refutes", "supports", "supports"], ["supports", "refutes", "supports"], 1 / 3, pair),
         (["supports"], ["supports"], 1, pair),
         (["not enough info"] * 7, ["supports"] * 3 + ["not enough info"] + ["refutes"] * 3, 1 / 7, pair),

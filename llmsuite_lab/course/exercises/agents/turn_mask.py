@@ -1,12 +1,14 @@
 """Which positions of a trajectory the loss may look at: those whose next token the model has to write itself."""
 
+from dataclasses import replace
 from itertools import accumulate, chain, pairwise, repeat
 
 import numpy as np
 import torch
 
 from llmsuite_lab.course.exercises import Exercise, Wrong
-from llmsuite_lab.course.exercises.cases import Case, by_cases
+from llmsuite_lab.course.exercises.cases import Case, check_cases
+from llmsuite_lab.course.exercises.values import array
 
 
 def turn_mask(pieces: list) -> list:
@@ -45,6 +47,10 @@ def _all_but_the_tools(pieces):
 
 def _all_but_question_and_tools(pieces):
     return _marks(pieces, lambda i, role: role not in ("question", "tool"))[1:]
+
+
+def _any_model(pieces):
+    return _marks(pieces, lambda i, role: "model" in role)[1:]
 
 
 def _every_second(pieces):
@@ -112,12 +118,12 @@ def _by_ends(pieces):
     return [pieces[next(i for i, end in enumerate(ends) if token < end)][0] == "model" for token in range(1, ends[-1])]
 
 
-def _with_a_counter(pieces):
+def _zeros_and_ones(pieces):
     mask, n = [], 0
     for role, n_tokens in pieces:
         for _ in range(n_tokens):
             if n > 0:
-                mask.append(True if role == "model" else False)
+                mask.append(1 if role == "model" else 0)
             n += 1
     return mask
 
@@ -136,7 +142,7 @@ def _cases() -> list[Case]:
         Case(([("question", 1), ("model", 4)],), yes * 4, every),
         Case(([("question", 3)],), no * 2, every),
         Case(([("model", 1)],), [], "One token makes no prediction."),
-        Case(([("system", 2), ("user", 3), ("model", 2), ("observation", 1), ("critic", 2), ("model", 3)],), no * 4 + yes * 2 + no * 3 + yes * 3, roles),
+        Case(([("system", 2), ("user", 3), ("model", 2), ("observation", 1), ("other model", 2), ("model", 3)],), no * 4 + yes * 2 + no * 3 + yes * 3, roles),
         Case(([("question", 1), ("model", 2), ("model", 3), ("tool", 1), ("tool", 2)],), yes * 5 + no * 3, every),
         Case(([("question", 2), ("tool", 0), ("model", 2), ("model", 0), ("tool", 2)],), no + yes * 2 + no * 2, "A piece may have no token."),
         Case(([("model", 0), ("question", 2), ("model", 1)],), no + yes, "A piece may have no token."),
@@ -145,12 +151,21 @@ def _cases() -> list[Case]:
 
 
 _MISTAKES = (
-    Wrong(_not_shifted, "You return one entry per token. The last has no successor: there is one prediction fewer. Which predicts a turn's first token?"),
+    Wrong(
+        _not_shifted,
+        "You return one entry per token. The last has no successor: there is one prediction fewer. Which predicts a turn's first token?",
+    ),
     Wrong(_cut_at_the_end, "Entry i says who wrote token i. It is to say who wrote token i + 1, which is predicted at position i."),
     Wrong(_shifted_the_other_way, "Your marks moved to the right. Entry i is for token i + 1: they move to the left."),
-    Wrong(_all_after_the_question, "All after the question is supervised: the model would learn to invent observations instead of searching."),
+    Wrong(
+        _all_after_the_question, "All after the question is supervised: the model would learn to invent observations instead of searching."
+    ),
     Wrong(_all_but_the_tools, "All but the tool's words is supervised. Only the model's are to be learned."),
-    Wrong(_all_but_question_and_tools, "All but questions and tools is supervised. Only what `model` wrote is to be learned, whoever else speaks."),
+    Wrong(
+        _all_but_question_and_tools,
+        "All but questions and tools is supervised. Only what `model` wrote is to be learned, whoever else speaks.",
+    ),
+    Wrong(_any_model, "You mark every role that contains `model`. Only the role `model` itself counts."),
     Wrong(_every_second, "You take every second piece. Look at who wrote it."),
     Wrong(_last_turn_only, "Only the last turn is marked. Every turn is to be learned."),
     Wrong(_first_turn_only, "Only the first turn is marked. Every turn is to be learned."),
@@ -160,6 +175,23 @@ _MISTAKES = (
     Wrong(_per_piece, "One entry per piece is too coarse: the mask has one per position, and a piece has several tokens."),
     Wrong(_positions, "You return positions. A boolean for each of the n - 1 is asked for."),
 )
+
+
+def _as_booleans(answer):
+    """The same function with booleans for a mask of zeros and ones, which says the same."""
+
+    def marks(pieces):
+        found = answer(pieces)
+        numbers = array(found)
+        return found if numbers is None or not np.isin(numbers, (0, 1)).all() else numbers.astype(bool)
+
+    marks.__name__ = "turn_mask"
+    return marks
+
+
+def _check(answer) -> None:
+    check_cases(_as_booleans(answer), _cases(), tuple(replace(wrong, answer=_as_booleans(wrong.answer)) for wrong in _MISTAKES))
+
 
 EXERCISE = Exercise(
     id="agents.turn_mask",
@@ -173,7 +205,7 @@ EXERCISE = Exercise(
     ),
     name="turn_mask",
     starter="def turn_mask(pieces):\n    ...",
-    check=by_cases(_cases, _MISTAKES),
+    check=_check,
     hints=(
         "First mark every token with whether the model wrote it. That list has n entries.",
         "Position i predicts token i + 1: the mask is the list of marks, seen one step later.",
@@ -181,5 +213,5 @@ EXERCISE = Exercise(
     ),
     solution=turn_mask,
     wrong=_MISTAKES,
-    right=(_in_place, _with_numpy, _with_torch, _chained, _by_ends, _with_a_counter),
+    right=(_in_place, _with_numpy, _with_torch, _chained, _by_ends, _zeros_and_ones),
 )

@@ -178,7 +178,7 @@ def _check(answer) -> None:
     add, double = steps.make("add", lambda x: x + 3), steps.make("double", lambda x: 2 * x)
     text, length = steps.make("text", lambda x: "=" * x), steps.make("length", len)
     plans = [  # steps, batches one after the other through the same chain, what comes out
-        ((add, double), ([1, 5, 7], [0], [9, -3]), ([8, 16, 20], [6], [24, 0])),
+        ((add, double), ([1, 5, 7], [0], [2, 2, 9]), ([8, 16, 20], [6], [10, 10, 24])),
         ((double, add), ([1, 5, 7],), ([5, 13, 17],)),
         ((add, double, add, double, double), ([1, 0], [2]), ([44, 36], [52])),
         ((text, length, add), ([2, 0, 5],), ([5, 3, 8],)),

@@ -132,6 +132,7 @@ def _cases() -> list[Case]:
     new = "A thread that nobody has spoken in begins with its first message."
     eve = {"eve": ["1", "2", "3", "4"], "dan": [], "": ["no name"]}
     return [
+        Case(({"ann": ["a"]}, "ann", "b"), {"ann": ["a", "b"]}, "This is the statement's example."),
         Case((_SAVED, "ann", "and it?"), {"ann": ["the kettle?", "67 crowns", "and it?"], "bob": ["the lamp?"]}, own),
         Case((_SAVED, "bob", "12 crowns"), {"ann": ["the kettle?", "67 crowns"], "bob": ["the lamp?", "12 crowns"]}, own),
         Case(({}, "cid", "hello"), {"cid": ["hello"]}, new),
@@ -142,7 +143,6 @@ def _cases() -> list[Case]:
         Case((eve, "", "still none"), {**eve, "": ["no name", "still none"]}, own),
         Case((eve, "eve", "1"), {**eve, "eve": ["1", "2", "3", "4", "1"]}, "A message that was said before is said again."),
         Case((eve, "eve", ""), {**eve, "eve": ["1", "2", "3", "4", ""]}, "An empty message is a message."),
-        Case(({"ann": ["a"]}, "ann", "b"), {"ann": ["a", "b"]}, own),
     ]
 
 

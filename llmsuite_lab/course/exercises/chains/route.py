@@ -130,6 +130,7 @@ def _cases() -> list[Case]:
     one = "The one nearest example decides, however many a route has."
     below = "Below the threshold the route is 'unclear', and a cosine that equals the threshold is not below it."
     plans = [
+        ([0.0, 4.0], [[1.0, 0.0], [0.0, 1.0]], ["a", "b"], 0.5, "b", "This is the statement's example."),
         ([0.0, 4.0, 1.0, 0.0], examples, routes, 0.5, "sums", near),
         ([0.1, 0.0, 0.0, 5.0], examples, routes, 0.5, "unclear", below),
         ([0.1, 0.0, 0.0, 5.0], examples, routes, 0.01, "handbook", "The threshold is an argument."),
@@ -151,7 +152,9 @@ def _cases() -> list[Case]:
         ([0.0, 0.5, 0.6], many, names, 0.2, "c", near),
         ([3.0, 1.0], [[2.0, 1.0]], ["only"], 0.9, "only", "There may be one example."),
     ]
-    return [Case((np.array(question), np.array(given), own, threshold), want, rule) for question, given, own, threshold, want, rule in plans]
+    return [
+        Case((np.array(question), np.array(given), own, threshold), want, rule) for question, given, own, threshold, want, rule in plans
+    ]
 
 
 _MISTAKES = (

@@ -181,7 +181,7 @@ def _cases() -> list[Case]:
     top = "The part before the first dot is the top-level module."
     return [
         Case(("import os.path, json",), {"os", "json"}, "This is the statement's example."),
-        Case(("answer = 200 - 93",), set(), "A program without imports gives an empty set."),
+        Case(("costs = 200 - 93",), set(), "A program without imports gives an empty set."),
         Case(("",), set(), "An empty program imports nothing."),
         Case(("import math\nanswer = math.pi",), {"math"}),
         Case((f"import builtins\nbuiltins.{_MARK} = True",), {"builtins"}),
@@ -198,13 +198,19 @@ def _cases() -> list[Case]:
         Case(("import json as j, sys, csv as json2; import re",), {"json", "sys", "csv", "re"}, own),
         Case(("from . import local",), set(), relative),
         Case(("from .shop import till\nfrom ..market import stall\nimport math",), {"math"}, relative),
-        Case(("from os import (\n    path,\n    sep as separator,\n)\nimport  \\\n    random",), {"os", "random"}, "White space does not matter."),
+        Case(
+            ("from os import (\n    path,\n    sep as separator,\n)\nimport  \\\n    random",),
+            {"os", "random"},
+            "White space does not matter.",
+        ),
         Case(("import os\nimport os.path\nfrom os import sep",), {"os"}, "The result is a set: each name once."),
     ]
 
 
 _MISTAKES = (
-    Wrong(_by_pattern, "You search the text: a string that merely talks about an import is taken for one. Parse the program (`ast.parse`)."),
+    Wrong(
+        _by_pattern, "You search the text: a string that merely talks about an import is taken for one. Parse the program (`ast.parse`)."
+    ),
     Wrong(_by_line, "You look at lines that begin with `import` or `from`. Parse the program (`ast.parse`) and look at its whole tree."),
     Wrong(_top_of_the_file, "You look at the top of the tree only: an import may hide inside an `if` or a function (`ast.walk`)."),
     Wrong(_not_in_classes, "You look into some kinds of block only: an import may hide in any (`ast.walk`)."),

@@ -149,11 +149,11 @@ def _check(answer) -> None:
     played = [  # question, program, value, final completion
         (pears, "pears = 83 - 26\nanswer = pears", 57, "There are 57 pears left."),
         ("What is left of\nnothing {at all}? ", "  x = 3\nanswer = x - x\n\n", 0, " Nothing is left.\n"),
-        ("", "answer = -1 / 4", -0.25, ""),
+        ("", "answer = -1 / 3", -1 / 3, ""),
         ("Which?", "nonsense(", None, "It is 12."),
         ("A: or # output: ?", "", 10**12, "None"),
         (pears, "answer = 1 / 0", None, "There are 57 pears left."),
-        (pears, "answer = 83 - 26.0", 57.0, "57 pears"),
+        (pears, "answer = 83 - 26.0", 57.0, "57"),
     ]
     for question, program, value, final in played:
         _play(answer, question, program, value, final)
@@ -176,17 +176,22 @@ def _play(answer, question: str, program: str, value: float | None, final: str) 
     second = f"{first}{program}\n# output: {value}\nA:"
     expect(asked, "The model was never asked: call `complete(prompt)`.")
     expect(asked[0] == first, f"The first prompt should be {first!r}, yours is {asked[0]!r}.")
-    expect(len(ran) == 1, f"`run` is to be called once, it was called {len(ran)} times. Keep its value in a variable.")
+    keep = " Keep its value in a variable." if len(ran) > 1 else ""
+    expect(len(ran) == 1, f"`run` is to be called once, it was called {len(ran)} times.{keep}")
     expect(ran[0] == program, f"The model wrote {program!r}, and `run` got {ran[0]!r}. It gets exactly what the model wrote.")
     if value is None:
-        expect(len(asked) == 1, "The program failed (`run` gave None), and the model was asked again. Do not let it put a failure into words.")
+        expect(
+            len(asked) == 1, "The program failed (`run` gave None), and the model was asked again. Do not let it put a failure into words."
+        )
         expect(result is None, f"The program failed (`run` gave None): return None. Yours gives {result!r}.")
         return
     if len(asked) == 1 and isinstance(result, type(value)) and result == value:
-        expect(False, "You return the interpreter's value. In PAL it goes back into the prompt, and the model's final completion is returned.")
+        expect(
+            False, "You return the interpreter's value. In PAL it goes back into the prompt, and the model's final completion is returned."
+        )
     expect(
         len(asked) == 2,
-        f"The program gave {value!r}: the model is asked twice, for the program and for the final completion. Yours asks {len(asked)} times.",
+        f"The program gave {value!r}: the model is asked twice, for the program and for the final completion. Yours asked this often: {len(asked)}.",
     )
     expect(asked[1] == second, f"The second prompt should be {second!r}, yours is {asked[1]!r}.")
     expect(result == final, f"Return the model's final completion just as it came: {final!r}. Yours gives {result!r}.")
@@ -215,8 +220,14 @@ EXERCISE = Exercise(
         *(
             Wrong(answer, "The second prompt should be")
             for answer in (
-                _forgets_the_program, _forgets_the_question, _forgets_the_value, _forgets_the_line,
-                _strips_the_program, _space_behind, _whole_numbers, _value_first,
+                _forgets_the_program,
+                _forgets_the_question,
+                _forgets_the_value,
+                _forgets_the_line,
+                _strips_the_program,
+                _space_behind,
+                _whole_numbers,
+                _value_first,
             )  # fmt: skip
         ),
         Wrong(_other_first_prompt, "The first prompt should be"),
@@ -225,7 +236,7 @@ EXERCISE = Exercise(
         Wrong(_tries_again, "is to be called once", shares_hint=True),
         Wrong(_zero_is_failure, "the model is asked twice"),
         Wrong(lambda *given: str(pal_loop(*given)), "return None. Yours gives 'None'"),
-        Wrong(_writes_twice, "Yours asks 3 times"),
+        Wrong(_writes_twice, "Yours asked this often: 3"),
         Wrong(_runs_twice, "is to be called once", shares_hint=True),
         Wrong(_runs_stripped, "exactly what the model wrote"),
         Wrong(_strips_the_answer, "just as it came"),

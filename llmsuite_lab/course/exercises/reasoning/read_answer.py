@@ -124,6 +124,8 @@ def _cases() -> list[Case]:
         ("", None, none),
         ("The answer is unknown.", None, none),
         ("The answer is in line 3 of the table.", None, behind),
+        ("Answer: 12. The answer = 12, which is 12.", None, "The words are `answer is`."),
+        ("The answer is 16. Twice that is 32.", 16, "The words are `answer is`."),
         ("Is the answer 12? The answer 12 is close, and 12 answers is a lot.", None, behind),
         ("The answer is 0.", 0, "0 is a number, not None."),
         ("So my answer is 18", 18, "The words are `answer is`, whatever stands before them."),
@@ -143,7 +145,10 @@ def _cases() -> list[Case]:
 
 
 _MISTAKES = (
-    Wrong(_last_number, "You take the last number of the text, but after the answer the model may check its work. Look for the words `answer is`."),
+    Wrong(
+        _last_number,
+        "You take the last number of the text, but after the answer the model may check its work. Look for the words `answer is`.",
+    ),
     Wrong(_first_statement, "You take the first stated answer. The model corrected itself: the last counts."),
     Wrong(_last_words, "You look behind the last `answer is` only. The last that has a number behind it counts."),
     Wrong(_zero_for_none, "You return 0 when no answer is stated, and it will be counted as one. None says that there is none."),

@@ -139,6 +139,7 @@ _LONG_FIRST = ["one two three four five", "six", "seven"]
 
 def _cases() -> list[Case]:
     question = "What does it cost?"  # 4 words; with 5 for the answer, the passages begin at 9
+    words = "A token is a word as `text.split()` cuts them, whatever it is made of and whatever white space stands between."
     order = "The best come first: passages stay in their order, and the first that does not fit is the end."
     rooms = {8: 0, 9: 0, 14: 0, 15: 1, 16: 1, 18: 1, 19: 2, 20: 3, 27: 3, 28: 4, 60: 4}  # budget: how many of the four fit
     return [
@@ -151,7 +152,8 @@ def _cases() -> list[Case]:
         Case((_LONG_FIRST, "Why so?", 9, 2), _LONG_FIRST[:1], order),
         Case((_LONG_FIRST, "Why so?", 11, 2), _LONG_FIRST, "Exactly full is not too full."),
         Case((["one", "two three four five", "six"], "", 3, 0), ["one"], order),
-        Case((_SPACED, "  Really   now? ", 7, 0), _SPACED[:2], "A token is a word, as `text.split()` cuts them, whatever white space there is."),
+        Case((_SPACED, "  Really   now? ", 7, 0), _SPACED[:2], words),
+        Case((["Velm's 3.5 km - well-known", "no, no, no", "no"], "So, so?", 10, 0), ["Velm's 3.5 km - well-known", "no, no, no"], words),
         Case((["a b", "a b", "c", "a b"], "Q", 9, 1), ["a b", "a b", "c", "a b"], "A text that comes twice is packed twice."),
         Case((["a b", "c"], "", 3, 0), ["a b", "c"], "Without a question and an answer the budget is the passages' alone."),
         Case((["a", "b"], "one two three", 4, 1), [], "Question and answer fill the budget."),
