@@ -63,7 +63,7 @@ def runs_dir() -> Path:
 
 def file_name(name: str, seed: int) -> str:
     """<name>_seed<seed>.json. Raises ValueError for a name that is not lower-case words joined by "_", and for a negative seed."""
-    if not NAME.fullmatch(name) or re.search(r"_seed\d+$", name):
+    if not isinstance(name, str) or not NAME.fullmatch(name) or re.search(r"_seed\d+$", name):
         raise ValueError(f"{name!r} cannot name a record: take lower-case words and digits joined by '_', without a seed at the end")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed={seed!r}, but a seed is a whole number, zero or above")
@@ -110,6 +110,8 @@ def write(record: Record, folder: Path | None = None) -> Path:
     Raises ValueError for a name or seed that is none and for what JSON cannot hold (nan included), LabError when somebody else's file has its
     place in `folder` (`core.files.write_output`).
     """
+    if not isinstance(record, Record):
+        raise TypeError(f"{record!r:.60} is no Record: make one, or let `core.runs.make` do it")
     file = (folder or runs_dir()) / file_name(record.name, record.seed)
     value = {field.name: getattr(record, field.name) for field in fields(Record)}
     value["history"] = None if record.history is None else record.history.as_dict()

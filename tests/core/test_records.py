@@ -80,7 +80,7 @@ def test_a_damaged_cut_or_foreign_record_is_refused_with_its_file_and_its_remedy
 
 
 def test_what_no_record_can_be_is_not_written(no_records, recorded):
-    for name in ("Pal", "pal-1", "pal__x", "", "../pal", "pal_seed1"):
+    for name in ("Pal", "pal-1", "pal__x", "", "../pal", "pal_seed1", None, 3):
         with pytest.raises(ValueError, match="cannot name a record"):
             records.write(recorded(name, []))
     for seed in (-1, 0.0, True):
@@ -90,6 +90,8 @@ def test_what_no_record_can_be_is_not_written(no_records, recorded):
         records.write(recorded("pal", [float("nan")]))
     with pytest.raises(ValueError, match=r"\[1\] entries for 2 steps"):
         records.write(recorded("pal", [], history=History(2, [1.0], [1.0], [1.0], [1], [1], [1.0])))
+    with pytest.raises(TypeError, match="no Record"):
+        records.write({"name": "pal"})
     assert not list(no_records.iterdir())
 
 
