@@ -5,7 +5,7 @@ chain of thought: the same with the reasoning written out, still without a tool
 few-shot ReAct:   worked trajectories in the prompt of the untuned model
 tuned ReAct:      no example in the prompt; the adapter has learned the loop
 
-Scores are exact match after `core.metrics.normalise_answer`; a yes/no question takes nothing but "yes" or "no". (A substring match once counted
+Scores are exact match after `core.values.normalise_answer`; a yes/no question takes nothing but "yes" or "no". (A substring match once counted
 "not yes" as a hit.)
 """
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from llmsuite_lab.core.text import fold
+from llmsuite_lab.core.values import number
 from llmsuite_lab.world.almanac import Almanac, Page
 
 
@@ -32,10 +33,10 @@ class Argument:
         if len(text) > self.max_chars:
             raise ValueError(f"{self.name} has {len(text)} characters, at most {self.max_chars} are allowed")
         if self.type is int:
-            try:
-                return int(text)
-            except ValueError:
-                raise ValueError(f"{self.name} must be a whole number, not {text!r}") from None
+            value = number(text)
+            if value is None or value.denominator != 1:
+                raise ValueError(f"{self.name} must be a whole number, not {text!r}")
+            return int(value)
         return text
 
 

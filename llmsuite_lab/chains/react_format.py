@@ -15,6 +15,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from llmsuite_lab.agents.react import FINISH, STOPS, close_bracket, parse_turn
+from llmsuite_lab.core.values import finite, number
 
 UNPARSABLE = (
     "unparsable"  # the name under which a turn without a valid action reaches the loop: no tool has it, so it is refused and answered
@@ -85,9 +86,10 @@ def arguments_of(text: str, tool: dict[str, Any] | None) -> dict[str, Any]:
     name, schema = next(iter(properties.items()), ("input", {}))
     if not properties and tool is not None:
         return {}
-    convert = {"integer": int, "number": float}.get(schema.get("type"), str)
+    if schema.get("type") == "integer" and (whole := number(text)) is not None and whole.denominator == 1:
+        return {name: int(whole)}
     try:
-        return {name: convert(text)}
+        return {name: finite(text) if schema.get("type") == "number" else text}
     except ValueError:
         return {name: text}
 

@@ -5,20 +5,16 @@ without an interval is not a result. In production: `evaluate`, `rouge-score`, `
 """
 
 import math
-import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Protocol
 
 import numpy as np
 
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.paths import data_dir
-
-_NUMBER = re.compile(r"[-+]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:e[-+]?\d{1,2})?", re.ASCII)
-_QUOTES = "\"'“”‘’«»`"
+from llmsuite_lab.core.text import word_spans
+from llmsuite_lab.core.values import normalise_answer
 
 
 class Scored(Protocol):
@@ -42,23 +38,6 @@ class Interval:
     def __str__(self) -> str:
         """For a table: 0.45 [0.31, 0.60], n=40."""
         return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}], n={self.n}"
-
-
-def normalise_answer(text: str) -> str:
-    """The form in which two answers are compared: case, spaces, outer quotes and a closing full stop do not count; numbers by value.
-
-    "1,250.50", "$1250.5" and "1250.50" become "1250.5". Nothing else is removed: "74 loaves" is not "74", "5%" is not "5", and
-    "Yes, because …" is not "yes". A longer text that merely contains the answer is another answer.
-    """
-    text = " ".join(unicodedata.normalize("NFKC", text).replace("−", "-").casefold().split())
-    text = text.removesuffix(".").strip(_QUOTES + " ").removesuffix(".").strip()
-    sign, digits = ("-", text[1:]) if text.startswith("-") else ("", text)
-    number = sign + digits.lstrip("$£€").strip()
-    if _NUMBER.fullmatch(number):
-        plain = f"{Decimal(number.replace(',', '')):f}"  # not Decimal.normalize(): that rounds to 28 digits
-        plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
-        return "0" if plain in ("", "-", "-0") else plain.removeprefix("+")
-    return text
 
 
 def exact_match(prediction: str, reference: str | Sequence[str]) -> bool:
@@ -88,14 +67,22 @@ def load_metric(name: str) -> Any:
     return evaluate.load(str(folder / name), keep_in_memory=True)  # in memory: two processes never meet in a cache file
 
 
-def rouge(predictions: Sequence[str], references: Sequence[str], *, use_stemmer: bool = False) -> dict[str, list[float]]:
+def rouge(predictions: Sequence[str], references: Sequence[str | Sequence[str]], *, use_stemmer: bool = False) -> dict[str, list[float]]:
     """ROUGE-1, -2 and -L F1 in [0, 1] for each pair, under the keys rouge1, rouge2, rougeL (Lin 2004), through `evaluate`.
 
-    Take the mean with `mean_interval`. Raises ValueError for lists of different length or none at all.
+    A text with several references gets the best score of each kind. English is cut as rouge-score does; in other scripts the words are those of
+    `core.text.words`, so that Cyrillic is not nothing. Take the mean with `mean_interval`. Raises ValueError for lists of different length, none at
+    all, or a text without a reference.
     """
     if len(predictions) != len(references) or not predictions:
         raise ValueError(f"{len(predictions)} predictions and {len(references)} references: give the same number of each, at least one")
-    return load_metric("rouge").compute(predictions=list(predictions), references=list(references), use_stemmer=use_stemmer)
+    several = [[reference] if isinstance(reference, str) else list(reference) for reference in references]
+    if not all(several):
+        raise ValueError(f"{sum(not row for row in several)} of {len(several)} texts have no reference: give one at least")
+    pairs = [(prediction, reference) for prediction, row in zip(predictions, several, strict=True) for reference in row]
+    scores = load_metric("rouge").compute(predictions=[p for p, _ in pairs], references=[r for _, r in pairs], use_stemmer=use_stemmer)
+    ends = np.cumsum([len(row) for row in several]).tolist()
+    return {kind: [max(values[end - len(row) : end]) for row, end in zip(several, ends, strict=True)] for kind, values in scores.items()}
 
 
 def perplexity(scores: Iterable[Scored]) -> float:
@@ -113,11 +100,13 @@ def perplexity(scores: Iterable[Scored]) -> float:
 def distinct_n(texts: Iterable[str | Sequence[Any]], n: int) -> float:
     """Distinct n-grams over all n-grams of the texts (Li et al. 2016), in [0, 1]: near 0 when a model repeats itself.
 
-    A string is cut at white space; any other sequence (token ids, say) is taken as it is. Texts shorter than n have no n-gram; 0.0 if none has.
+    A string is cut into words as it is written (`core.text.word_spans`: at white space, where its script has any); any other sequence (token ids,
+    say) is taken as it is. Texts shorter than n have no n-gram; 0.0 if none has.
     """
     if n < 1:
         raise ValueError(f"n={n} must be at least 1")
-    grams = [tuple(w[i : i + n]) for t in texts for w in [t.split() if isinstance(t, str) else t] for i in range(len(w) - n + 1)]
+    cut = [[t[a:b].strip() for a, b in word_spans(t)] if isinstance(t, str) else t for t in texts]
+    grams = [tuple(w[i : i + n]) for w in cut for i in range(len(w) - n + 1)]
     return len(set(grams)) / len(grams) if grams else 0.0
 
 

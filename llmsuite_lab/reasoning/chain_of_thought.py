@@ -11,23 +11,23 @@ import ast
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from fractions import Fraction
 
+from llmsuite_lab.core.values import NUMERAL, canonical, number, numbers, plain, stated
 from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.reasoning.prompting import COT, DIRECT, STOP, prompt
 from llmsuite_lab.world.word_problems import Problem
 
 MAX_NEW_TOKENS = {DIRECT: 16, COT: 256}
-_ANSWER = re.compile(r"answer\s+is\s*:?\s*\$?\s*(-?\d[\d,]*(?:\.\d+)?)", re.IGNORECASE)
-_NUMBER = re.compile(r"-?\$?\d[\d,]*(?:\.\d+)?")
-_EQUATION = re.compile(r"(?P<left>[-+(\d$][-+*/×÷()\d\s.,$%]*[\d)%])\s*=\s*\$?(?P<right>-?\d[\d,]*(?:\.\d+)?)")
+_ANSWER = re.compile(r"answer\s+is\s*:?\s*", re.IGNORECASE)
+_NUMERAL = re.compile(NUMERAL)
+_EQUATION = re.compile(rf"(?P<left>[-+(\d$][-+*/×÷()\d\s.,$%]*[\d)%])\s*=\s*\$?(?P<right>-?(?:\d+/\d+|{NUMERAL}))")
 _OPERATOR = re.compile(r"[\d)%]\s*[-+*/×÷]")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model answered: `value` as text, None when none could be read (`outcome` "no answer"), and all that it wrote."""
+    """What a model answered: `value` as canonical text ("1250.5"), None when none could be read (`outcome` "no answer"), and all that it wrote."""
 
     value: str | None
     text: str
@@ -46,9 +46,8 @@ class Equation:
     @property
     def true(self) -> bool:
         """Whether the stated number is the value, rounded to the decimals that were written (never to fewer than the whole number)."""
-        stated = Decimal(self.right.replace(",", ""))
-        places = max(0, -int(stated.as_tuple().exponent))
-        return abs(self.value - Fraction(stated)) <= (Fraction(1, 2 * 10**places) if places else 0)
+        (right,) = numbers(self.right)
+        return abs(self.value - right.value) <= (Fraction(1, 2 * 10**right.places) if right.places else 0)
 
 
 def solve(
@@ -74,35 +73,38 @@ def solve(
 
 
 def read(method: str, text: str, tokens: int = 0) -> Answer:
-    """The answer in a completion. After steps it is the number behind the last "answer is"; a direct completion starts with it."""
+    """The answer in a completion, by `core.values.stated`. After steps it is the number behind the last "answer is"; a direct completion's first line
+    holds it."""
     if method == DIRECT:
-        found = _NUMBER.search(text.strip().splitlines()[0]) if text.strip() else None
-        value = found.group().replace("$", "") if found else None
+        tails = text.strip().splitlines()[:1]
     else:
-        stated = _ANSWER.findall(text)
-        value = stated[-1].rstrip(",") if stated else None
-    value = value.replace(",", "") if value else None
+        written = plain(text)
+        tails = [written[m.end() :] for m in _ANSWER.finditer(written)]
+    said = [found for tail in tails if (found := stated(tail)) is not None and (method == DIRECT or found.start == 0)]
+    value = canonical(said[-1].value) if said else None
     return Answer(value, text, "answered" if value else "no answer", tokens)
 
 
 def equations(text: str) -> list[Equation]:
     """Every "expression = number" in a text whose left side has at least one operation, with the left side worked out exactly.
 
-    Understands + - * / × ÷, parentheses, thousands commas, $ and 20% (= 20/100). What does not parse or divides by zero is left out.
+    Understands + - * / × ÷, parentheses, numbers as `core.values` reads them, $ and 20% (= 20/100). What does not parse or divides by zero is
+    left out.
     """
     found = []
-    for match in _EQUATION.finditer(text):
+    for match in _EQUATION.finditer(plain(text)):
         left = match["left"].strip()
-        if _OPERATOR.search(left) and (value := _value(left)) is not None:
+        if _OPERATOR.search(left) and number(match["right"]) is not None and (value := _value(left)) is not None:
             found.append(Equation(left, match["right"], value))
     return found
 
 
 def _value(expression: str) -> Fraction | None:
-    plain = re.sub(r"(\d),(?=\d{3})", r"\1", expression).replace("$", "").replace("×", "*").replace("÷", "/")
-    plain = re.sub(r"(\d+(?:\.\d+)?)%", r"(\1/100)", plain)
+    source = _NUMERAL.sub(lambda m: "?" if (value := number(m[0])) is None else canonical(value), expression)
+    source = source.replace("$", "").replace("×", "*").replace("÷", "/")
+    source = re.sub(r"(\d+(?:\.\d+)?)%", r"(\1/100)", source).strip()
     try:
-        return _exact(ast.parse(plain.strip(), mode="eval").body, plain)
+        return _exact(ast.parse(source, mode="eval").body, source)
     except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError):
         return None
 

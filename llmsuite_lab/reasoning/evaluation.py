@@ -5,14 +5,15 @@
 A PAL answer is what the interpreter computed; an answer that cannot be read, and a program that does not run, is wrong and counted by name.
 """
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from typing import Any
 
 from llmsuite_lab.core.metrics import Interval, exact_match, mean_interval
 from llmsuite_lab.core.records import paired_differences
+from llmsuite_lab.core.values import number
 from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.reasoning import chain_of_thought, pal
 from llmsuite_lab.reasoning.interpreter import Interpreter
@@ -75,10 +76,10 @@ def solves(
 
 
 def _close(value: str | None, truth: float) -> bool:
-    try:
-        return value is not None and math.isclose(float(value), truth, rel_tol=1e-6, abs_tol=1e-9)
-    except ValueError:  # the program's answer was a text
-        return False
+    found = number(value) if value is not None else None  # a program's answer may be a text
+    return found is not None and abs(found - Fraction(truth)) <= max(
+        Fraction(1, 10**6) * max(abs(found), abs(Fraction(truth))), Fraction(1, 10**9)
+    )
 
 
 def _result(problem: Problem, value: str | None, error: str | None, tokens: int, text: str = "") -> Result:

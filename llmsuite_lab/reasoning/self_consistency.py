@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmsuite_lab.core.metrics import normalise_answer
+from llmsuite_lab.core.values import normalise_answer
 from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.reasoning.chain_of_thought import Answer, solve
 from llmsuite_lab.reasoning.prompting import COT

@@ -11,11 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import regex
+
 from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.text import word_spans
 from llmsuite_lab.lm.text import offsets
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”’)]*\s+(?=[\"'“‘(]?[A-Z0-9])")
-_WORD = re.compile(r"\S+\s*")
+# a full stop of a script with capitals ends a sentence where one begins behind it; those of other scripts end it always, the Chinese without a space
+_SENTENCE_END = regex.compile(
+    r"(?<=[.!?])[\"'”’)]*\s+(?=[\"'“‘(]?[\p{Lu}\p{Lt}\p{Lo}0-9])|(?<=[।॥؟۔։።၊။])[\"'”’)»]*\s+|(?<=[。！？｡])[”’」』）]*\s*"
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ def by_tokens(text: str, size: int, overlap: int = 0, offsets: Callable[[str], l
     Raises ValueError for size < 1 or an overlap that is not smaller than the size.
     """
     _check(size, overlap, "tokens")
-    spans = (offsets or word_offsets)(text)
+    spans = (offsets or word_spans)(text)
     chunks, step = [], size - overlap
     for first in range(0, len(spans), step):
         window = spans[first : first + size]
@@ -54,7 +59,7 @@ def by_sentences(text: str, size: int, overlap: int = 0) -> list[Chunk]:
         raise ValueError(f"size={size} words, overlap={overlap} sentences: the size must be at least 1, the overlap at least 0")
     borders = [0, *(m.end() for m in _SENTENCE_END.finditer(text)), len(text)]
     sentences = [(a, b) for a, b in zip(borders, borders[1:]) if text[a:b].strip()]
-    lengths = [len(text[a:b].split()) for a, b in sentences]
+    lengths = [len(word_spans(text[a:b])) for a, b in sentences]
     chunks, first = [], 0
     while first < len(sentences):
         last = first + 1
@@ -99,11 +104,6 @@ def by_headings(text: str, size: int | None = None) -> list[Chunk]:
 def _from_zero(body: Chunk, parts: list[Chunk]) -> list[Chunk]:
     """`parts` with positions counted from the body's first character."""
     return [Chunk(body.text, 0, len(body.text))] if parts == [body] else parts
-
-
-def word_offsets(text: str) -> list[tuple[int, int]]:
-    """(start, end) of every whitespace-separated word, the spaces after it included."""
-    return [m.span() for m in _WORD.finditer(text)]
 
 
 def token_offsets(tokenizer) -> Callable[[str], list[tuple[int, int]]]:

@@ -6,40 +6,59 @@ An answer is *correct* when it says the true value and no other number; of the a
 *Grounded* means that the answer stands word for word in the passages of the prompt: a wrong answer can be grounded in the wrong passage.
 """
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import regex
+
 from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.core.records import paired_differences
+from llmsuite_lab.core.text import words
+from llmsuite_lab.core.values import canonical, numbers, plain
 
-_NUMBER = re.compile(r"\d+")
+_DIGITS = regex.compile(r"\d+")
+_CAPITALISED = regex.compile(r"\b\p{Lu}[\w\p{M}-]*")
 OUTCOMES = ("correct", "wrong", "declined")
 
 
-def _plain(text: str) -> str:
-    """Lower-case words and numbers with single spaces; clock times stay whole ("10:50am" becomes "10:50 am")."""
-    text = re.sub(r"(\d)([a-z])", r"\1 \2", text.lower())
-    return " ".join(re.findall(r"\w+(?:[:-]\w+)*", text))
+def _items(text: str) -> list[str]:
+    """Folded words, and numbers by value ("1,250.50" becomes "1250.5"); dates, codes and clock times stay whole ("10:50am" becomes "10:50", "am")."""
+    found, text, start = [], plain(text), 0
+    for number in [*numbers(text), None]:
+        between = regex.sub(r"(\d)(\p{L})", r"\1 \2", text[start : number.start if number else None])
+        found += words(between, inside="_", between=":-")
+        if number:
+            found.append(canonical(number.value))
+            start = number.end
+    return found
+
+
+def _numeric(items: Sequence[str]) -> set[str]:
+    return {item for item in items if _DIGITS.search(item)}
 
 
 def says(answer: str, truth: str, question: str = "") -> bool:
-    """Whether `answer` states `truth`: its words in a row, and no number besides those of truth and question.
+    """Whether `answer` states `truth`: its words in a row, and no number, date or code besides those of truth and question.
 
-    "The lamp costs 67 crowns." says "67 crowns"; "67 or 76 crowns" and "167 crowns" do not. Empty says nothing.
+    "The lamp costs 67 crowns." says "67 crowns"; "67 or 76 crowns" and "167 crowns" do not. A date in the question excuses that date, not its day as a
+    number. Empty says nothing.
     """
-    said = _plain(answer)
-    others = set(_NUMBER.findall(said)) - set(_NUMBER.findall(truth)) - set(_NUMBER.findall(question))
-    return bool(truth) and f" {_plain(truth)} " in f" {said} " and not others
+    said, wanted = _items(answer), _items(truth)
+    others = _numeric(said) - _numeric(wanted) - _numeric(_items(question))
+    return bool(wanted) and f" {' '.join(wanted)} " in f" {' '.join(said)} " and not others
 
 
 def grounded(answer: str, texts: Sequence[str], question: str = "") -> bool:
-    """Whether every number and every capitalised word of `answer` stands in the texts or the question, and at least one word in the texts."""
-    given = set(_plain(" ".join([*texts, question])).split())
-    names = set(_plain(" ".join(re.findall(r"\b[A-Z][\w-]*", answer.strip()[1:]))).split()) | set(_NUMBER.findall(answer))
-    inside = set(_plain(" ".join(texts)).split())
-    return names <= (given | set(_NUMBER.findall(" ".join([*texts, question])))) and bool(set(_plain(answer).split()) & inside)
+    """Whether every number and every capitalised word of `answer` stands in the texts or the question, and at least one word in the texts.
+
+    The parts of a date or code count as standing there. Scripts without capitals have no names to look for.
+    """
+    said, inside = _items(answer), set(_items(" ".join(texts)))
+    given = inside | set(_items(question))
+    parts = {str(int(digits)) for item in given for digits in _DIGITS.findall(item)}
+    names = set(_items(" ".join(_CAPITALISED.findall(answer.strip()[1:])))) | _numeric(said)
+    return names <= (given | parts) and bool(set(said) & inside)
 
 
 def recall_at_k(rankings: Sequence[Sequence[str]], gold: Sequence[Sequence[str]], k: int) -> list[float]:

@@ -6,10 +6,11 @@ It knows no synonyms, but a name or an order code that an embedder has never met
 Source: Robertson & Zaragoza 2009, "The Probabilistic Relevance Framework". Production: bm25s, which does the counting here.
 """
 
-import re
 from collections.abc import Collection, Sequence
 
 import numpy as np
+
+from llmsuite_lab.core.text import words as text_words
 
 _STOP = frozenset(
     "a an the of is are was be been to in on at for and or by with from as it its this that what which who whom whose when where how does do did "
@@ -19,8 +20,11 @@ _SUFFIXES = ("ing", "ed", "es", "s", "e")
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words without stop words, plain endings cut ("costs", "costing" and "cost" meet): the terms that BM25 counts."""
-    return [_stem(word) for word in re.findall(r"\w+(?:[-:]\w+)*", text.lower()) if word not in _STOP]
+    """Folded words without stop words, plain English endings cut ("costs", "costing" and "cost" meet): the terms that BM25 counts.
+
+    Any script has words (`core.text.words`); one without spaces gives pairs of neighbouring characters, and its ideographs one by one.
+    """
+    return [_stem(word) for word in text_words(text, inside="_", between="-:", size=2) if word not in _STOP]
 
 
 def _stem(word: str) -> str:

@@ -12,6 +12,8 @@ context and nothing more; every prompt shares them, so `LanguageModel` reads the
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from llmsuite_lab.core.text import word_spans
+
 STOP = "\n"
 
 
@@ -140,9 +142,9 @@ def _prompt(question, ids, texts, count_tokens, form, cut) -> Prompt:
 
 def _first_words(text: str, fits: Callable[[str], bool]) -> str:
     """The longest beginning of `text`, in whole words, that fits; by halving, since more words never take fewer tokens."""
-    words = text.split()
-    low, high = 0, len(words)
+    ends = [0, *(end for _, end in word_spans(text))]
+    low, high = 0, len(ends) - 1
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits(" ".join(words[:middle])) else (low, middle - 1)
-    return " ".join(words[:low])
+        low, high = (middle, high) if fits(" ".join(text[: ends[middle]].split())) else (low, middle - 1)
+    return " ".join(text[: ends[low]].split())

@@ -7,15 +7,16 @@
 | svamp | input, target; or Body, Question, Answer, Equation | Problem |
 | hotpotqa | question, answer, type; the full format adds level, context, supporting_facts | MultiHop |
 | fever | claim, label (verifiable, evidence) | Verdict |
-| dialogsum | dialogue, summary (topic) | Dialogue |
+| dialogsum | dialogue, summary (topic); its test file has summary1 to summary3 and topic1 to topic3 | Dialogue |
 | samsum | dialogue, summary | Dialogue |
 
-A file is JSON Lines or one JSON list. A row that does not fit stops the reading with its line number and what is missing: a silently skipped
-row is a wrong score later. In production: `datasets.load_dataset`.
+A file is JSON Lines or one JSON list, in UTF-8 with or without a byte order mark, with any line ends. A row that does not fit stops the reading with
+its line and what is wrong with it: a silently skipped row is a wrong score later. In production: `datasets.load_dataset`.
 """
 
 import json
-import math
+import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, islice
@@ -23,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.values import finite
+from llmsuite_lab.world.rows import json_kind, optional_text_of, read_dialogue, text_of
 
 
 @dataclass(frozen=True)
@@ -54,88 +57,76 @@ class Verdict:
     pages: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Dialogue:
-    """A conversation, its turns as (speaker, words), and its human summary."""
-
-    turns: tuple[tuple[str, str], ...]
-    summary: str
-    topic: str = ""
-
-
+# the Penn Treebank's names for characters that mean something in its trees, as FEVER's page names carry them
+_ESCAPES = {"LRB": "(", "RRB": ")", "LSB": "[", "RSB": "]", "LCB": "{", "RCB": "}", "COLON": ":", "SLASH": "/", "QUOTE": '"'}
+_ESCAPED = re.compile(rf"-({'|'.join(_ESCAPES)})-")
 LABELS = {"SUPPORTS": "supports", "REFUTES": "refutes", "NOT ENOUGH INFO": "not enough info"}
 
 
-def _number(value: Any) -> float:
-    number = float(str(value).replace(",", "").replace("$", "").strip())
-    if not math.isfinite(number):
-        raise ValueError(f"{value!r} is not a finite number")
-    return number
-
-
-def _text(row: dict, key: str) -> str:
-    if not isinstance(row[key], str):
-        raise ValueError(f"{key!r} is {type(row[key]).__name__}, not text")
-    return row[key].strip()
-
-
 def _gsm8k(row: dict) -> Problem:
-    solution, mark, number = _text(row, "answer").rpartition("####")
+    solution, mark, number = text_of(row, "answer").rpartition("####")
     if not mark:
         raise ValueError("'answer' does not end in '#### <number>'")
-    return Problem(_text(row, "question"), _number(number), solution.strip())
+    return Problem(text_of(row, "question"), finite(number), solution.strip())
 
 
 def _gsm_hard(row: dict) -> Problem:
-    return Problem(_text(row, "input"), _number(row["target"]), _text(row, "code"))
+    return Problem(text_of(row, "input"), finite(row["target"]), text_of(row, "code"))
 
 
 def _svamp(row: dict) -> Problem:
     if "Body" in row:
-        body = _text(row, "Body")
+        body = text_of(row, "Body")
         body += "" if body.endswith((".", "!", "?")) else "."
-        return Problem(f"{body} {_text(row, 'Question')}", _number(row["Answer"]), str(row.get("Equation", "")))
-    return Problem(_text(row, "input"), _number(row["target"]))
+        return Problem(f"{body} {text_of(row, 'Question')}", finite(row["Answer"]), optional_text_of(row, "Equation"))
+    if "code" in row:
+        raise ValueError("it has a 'code', as rows of gsm-hard have")
+    return Problem(text_of(row, "input"), finite(row["target"]))
 
 
 def _hotpotqa(row: dict) -> MultiHop:
     context, facts = row.get("context") or [], row.get("supporting_facts") or []
     if isinstance(context, dict):  # the hub's columns instead of the file's pairs
-        context = list(zip(context["title"], context["sentences"]))
-    titles = facts["title"] if isinstance(facts, dict) else [title for title, _ in facts]
+        context = list(zip(context["title"], context["sentences"], strict=True))
+    facts = [[title] for title in facts["title"]] if isinstance(facts, dict) else facts
+    for key, pairs, shape in (("context", context, "[title, [sentences]]"), ("supporting_facts", facts, "[title, sentence number]")):
+        if not isinstance(pairs, list) or not all(isinstance(pair, list | tuple) and pair and isinstance(pair[0], str) for pair in pairs):
+            raise ValueError(f"{key!r} is not a list of {shape}")
+    if not all(len(pair) == 2 and isinstance(pair[1], list) and all(isinstance(s, str) for s in pair[1]) for pair in context):
+        raise ValueError("'context' is not a list of [title, [sentences]]")
+    titles = [fact[0] for fact in facts]
     paragraphs = tuple((title, " ".join(s.strip() for s in sentences)) for title, sentences in context)
-    return MultiHop(_text(row, "question"), _text(row, "answer"), _text(row, "type"), paragraphs, tuple(dict.fromkeys(titles)))
+    return MultiHop(text_of(row, "question"), text_of(row, "answer"), text_of(row, "type"), paragraphs, tuple(dict.fromkeys(titles)))
 
 
 def _fever(row: dict) -> Verdict:
-    label = _text(row, "label")
+    label = text_of(row, "label")
     if label not in LABELS:
         raise ValueError(f"label {label!r} is none of {', '.join(LABELS)}")
     if "evidence_wiki_url" in row:  # the hub's column instead of the file's groups
         pages = [row["evidence_wiki_url"]] if row["evidence_wiki_url"] else []
     else:
-        pages = [item[2] for group in row.get("evidence") or [] for item in group if item[2] is not None]
-    names = (name.replace("-LRB-", "(").replace("-RRB-", ")").replace("-COLON-", ":").replace("_", " ") for name in pages)
-    return Verdict(_text(row, "claim"), LABELS[label], tuple(dict.fromkeys(names)))
+        groups = row.get("evidence") or []
+        if not isinstance(groups, list) or not all(
+            isinstance(g, list) and all(isinstance(i, list) and len(i) > 2 for i in g) for g in groups
+        ):
+            raise ValueError("'evidence' is not a list of groups of [annotation, number, page, sentence]")
+        pages = [item[2] for group in groups for item in group if item[2] is not None]
+    if not all(isinstance(page, str) for page in pages):
+        raise ValueError("the page of a piece of evidence is not text")
+    return Verdict(
+        _unescaped(text_of(row, "claim")), LABELS[label], tuple(dict.fromkeys(_unescaped(page.replace("_", " ")) for page in pages))
+    )
+
+
+def _unescaped(text: str) -> str:
+    return unicodedata.normalize("NFC", _ESCAPED.sub(lambda m: _ESCAPES[m[1]], text))  # claims and page names are compared
 
 
 def _one_per_claim(verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
     """The hub has a row for every piece of evidence: neighbours about one claim become one verdict with all its pages."""
     for (claim, label), rows in groupby(verdicts, key=lambda row: (row.claim, row.label)):
         yield Verdict(claim, label, tuple(dict.fromkeys(page for row in rows for page in row.pages)))
-
-
-def _dialogue(row: dict) -> Dialogue:
-    turns = []
-    for line in _text(row, "dialogue").splitlines():
-        speaker, colon, words = line.partition(":")
-        if colon:
-            turns.append((speaker.strip().strip("#"), words.strip()))
-        elif line.strip() and turns:  # a turn that goes on in the next line
-            turns[-1] = (turns[-1][0], f"{turns[-1][1]} {line.strip()}")
-    if not turns:
-        raise ValueError("'dialogue' holds no turn of the form 'Speaker: words'")
-    return Dialogue(tuple(turns), _text(row, "summary"), str(row.get("topic", "")))
 
 
 @dataclass(frozen=True)
@@ -160,8 +151,8 @@ FORMATS: dict[str, Format] = {
     "svamp": Format(_svamp, "ChilleD/SVAMP", None, "test"),
     "hotpotqa": Format(_hotpotqa, "hotpotqa/hotpot_qa", "distractor", "validation"),
     "fever": Format(_fever, "fever/fever", "v1.0", "labelled_dev", "refs/convert/parquet", _one_per_claim),
-    "dialogsum": Format(_dialogue, "knkarthick/dialogsum", None, "validation"),
-    "samsum": Format(_dialogue, "knkarthick/samsum", None, "test"),
+    "dialogsum": Format(read_dialogue, "knkarthick/dialogsum", None, "validation"),
+    "samsum": Format(read_dialogue, "knkarthick/samsum", None, "test"),
 }
 
 
@@ -175,15 +166,14 @@ def read(name: str, path: str | Path | None = None, limit: int | None = None) ->
     if limit is not None and limit < 1:
         raise ValueError(f"limit={limit}, but at least one row must be read")
     rows = _file_rows(Path(path)) if path is not None else _hub_rows(FORMATS[name])
-    parsed = _parsed(name, rows, "the hub" if path is None else Path(path).name)
+    parsed = _parsed(name, rows)
     return list(islice(FORMATS[name].join(parsed) if path is None else parsed, limit))
 
 
-def _parsed(name: str, rows: Iterable[tuple[int, Any]], source: str) -> Iterator[Any]:
-    for line, row in rows:
-        where = f"{source}, line {line}"
+def _parsed(name: str, rows: Iterable[tuple[str, Any]]) -> Iterator[Any]:
+    for where, row in rows:
         if not isinstance(row, dict):
-            raise LabError(f"{where}: a row of {name} is an object with keys, not {type(row).__name__}.")
+            raise LabError(f"{where}: a row of {name} is an object with keys, not {json_kind(row)}.")
         try:
             yield FORMATS[name].parse(row)
         except KeyError as error:
@@ -195,8 +185,8 @@ def _parsed(name: str, rows: Iterable[tuple[int, Any]], source: str) -> Iterator
             raise LabError(f"{where}: not a row of the {name} format: {error}.") from None
 
 
-def _file_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    """(line number, value) of a JSON Lines file, or (position, value) of a JSON list."""
+def _file_rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """(where it stands, value) of every row: the line in a JSON Lines file, the position in a JSON list."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -207,21 +197,24 @@ def _file_rows(path: Path) -> Iterator[tuple[int, Any]]:
         raise LabError(f"{path.name} is not UTF-8 (byte {error.start}). Is it compressed? Unpack it first.") from None
     if text.lstrip().startswith("["):
         try:
-            yield from enumerate(json.loads(text), start=1)
-        except ValueError as error:
+            rows = json.loads(text)
+        except (ValueError, RecursionError) as error:
             raise LabError(f"{path.name} begins as a JSON list but is not one: {error}.") from None
+        if not rows:
+            raise LabError(f"{path.name} is an empty list: there is no row in it.")
+        yield from ((f"{path.name}, row {position}", row) for position, row in enumerate(rows, start=1))
         return
     if not text.strip():
         raise LabError(f"{path.name} is empty.")
-    for number, line in enumerate(text.split("\n"), start=1):  # not splitlines(): U+2028 may stand inside a JSON text
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):  # not splitlines(): U+2028 may stand inside a JSON text
         if line.strip():
             try:
-                yield number, json.loads(line)
-            except ValueError as error:
+                yield f"{path.name}, line {number}", json.loads(line)
+            except (ValueError, RecursionError) as error:
                 raise LabError(f"{path.name}, line {number}: not JSON ({error}). A download that broke off ends like this.") from None
 
 
-def _hub_rows(known: Format) -> Iterator[tuple[int, Any]]:
+def _hub_rows(known: Format) -> Iterator[tuple[str, Any]]:
     from datasets import load_dataset
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -232,4 +225,4 @@ def _hub_rows(known: Format) -> Iterator[tuple[int, Any]]:
         raise LabError(
             f"{known.hub} could not be loaded from the hub ({reason}). Without a network, download it elsewhere and pass its path."
         ) from None
-    yield from enumerate(rows, start=1)
+    yield from ((f"{known.hub}, row {position}", row) for position, row in enumerate(rows, start=1))

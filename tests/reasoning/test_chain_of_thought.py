@@ -13,7 +13,20 @@ from llmsuite_lab.world.word_problems import load
     ("text", "value"),
     [
         ("at first: 200\nThe answer is 74.", "74"),
-        ("The answer is 3. No: the answer is $1,250.50.", "1250.50"),
+        ("The answer is 3. No: the answer is $1,250.50.", "1250.5"),
+        ("The answer is 12 - 5 = 7.", "7"),
+        ("The answer is −3.", "-3"),
+        ("The answer is 3/4.", "0.75"),
+        ("The answer is 1e6.", "1000000"),
+        ("The answer is 12 500.", "12500"),
+        ("The answer is 10² cups", "100"),
+        ("The answer is ٧٤.", "74"),
+        ("The answer is 25%.", "25"),
+        ("The answer is -$5.", "-5"),
+        ("The answer is 7 on 2019-04-02.", "7"),
+        ("The answer is 2019-04-02.", None),
+        ("The answer is K-52.", None),
+        ("The answer is nan.", None),
         ("So the answer is: -7", "-7"),
         ("200 - 93 = 107", None),
         ("The answer is loaves.", None),
@@ -27,7 +40,19 @@ def test_answer_after_steps(text, value):
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [(" 74.\n", "74"), (" $1,200 in all", "1200"), ("the bakery\n74", None), ("", None), ("\n", None), (" -3", "-3")]
+    ("text", "value"),
+    [
+        (" 74.\n", "74"),
+        (" $1,200 in all", "1200"),
+        ("the bakery\n74", None),
+        ("", None),
+        ("\n", None),
+        (" -3", "-3"),
+        (" 12 - 5 = 7.", "7"),
+        (" on 4 March 2019: 74", "74"),
+        (" 1.000,50 crowns", "1000.5"),
+        (" −½", "-0.5"),
+    ],
 )
 def test_direct_answer(text, value):
     assert read("direct", text).value == value
@@ -47,6 +72,14 @@ def test_direct_answer(text, value):
         ("10 / 3 = 3.33", [("10 / 3", "3.33", True)]),
         ("10 / 3 = 3", [("10 / 3", "3", False)]),
         ("7 × 6 = 42 and 84 ÷ 2 = 42", [("7 × 6", "42", True), ("84 ÷ 2", "42", True)]),
+        ("12 − 5 = 7", [("12 - 5", "7", True)]),
+        ("1.250,50 + 1,5 = 1252", [("1.250,50 + 1,5", "1252", True)]),
+        ("½ * 8 = 4", [("1/2 * 8", "4", True)]),
+        ("10 / 4 = 5/2", [("10 / 4", "5/2", True)]),
+        ("1 / 3 = 0,33", [("1 / 3", "0,33", True)]),
+        ("٢ + ٣ = ٥", [("2 + 3", "5", True)]),
+        ("007 + 1 = 8", [("007 + 1", "8", True)]),
+        ("1.2.3 + 1 = 2", []),
         ("5 / 0 = 0", []),
         ("x + 3 = 5; count = 7; 12 = 12", []),
         ("(" * 300 + "1 + 1 = 2", [("1 + 1", "2", True)]),

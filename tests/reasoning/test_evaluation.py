@@ -80,6 +80,9 @@ def test_numbers_of_other_sets_are_compared_by_value(scripted, interpreter):
     replies = {"a": "answer = 37 * 2", "b": "answer = 74.0", "c": "answer = 'many'", "d": "answer = (", "e": "answer = 1e20"}
     lm = scripted(lambda prompt, seen: replies[prompt[3]])
     assert ev.solves(lm, "pal", list(replies), [74, 74, 74, 74, 74], interpreter) == [True, True, False, False, False]
+    replies = {"f": "answer = '3/4'", "g": "answer = float('nan')", "h": "answer = '1 000'", "i": "answer = True"}
+    lm = scripted(lambda prompt, seen: replies[prompt[3]])
+    assert ev.solves(lm, "pal", list(replies), [0.75, 0.75, 1000, 1], interpreter) == [True, False, True, False]
     lm = scripted(lambda prompt, seen: "The answer is $1,250.50.")
     assert ev.solves(lm, "cot", ["a", "b"], [1250.5, 1250]) == [True, False]
     with pytest.raises(ValueError, match="one answer a question"):

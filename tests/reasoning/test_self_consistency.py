@@ -11,6 +11,7 @@ from llmsuite_lab.reasoning.self_consistency import majority, solve_by_vote
         (["74", "74", "70"], ("74", 2 / 3)),
         (["74.0", "70", "74"], ("74.0", 2 / 3)),
         (["70", "74"], ("70", 1 / 2)),
+        (["1/2", "0,5", "7"], ("1/2", 2 / 3)),
         ([None, None, "5"], ("5", 1 / 3)),
         ([None, None], (None, 0.0)),
     ],

@@ -5,23 +5,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.text import word_spans
 from llmsuite_lab.retrieval.chunking import by_headings, by_sentences, by_tokens, read_document, token_offsets
 
 TEXT = st.text(alphabet="ab .\n!é字X1", max_size=120)
+
+
+def cut(text):
+    return [text[a:b].strip() for a, b in word_spans(text)]
 
 
 @given(TEXT, st.integers(1, 7), st.data())
 def test_windows_cover_every_word_and_share_exactly_the_overlap(text, size, data):
     overlap = data.draw(st.integers(0, size - 1))
     chunks = by_tokens(text, size, overlap)
-    words = text.split()
     assert all(text[c.start : c.end] == c.text for c in chunks)
-    assert all(len(c.text.split()) <= size for c in chunks)
-    joined = chunks[0].text.split() if chunks else []
+    assert all(len(cut(c.text)) <= size for c in chunks)
+    joined = cut(chunks[0].text) if chunks else []
     for before, after in zip(chunks, chunks[1:]):
-        assert before.text.split()[len(before.text.split()) - overlap :] == after.text.split()[:overlap]
-        joined += after.text.split()[overlap:]
-    assert joined == words
+        assert cut(before.text)[len(cut(before.text)) - overlap :] == cut(after.text)[:overlap]
+        joined += cut(after.text)[overlap:]
+    assert joined == cut(text)
 
 
 @given(TEXT, st.integers(1, 9), st.integers(0, 3))
@@ -41,6 +45,26 @@ def test_sentences_are_never_cut_and_the_last_is_repeated():
         "Six seven eight nine! Ten?",
         "Ten? Version 2.5 of it came.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "expected"),
+    [
+        ("Он пришёл. Это он! А ты?", 2, ["Он пришёл.", "Это он!", "А ты?"]),
+        ("Zoé part. Élan vient.", 2, ["Zoé part.", "Élan vient."]),
+        ("वह आया। वह गया। ठीक?", 2, ["वह आया।", "वह गया।", "ठीक?"]),
+        ("هل جاء؟ نعم جاء.", 2, ["هل جاء؟", "نعم جاء."]),
+        ("猫坐着。狗睡了！「好。」他说。", 3, ["猫坐着。", "狗睡了！", "「好。」", "他说。"]),
+        ("Version 2.5 came, e.g. to us. It ran.", 8, ["Version 2.5 came, e.g. to us. It ran."]),
+    ],
+)
+def test_sentences_of_other_scripts_end_where_theirs_do(text, size, expected):
+    assert [c.text for c in by_sentences(text, size)] == expected
+
+
+def test_a_text_without_spaces_is_cut_to_size():
+    chunks = by_tokens("猫坐在沙发上睡觉", 3, 1)
+    assert [c.text for c in chunks] == ["猫坐在", "在沙发", "发上睡", "睡觉"]
 
 
 def test_headings_carry_their_path_and_code_is_no_heading():

@@ -1,10 +1,15 @@
 """BM25 against its formula, fusion against sums by hand."""
 
 import math
+import re
+import unicodedata
 from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from llmsuite_lab.retrieval import lexical
 from llmsuite_lab.retrieval.fusion import convex_fusion, reciprocal_rank_fusion
 from llmsuite_lab.retrieval.lexical import BM25, words
 
@@ -40,6 +45,29 @@ def test_scores_follow_the_equation(question):
 
 def test_words_drop_stop_words_and_endings_and_keep_codes():
     assert words("What does the kettle cost? Costs, costing: AD-176 at 11:45") == ["kettl", "cost", "cost", "cost", "ad-176", "11:45"]
+
+
+@pytest.mark.parametrize(
+    ("question", "near", "far"),
+    [
+        ("बिल्ली कहाँ है?", "बिल्ली सोफे पर है।", "कल रेलगाड़ी चली"),
+        ("猫在哪里", "沙发上有一只猫。", "火车昨天走了"),
+        ("ねこはどこ", "ソファにねこがいる", "電車で帰った"),
+        ("แมวอยู่ไหน", "มีแมวบนโซฟา", "รถไฟ"),
+        ("ou est le cafe\u0301", "Le café est fermé", "Un train"),
+        ("Где КОШКА", "кошка спит", "поезд ушёл"),
+    ],
+)
+def test_words_of_every_script_are_shared(question, near, far):
+    index = BM25(["far", "near"], [far, unicodedata.normalize("NFC", near)])
+    assert [i for i, _ in index.search([unicodedata.normalize("NFD", question)], 2)[0]] == ["near"]
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=127), max_size=80))
+def test_english_terms_are_what_they_were(text):
+    """The recorded rankings rest on these terms: lower case, this expression, these endings."""
+    plain = [w for w in re.findall(r"\w+(?:[-:]\w+)*", text.lower()) if w not in lexical._STOP]
+    assert words(text) == [lexical._stem(w) for w in plain]
 
 
 def test_search_leaves_out_what_shares_no_word():

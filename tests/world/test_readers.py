@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from llmsuite_lab.core.errors import LabError
-from llmsuite_lab.world.readers import FORMATS, Dialogue, MultiHop, Problem, Verdict, read
+from llmsuite_lab.world.readers import FORMATS, MultiHop, Problem, Verdict, read
+from llmsuite_lab.world.rows import Dialogue
 
 ROWS = {
     "gsm8k": {"question": "Two and 1,998?", "answer": "2+1998=<<2+1998=2000>>2000\n#### 2,000"},
@@ -50,6 +51,79 @@ def test_every_format_is_read_as_lines_and_as_a_list(name, tmp_path):
     assert read(name, written(tmp_path, f"\ufeff[{line},\n{line}, {line}]"), limit=2) == [READ[name]] * 2
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n \n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_line_ends_blank_lines_and_a_byte_order_mark_change_nothing(end, mark, tmp_path):
+    line = json.dumps(ROWS["svamp"] | {"input": "a\u2028b"}, ensure_ascii=False)
+    assert read("svamp", written(tmp_path, f"{mark}{line}{end}{line}{end}")) == [Problem("a\u2028b", 17.0)] * 2
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_row_of_another_format_is_refused_with_its_line(name, tmp_path):
+    for other in FORMATS:
+        if {name, other} not in ({name}, {"dialogsum", "samsum"}):
+            with pytest.raises(LabError, match=rf"^rows.jsonl, line 2: [^\n]*{name}[^\n]*$"):
+                read(name, written(tmp_path, f"{json.dumps(ROWS[name])}\n{json.dumps(ROWS[other])}\n"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [("#### 2,000", 2000.0), ("#### -$5.", -5.0), ("#### −3", -3.0), ("#### 3/4", 0.75), ("#### 1e3", 1000.0), ("#### ١٢", 12.0)],
+)
+def test_answers_are_numbers_however_they_are_written(answer, value, tmp_path):
+    (problem,) = read("gsm8k", written(tmp_path, json.dumps(ROWS["gsm8k"] | {"answer": answer})))
+    assert problem.answer == value
+
+
+def test_fevers_escapes_are_resolved_in_pages_and_claims(tmp_path):
+    names = ["A_-LSB-b-RSB-", "C-COLON-_D", "E_-LCB-f-RCB-", "AC-SLASH-DC", "Zoe\u0308_-LRB-g-RRB-"]
+    row = ROWS["fever"] | {"claim": "A -LRB-b-RRB- is C-COLON- D.", "evidence": [[[1, 2, name, 0] for name in names]]}
+    (verdict,) = read("fever", written(tmp_path, json.dumps(row)))
+    assert verdict == Verdict("A (b) is C: D.", "supports", ("A [b]", "C: D", "E {f}", "AC/DC", "Zoë (g)"))
+
+
+def test_dialogsums_test_file_has_three_summaries(tmp_path):
+    row = {k: v for k, v in ROWS["dialogsum"].items() if k not in ("summary", "topic")}
+    row |= {
+        "summary2": "They say hello.",
+        "summary1": "They greet.",
+        "summary3": "Two greet.",
+        "topic1": "greeting",
+        "topic2": "hello",
+        "topic3": "hi",
+    }
+    (dialogue,) = read("dialogsum", written(tmp_path, json.dumps(row)))
+    assert dialogue.summaries == (dialogue.summary, *dialogue.others) == ("They greet.", "They say hello.", "Two greet.")
+    assert dialogue.topic == "greeting"
+    with pytest.raises(LabError, match="'summary2' is null"):
+        read("dialogsum", written(tmp_path, json.dumps(row | {"summary2": None})))
+
+
+@pytest.mark.parametrize(
+    ("lines", "turns"),
+    [
+        ("Ann: Hi\n19:30 at the station\nBob: Ok", [("Ann", "Hi 19:30 at the station"), ("Bob", "Ok")]),
+        ("14:05 Ann: Hi\n[14:06] Bob: Ok\n(2:15 pm) Ann: Bye", [("Ann", "Hi"), ("Bob", "Ok"), ("Ann", "Bye")]),
+        ("Ann: Hi\n10.30 works for me: see you", [("Ann", "Hi 10.30 works for me: see you")]),
+        ("Re:Zero: Hi\nBob: so", [("Re:Zero", "Hi"), ("Bob", "so")]),
+        ("Ann:Hi\nBob :Oh\nhttp://a.b/c\n:) ok\nlol :D", [("Ann", "Hi Bob :Oh http://a.b/c :) ok lol :D")]),
+        ("Ann:\nBob: 3:2!", [("Ann", ""), ("Bob", "3:2!")]),
+        ("(a call)\nДр. Иванов: Да\n#Person1#: Yes", [("", "(a call)"), ("Др. Иванов", "Да"), ("Person1", "Yes")]),
+        ("Ann: I say\nwhat do you think of this: no\nReally? Well: no", [("Ann", "I say what do you think of this: no Really? Well: no")]),
+    ],
+)
+def test_lines_of_a_dialogue_that_are_no_plain_turns(lines, turns, tmp_path):
+    (dialogue,) = read("samsum", written(tmp_path, json.dumps({"dialogue": lines.replace("\n", "\r\n"), "summary": "They talk."})))
+    assert list(dialogue.turns) == turns
+
+
+def test_null_in_a_field_that_may_be_missing_is_nothing(tmp_path):
+    (dialogue,) = read("dialogsum", written(tmp_path, json.dumps(ROWS["dialogsum"] | {"topic": None})))
+    assert dialogue.topic == ""
+    row = {"Body": "Two packs.", "Question": "How many?", "Answer": 2, "Equation": None}
+    assert read("svamp", written(tmp_path, json.dumps(row))) == [Problem("Two packs. How many?", 2.0)]
+
+
 def test_the_other_published_forms_of_svamp_and_hotpotqa(tmp_path):
     row = {"Body": "Each pack costs 76 dollars", "Question": "How much are two?", "Answer": 152.0, "Equation": "( 76.0 * 2.0 )"}
     assert read("svamp", written(tmp_path, json.dumps(row))) == [
@@ -78,11 +152,26 @@ def test_a_missing_key_is_named_with_its_line(name, tmp_path):
     [
         ("gsm8k", {"answer": "it is 7"}, "does not end in"),
         ("gsm8k", {"answer": "#### seven"}, "line 1"),
-        ("gsm-hard", {"target": "inf"}, "not a finite number"),
+        ("gsm8k", {"answer": "#### nan"}, "line 1: not a row of the gsm8k format: ' nan' is not a number"),
+        ("gsm8k", {"question": None}, "'question' is null, not text"),
+        ("gsm8k", {"question": " "}, "'question' is empty"),
+        ("gsm-hard", {"target": "inf"}, "'inf' is not a number"),
+        ("gsm-hard", {"target": float("inf")}, "inf is not a finite number"),
+        ("svamp", {"target": None}, "None is not a number"),
+        ("svamp", {"target": True}, "True is not a number"),
+        ("svamp", {"target": []}, r"\[\] is not a number"),
+        ("svamp", {"input": []}, "'input' is a list, not text"),
+        ("hotpotqa", {"supporting_facts": 3}, "'supporting_facts' is not a list"),
+        ("hotpotqa", {"context": [["a", [None]]]}, "'context' is not a list"),
+        ("fever", {"label": None}, "'label' is null"),
+        ("fever", {"evidence": [3]}, "'evidence' is not a list of groups"),
+        ("fever", {"evidence": [[[1, 2, 3, 4]]]}, "page of a piece of evidence is not text"),
+        ("dialogsum", {"summary": None}, "'summary' is null"),
+        ("dialogsum", {"topic": 3}, "'topic' is a number, not text"),
         ("fever", {"label": "MAYBE"}, "label 'MAYBE' is none of SUPPORTS"),
         ("fever", {"evidence": [[[1]]]}, "line 1"),
         ("samsum", {"dialogue": "nobody speaks"}, "no turn"),
-        ("samsum", {"dialogue": 3}, "'dialogue' is int, not text"),
+        ("samsum", {"dialogue": 3}, "'dialogue' is a number, not text"),
         ("hotpotqa", {"context": [["only a title"]]}, "line 1"),
     ],
 )
@@ -96,8 +185,16 @@ def test_files_that_are_no_json_lines(tmp_path):
         read("svamp", written(tmp_path, json.dumps(ROWS["svamp"]) + '\n{"input": "broke'))
     with pytest.raises(LabError, match="begins as a JSON list"):
         read("svamp", written(tmp_path, "[1, 2"))
-    with pytest.raises(LabError, match="not int"):
+    with pytest.raises(LabError, match="rows.jsonl, row 1: a row of svamp is an object with keys, not a number"):
         read("svamp", written(tmp_path, "[1, 2]"))
+    with pytest.raises(LabError, match="rows.jsonl, line 2: a row of svamp is an object with keys, not a list"):
+        read("svamp", written(tmp_path, json.dumps(ROWS["svamp"]) + "\n[]"))
+    with pytest.raises(LabError, match="rows.jsonl is an empty list"):
+        read("svamp", written(tmp_path, "\ufeff []\n"))
+    with pytest.raises(LabError, match="not JSON"):
+        read("svamp", written(tmp_path, "{}" * 3 + '{"a":' * 100_000))
+    with pytest.raises(LabError, match="not one"):
+        read("svamp", written(tmp_path, "[" * 100_000))
     with pytest.raises(LabError, match="empty"):
         read("svamp", written(tmp_path, "\n"))
     with pytest.raises(LabError, match="not UTF-8"):

@@ -5,7 +5,10 @@ One import per line: evaluate looks for a module's needs with a regular expressi
 
 import datasets
 import evaluate
+from nltk.stem import porter
 from rouge_score import rouge_scorer
+
+from llmsuite_lab.core import text
 
 _CITATION = (
     """Chin-Yew Lin. 2004. ROUGE: A Package for Automatic Evaluation of Summaries. In Text Summarization Branches Out, pages 74-81."""
@@ -17,6 +20,17 @@ _INPUTS = """predictions: list of texts; references: list of texts of the same l
 KINDS = ["rouge1", "rouge2", "rougeL"]
 
 
+class Words:
+    """The words of a text in any script, those of English as rouge-score's own tokenizer cuts and stems them."""
+
+    def __init__(self, use_stemmer):
+        self.stemmer = porter.PorterStemmer() if use_stemmer else None
+
+    def tokenize(self, written):
+        found = text.words(written)
+        return [self.stemmer.stem(word) if len(word) > 3 and word.isascii() else word for word in found] if self.stemmer else found
+
+
 class Rouge(evaluate.Metric):
     """ROUGE F1 scores, one list entry per pair."""
 
@@ -25,6 +39,6 @@ class Rouge(evaluate.Metric):
         return evaluate.MetricInfo(description=_DESCRIPTION, citation=_CITATION, inputs_description=_INPUTS, features=features)
 
     def _compute(self, predictions, references, use_stemmer=False):
-        scorer = rouge_scorer.RougeScorer(KINDS, use_stemmer=use_stemmer)
+        scorer = rouge_scorer.RougeScorer(KINDS, tokenizer=Words(use_stemmer))
         scores = [scorer.score(reference, prediction) for prediction, reference in zip(predictions, references)]
         return {kind: [float(score[kind].fmeasure) for score in scores] for kind in KINDS}
