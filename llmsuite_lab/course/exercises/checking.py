@@ -14,6 +14,7 @@ import linecache
 import re
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -125,12 +126,15 @@ def _alarm(seconds: float) -> Iterator[None]:
         raise _TimeUp
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 0.25)  # rings again, in case a bare `except:` of the student caught the first
+    start = time.monotonic()
+    left, _ = signal.setitimer(signal.ITIMER_REAL, seconds, 0.25)  # rings again, in case a bare `except:` of the student caught the first
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        if left:  # an alarm of somebody else's, such as the test runner's
+            signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - start), 0.001))
 
 
 def _fits(exercise: Any, answer: Any) -> None:
@@ -171,7 +175,7 @@ def _watched(answer: Any, name: str) -> Any:
 
 
 def _unexpected(exercise: Any, answer: Any, error: Exception) -> Report:
-    kind = type(error).__name__
+    kind, text = type(error).__name__, str(error).rstrip(".")
     if "ellipsis" in str(error).lower():
         return Report(exercise.id, "not attempted", f"There is still a `...` in `{exercise.name}`: replace it, then run this cell again.")
     case = f" The call: `{error.__notes__[-1]}`." if getattr(error, "__notes__", None) else ""
@@ -180,8 +184,8 @@ def _unexpected(exercise: Any, answer: Any, error: Exception) -> Report:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     if frames:
         line = (linecache.getline(frames[-1].filename, frames[-1].lineno or 0) or frames[-1].line or "").strip()
-        return Report(exercise.id, "not yet", f"Your code raised {kind} in line {frames[-1].lineno} of its cell, `{line}`: {error}.{case}")
+        return Report(exercise.id, "not yet", f"Your code raised {kind} in line {frames[-1].lineno} of its cell, `{line}`: {text}.{case}")
     if case:
-        return Report(exercise.id, "not yet", f"Your code raised {kind}: {error}.{case}")
+        return Report(exercise.id, "not yet", f"Your code raised {kind}: {text}.{case}")
     message = f"The check cannot use what `{exercise.name}` gives ({kind}: {error}). Compare its form with the statement."
     return Report(exercise.id, "not yet", message)

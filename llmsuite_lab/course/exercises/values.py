@@ -1,6 +1,7 @@
 """Values as a check sees them: copied before a call, compared whatever type they come in, shown in a line.
 
-Two floating values agree when |got - want| <= ATOL + RTOL |want|, both taken as float64: ten times what float32 loses in a sum of a few hundred terms.
+Two floating values agree when |got - want| <= ATOL + RTOL |want|, both taken as float64: ten times what float32 loses in a sum of a few hundred
+terms. Where whole numbers are wanted (Python's int, integer arrays) they have to be those, whatever type they come in.
 """
 
 from collections.abc import Mapping, Sequence
@@ -75,7 +76,7 @@ def agrees(got: Any, want: Any, rtol: float = RTOL, atol: float = ATOL) -> bool:
         return False
     if right.shape == () and found.size == 1:
         found = found.reshape(())
-    return found.shape == right.shape and bool(np.allclose(found, right, rtol, atol, equal_nan=True))
+    return found.shape == right.shape and bool(_near(found, right, want, rtol, atol).all())
 
 
 def shown(value: Any) -> str:
@@ -98,7 +99,7 @@ def call_text(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | No
     return f"{getattr(function, '__name__', 'answer')}({', '.join(given)})"
 
 
-def difference(got: Any, want: Any) -> str:
+def difference(got: Any, want: Any, rtol: float = RTOL, atol: float = ATOL) -> str:
     """ "expected …, got …": for large arrays the first entry that differs, for others the values."""
     if got is None and want is not None:
         return f"expected {shown(want)}, got None. (A path without a `return` gives None, too; a `print` gives nothing back.)"
@@ -110,7 +111,7 @@ def difference(got: Any, want: Any) -> str:
         if found.dtype != right.dtype:
             return "expected booleans, got numbers." if right.dtype == bool else "expected numbers, got booleans."
         if right.size > _FEW:
-            off = np.argwhere(~np.isclose(found, right, RTOL, ATOL, equal_nan=True))
+            off = np.argwhere(~_near(found, right, want, rtol, atol))
             place = tuple(int(i) for i in off[0])
             return (
                 f"at {list(place)} expected {shown(right[place])}, got {shown(found[place])} ({len(off)} of {right.size} entries differ)."
@@ -125,8 +126,16 @@ def _items(value: Any) -> list | None:
     return list(value) if isinstance(value, np.ndarray | torch.Tensor) and value.ndim else None
 
 
+def _near(found: np.ndarray, right: np.ndarray, want: Any, rtol: float, atol: float) -> np.ndarray:
+    return np.isclose(found, right, *((0, 0) if _whole(want) else (rtol, atol)), equal_nan=True)
+
+
 def _whole(value: Any) -> bool:
-    return not (value.is_floating_point() if isinstance(value, torch.Tensor) else value.dtype.kind == "f")
+    if isinstance(value, torch.Tensor):
+        return not value.is_floating_point()
+    if isinstance(value, list | tuple):
+        return all(map(_whole, value))
+    return value.dtype.kind in "iub" if isinstance(value, np.ndarray | np.generic) else isinstance(value, int)
 
 
 def _rounded(value: Any) -> str:
@@ -142,6 +151,8 @@ def _rounded(value: Any) -> str:
         return "(" + ", ".join(map(_rounded, value)) + ("," if len(value) == 1 else "") + ")"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key!r}: {_rounded(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, Real) and not isinstance(value, bool | int):
+        return str(value)
     if value is None or isinstance(value, bool | int | str | bytes | complex | set | frozenset | range):
         return repr(value)
     return getattr(value, "__name__", f"a {type(value).__name__}")  # its repr may hold an address, which differs from run to run

@@ -162,8 +162,8 @@ def _follow_the_rules(answer) -> None:
     def ends(values: np.ndarray, draws: int, seed: int) -> np.ndarray:
         return _pair(answer(cloned(values), draws, np.random.default_rng(seed)))
 
-    one = ends(np.array([3.5]), 7, 0)
-    expect(np.allclose(one, 3.5), f"One item alone is every resample's mean: expected (3.5, 3.5) for [3.5], got ({one[0]:g}, {one[1]:g}).")
+    same = ends(np.array([3.5, 3.5]), 7, 0)
+    expect(np.allclose(same, 3.5), f"Equal items give equal means: expected (3.5, 3.5) for [3.5, 3.5], got ({same[0]:g}, {same[1]:g}).")
     single = np.array([ends(_FEW, 1, seed) for seed in range(30)])
     expect(
         np.allclose(single[:, 0], single[:, 1]),

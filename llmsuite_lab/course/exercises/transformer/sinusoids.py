@@ -134,7 +134,7 @@ def _cases() -> list[Case]:
 
     equation = "Columns 2i and 2i+1 are the sine and the cosine of pos / 10000 ** (2i / d_model)."
     return [
-        Case((1, 4), [[0, 1, 0, 1]], "Row 0 is 0, 1, 0, 1, …"),
+        Case((1, 4), [[0.0, 1.0, 0.0, 1.0]], "Row 0 is 0, 1, 0, 1, …"),
         case(2, 4, equation),
         case(9, 6, equation),
         case(5, 2, "With d_model = 2 there is one wave: sin(pos) and cos(pos)."),
