@@ -1,5 +1,6 @@
 """Whatever a student hands in, a check ends with one of three words and says what to do next."""
 
+import signal
 import threading
 import time
 from types import SimpleNamespace
@@ -16,7 +17,9 @@ def checked(answer, check=None, time_limit_s=5.0):
     def doubles(given):
         expect(given(3) == 6, "3 doubled is 6")
 
-    return run_check(SimpleNamespace(id="x.double", name="double", solution=documented, check=check or doubles, time_limit_s=time_limit_s), answer)
+    return run_check(
+        SimpleNamespace(id="x.double", name="double", solution=documented, check=check or doubles, time_limit_s=time_limit_s), answer
+    )
 
 
 def untouched(x): ...
@@ -107,6 +110,39 @@ def test_an_exception_becomes_a_hint_with_its_line():
 
 def test_an_unusable_answer_is_said_to_be_one():
     assert "`double` is 3 (int). Write a function" in checked(3).message
+
+
+def test_the_call_that_raised_is_shown():
+    assert checked(divides).message.endswith(": division by zero. The call: `double(3)`.")
+    assert checked(int.__floordiv__, check=lambda given: given(3)).status == "not yet"
+
+
+def test_a_function_of_other_arguments_is_told_how_it_is_called():
+    assert checked(lambda: 6).message == "`double` is called with 1 arguments (x); yours cannot be: too many positional arguments."
+    assert "missing a required argument: 'b'" in checked(lambda a, b: 6).message
+    assert checked(lambda *a: 6).passed
+    assert checked(lambda x, twice=2: x * twice).passed
+
+
+def test_ending_the_program_is_not_allowed():
+    def ends(x):
+        raise SystemExit(1)
+
+    assert "SystemExit" in checked(ends).message
+
+
+def test_an_alarm_of_somebody_elses_rings_after_a_check():
+    rung = []
+    before = signal.signal(signal.SIGALRM, lambda *_: rung.append(True))
+    others = signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        assert checked(lambda x: x * 2).passed
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
+        time.sleep(0.5)
+        assert rung
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *others)
 
 
 def test_an_endless_loop_ends():

@@ -1,6 +1,9 @@
-"""Every exercise: the solution passes, the stub counts as not attempted, each wrong answer fails with the hint it must draw."""
+"""Every exercise: the solution and right answers in unusual form pass, the stub counts as not attempted, each wrong answer fails with the hint
+it must draw, and no mutant of the solution passes unless it is named as equivalent. `pytest -s -k mutant` prints how many there are."""
 
+import ast
 import importlib.util
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -10,10 +13,10 @@ import pytest
 from llmsuite_lab.core.paths import repo_dir
 from llmsuite_lab.course.exercises import Exercise, Task, exercise, exercises
 from llmsuite_lab.course.exercises.mutants import survivors
+from llmsuite_lab.course.exercises.values import agrees
 
 ALL = exercises()
 by_id = pytest.mark.parametrize("item", ALL, ids=lambda item: item.id)
-strict_by_id = pytest.mark.parametrize("item", [item for item in ALL if item.right], ids=lambda item: item.id)
 
 
 def _stub(item: Exercise, folder: Path):
@@ -47,7 +50,7 @@ def test_each_wrong_answer_draws_its_hint(item):
     assert not doubled, f"two wrong answers draw the same hint, say shares_hint=True if meant: {doubled}"
 
 
-@strict_by_id
+@by_id
 def test_right_answers_in_unusual_form_pass(item):
     assert len(item.right) >= 6
     for answer in item.right:
@@ -55,13 +58,50 @@ def test_right_answers_in_unusual_form_pass(item):
         assert report.passed, f"{answer.__name__}: {report.message}"
 
 
-@strict_by_id
+@by_id
 def test_no_mutant_of_the_solution_passes_but_those_named_equivalent(item):
     count, lived = survivors(item)
     print(f"{item.id}: {count} mutants, {len(lived)} lived, {len(item.equivalent)} named as equivalent")
     assert count > 3
     assert sorted(set(lived)) == sorted(item.equivalent), "lived, and those named as equivalent in the exercise's file"
     assert all(reason.strip() for reason in item.equivalent.values())
+
+
+@by_id
+def test_an_answer_that_is_none_of_a_functions_kind_is_refused_in_a_sentence(item):
+    def prints(*args, **kwargs):
+        print(end="")
+
+    for answer in (
+        3,
+        "def",
+        [item.solution],
+        item.solution.__code__,
+        lambda: 3,
+        lambda a, b, c, d, e, f: 3,
+        prints,
+        lambda *args: object(),
+    ):
+        report = Task(item).check(answer)
+        assert report.status == "not yet"
+        assert len(report.message) > 20
+
+
+EXAMPLE = re.compile(r"`(\w+)(\([^`]*\))` (?:is|gives) `([^`]+)`")
+
+
+def test_examples_in_the_statements_are_true():
+    found = 0
+    for item in ALL:
+        for name, call, value in EXAMPLE.findall(item.statement):
+            try:
+                args, want = ast.literal_eval(f"[{call[1:-1]}]"), ast.literal_eval(value)
+            except (ValueError, SyntaxError):  # an example with names in it, such as compose(add, double)
+                continue
+            assert name == item.name
+            assert agrees(item.solution(*args), want), f"{item.id}: {name}{call}"
+            found += 1
+    assert found >= 4
 
 
 @by_id
