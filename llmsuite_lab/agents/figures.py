@@ -56,6 +56,11 @@ def draw_trace(trajectory: Trajectory, title: str = "Think, act, read, think aga
     return drawn
 
 
+def showcase() -> Trajectory:
+    """Recorded: the shipped adapter's trajectory on a question about two magazines."""
+    return trajectory_from(records.read("react").results["showcase"])
+
+
 def trace() -> Any:
     """The recorded trajectory of the shipped adapter on a question about two magazines."""
     return draw_trace(
@@ -180,7 +185,7 @@ def draw_confusion(table: Mapping[str, Mapping[str, int]], title: str = "What th
     """A confusion matrix of fact checking: rows are the truth, columns what was said."""
     given = [name for name in next(iter(table.values())) if name in LABELS or any(row[name] for row in table.values())]
     matrix = [[row[name] for name in given] for row in table.values()]
-    return heat_map(
+    drawn = heat_map(
         matrix,
         title=title,
         xlabel="said",
@@ -190,6 +195,8 @@ def draw_confusion(table: Mapping[str, Mapping[str, int]], title: str = "What th
         annotate=True,
         colour_label="claims",
     )
+    drawn.set_size_inches(7.4, 4.2)  # room for the names side by side
+    return drawn
 
 
 def fact_checking() -> Any:

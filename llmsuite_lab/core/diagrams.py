@@ -28,16 +28,50 @@ def colour(name: str) -> str:
     return COLOURS.get(name, name)
 
 
+def tint(name: str, strength: float) -> str:
+    """A colour of the course mixed with white, as #rrggbb: strength 0 is white, 1 the colour itself."""
+    share = max(0.0, min(1.0, strength))
+    channels = (int(colour(name)[i : i + 2], 16) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(255 + (c - 255) * share):02x}" for c in channels)
+
+
+def matrix(
+    ax: Any, x: float, y: float, values: Any, side: float | tuple[float, float] = 0.34, *, fill: str = "baseline", below_zero: str = "baseline",
+    written: bool = False, size: float = 13,
+) -> None:  # fmt: skip
+    """A [rows, columns] matrix as squares from the upper left corner (x, y), `fill` for the largest value, `below_zero` for negative ones.
+
+    written: the numbers too, whole ones without a point. side: inches, or (width, height).
+    """
+    from matplotlib.patches import Rectangle
+
+    wide, high = side if isinstance(side, tuple) else (side, side)
+    reach = max((abs(v) for row in values for v in row), default=0) or 1.0
+    whole = all(float(v).is_integer() for row in values for v in row)
+    for i, row in enumerate(values):
+        for j, value in enumerate(row):
+            share = abs(value) / reach
+            face = tint(fill if value >= 0 else below_zero, 0.92 * share)
+            at = (x + wide * j, y - high * (i + 1))
+            ax.add_patch(Rectangle(at, wide - 0.02, high - 0.02, facecolor=face, edgecolor=COLOURS["grid"], linewidth=0.8, zorder=2))
+            if written:
+                text = f"{value:.0f}" if whole else f"{value + 0.0:.2f}".replace("-0.00", "0.00")
+                say(ax, at[0] + wide / 2, at[1] + high / 2, text, size=size, ink="white" if share > 0.6 else "text")
+
+
 def say(
     ax: Any, x: float, y: float, text: str, *, size: float = 13, ink: str = "text", bold: bool = False, italic: bool = False,
-    across: str = "center", down: str = "center", mono: bool = False,
+    across: str = "center", down: str = "center", mono: bool = False, math: bool = False,
 ) -> None:  # fmt: skip
-    """Text at a point. across: "left", "center", "right"; down: "top", "center", "bottom". Raises ValueError for letters nobody can read."""
+    """Text at a point; a dollar is a dollar, unless `math`. across: "left", "center", "right"; down: "top", "center", "bottom".
+
+    Raises ValueError for letters nobody can read.
+    """
     if size < SMALLEST:
         raise ValueError(f"size={size} cannot be read from the last row; use at least {SMALLEST}")
     ax.text(
         x, y, text, fontsize=size, color=colour(ink), ha=across, va=down, fontweight="bold" if bold else "normal",
-        style="italic" if italic else "normal", family="monospace" if mono else None, linespacing=1.35, zorder=4,
+        style="italic" if italic else "normal", family="monospace" if mono else None, linespacing=1.35, parse_math=math, zorder=4,
     )  # fmt: skip
 
 

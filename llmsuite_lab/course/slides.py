@@ -3,8 +3,8 @@
 The syntax is Marp's: front matter, `---` between slides, HTML comments as speaker notes. Four additions, so that a slide never
 holds a copy of something that lives elsewhere:
 
-- `![alt](figure:module:function)` calls the function (a matplotlib Figure or an SVG string) and embeds the picture; a third part,
-  `figure:module:function:word`, is its argument;
+- `![alt](figure:module:function)` calls the function (a matplotlib Figure or an SVG string) and embeds the picture; behind a question mark,
+  `figure:module:function?word`, stands its argument;
 - `![alt](notebook:00_start_here:tag)` embeds the picture that the notebook's cell with that tag has stored: the slide shows the same run;
 - a fenced block with the info word `source` holding `module:name` shows that object's source code;
 - a speaker note that begins `3 min · …` states the slide's time; the builder adds the minutes up.
@@ -184,9 +184,8 @@ def _resolve(reference: str) -> object:
 
 def _image(source: str, alt: str, base: Path) -> str:
     if source.startswith("figure:"):
-        module, _, call = source.removeprefix("figure:").partition(":")
-        name, *words = call.split(":")
-        made = _resolve(f"{module}:{name}")(*words)
+        reference, *words = source.removeprefix("figure:").split("?")
+        made = _resolve(reference)(*words)
         kind, data = "svg+xml", (made if isinstance(made, str) else _svg(made)).encode()
     elif source.startswith("notebook:"):
         kind, data = "png", stored_picture(source.removeprefix("notebook:"))

@@ -47,6 +47,9 @@
     if (furniture.some((e) => meet(box, e.getBoundingClientRect()))) faults.add(`overlap: ${short(node.data)} lies under the page number or an arrow`);
     if (pictures.some((p) => meet(box, p.getBoundingClientRect()))) faults.add(`overlap: ${short(node.data)} lies on a picture`);
   }
+  const heading = slide.querySelector(":scope > h1, :scope > h2");
+  if (heading) for (const element of slide.querySelectorAll(".body *:not(.katex *)"))
+    if (meet(element.getBoundingClientRect(), heading.getBoundingClientRect())) faults.add(`overlap: ${named(element)} lies on the heading`);
   const blocks = (parent) => [...parent.children].filter((e) => !e.matches("aside"));
   for (const parent of [slide, ...slide.querySelectorAll(".body, .text")]) {
     const boxes = blocks(parent).map((e) => e.getBoundingClientRect());
