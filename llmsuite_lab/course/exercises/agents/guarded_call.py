@@ -30,10 +30,6 @@ def _no_guard(tools, name, argument, taken):
     return _reply(tools, name, argument, errors=OSError)
 
 
-def _forgets_to_fill(tools, name, argument, taken):
-    return guarded_call(tools, name, argument, set(taken))
-
-
 def _name_only(tools, name, argument, taken):
     if name not in tools or any(name == done for done, _ in taken):
         return "Not that one."
@@ -60,34 +56,17 @@ def _some_errors(tools, name, argument, taken):
     return _reply(tools, name, argument, errors=(ValueError, OSError))
 
 
-def _empty_stays_empty(tools, name, argument, taken):
-    reply = guarded_call(tools, name, argument, taken)
-    return "" if reply.endswith(" found nothing.") else reply
+def _but(change):
+    """The solution, whose reply and `taken` are changed afterwards."""
+    return lambda tools, name, argument, taken: change(guarded_call(tools, name, argument, taken), (name, argument), taken)
 
 
-def _error_alone(tools, name, argument, taken):
-    reply = guarded_call(tools, name, argument, taken)
-    return reply.partition(" failed: ")[2] if " failed: " in reply else reply
-
-
-def _failure_is_not_done(tools, name, argument, taken):
-    reply = guarded_call(tools, name, argument, taken)
-    if " failed: " in reply:
-        taken.discard((name, argument))
-    return reply
-
-
-def _nothing_is_not_done(tools, name, argument, taken):
-    reply = guarded_call(tools, name, argument, taken)
-    if reply.endswith(" found nothing."):
-        taken.discard((name, argument))
-    return reply
-
-
-def _unknown_is_done(tools, name, argument, taken):
-    reply = guarded_call(tools, name, argument, taken)
-    taken.add((name, argument))
-    return reply
+_empty_stays_empty = _but(lambda reply, action, taken: "" if reply.endswith(" found nothing.") else reply)
+_error_alone = _but(lambda reply, action, taken: reply.partition(" failed: ")[2] if " failed: " in reply else reply)
+_failure_is_not_done = _but(lambda reply, action, taken: (" failed: " in reply and taken.discard(action)) or reply)
+_nothing_is_not_done = _but(lambda reply, action, taken: (reply.endswith(" found nothing.") and taken.discard(action)) or reply)
+_unknown_is_done = _but(lambda reply, action, taken: taken.add(action) or reply)
+_strips = _but(lambda reply, action, taken: reply.strip())
 
 
 def _runs_before_it_looks(tools, name, argument, taken):
@@ -99,18 +78,6 @@ def _remembers_for_all(tools, name, argument, taken, done={}):  # noqa: B006
     if (name, argument) not in done:
         done[name, argument] = guarded_call(tools, name, argument, taken)
     return done[name, argument]
-
-
-def _strips(tools, name, argument, taken):
-    return guarded_call(tools, name, argument, taken).strip()
-
-
-def _tidies_the_argument(tools, name, argument, taken):
-    return guarded_call(tools, name, argument.strip(), taken)
-
-
-def _any_case(tools, name, argument, taken):
-    return guarded_call(tools, name.capitalize(), argument, taken)
 
 
 def _by_get(tools, name, argument, taken):
@@ -273,7 +240,7 @@ EXERCISE = Exercise(
     solution=guarded_call,
     wrong=(
         Wrong(_no_guard, "Look the name up first"),
-        Wrong(_forgets_to_fill, "`taken` is to hold"),
+        Wrong(lambda tools, name, argument, taken: guarded_call(tools, name, argument, set(taken)), "`taken` is to hold"),
         Wrong(_name_only, "its tool is to run"),
         Wrong(_argument_only, "its tool is to run"),
         Wrong(_lets_it_raise, "the agent would die of it", shares_hint=True),
@@ -286,8 +253,8 @@ EXERCISE = Exercise(
         Wrong(_runs_before_it_looks, "its tool ran again"),
         Wrong(_remembers_for_all, "instead of giving the same result"),
         Wrong(_strips, "what the tool says"),
-        Wrong(_tidies_the_argument, "its tool is to run"),
-        Wrong(_any_case, "nothing was done"),
+        Wrong(lambda tools, name, argument, taken: guarded_call(tools, name, argument.strip(), taken), "its tool is to run"),
+        Wrong(lambda tools, name, argument, taken: guarded_call(tools, name.capitalize(), argument, taken), "nothing was done"),
     ),
     equivalent=dict.fromkeys(
         (

@@ -39,32 +39,8 @@ def _by_pattern(program):
     return set(re.findall(r"(?:import|from)\s+(\w+)", program))
 
 
-def _top_of_the_file(program):
-    return _names(ast.parse(program).body)
-
-
-def _no_from(program):
-    return _names(_tree(program), of_from=lambda node: [])
-
-
 def _whole_names(program):
     return _names(_tree(program), of_alias=lambda alias: alias.name, of_from=lambda node: [] if node.level else [node.module])
-
-
-def _new_names(program):
-    return _names(_tree(program), of_alias=lambda alias: (alias.asname or alias.name).split(".")[0])
-
-
-def _what_from_brings(program):
-    return _names(_tree(program), of_from=lambda node: [alias.name for alias in node.names])
-
-
-def _relative_too(program):
-    return _names(_tree(program), of_from=lambda node: [(node.module or "").split(".")[0]])
-
-
-def _relative_modules_too(program):
-    return _names(_tree(program), of_from=lambda node: [node.module.split(".")[0]] if node.module else [])
 
 
 def _first_of_each(program):
@@ -212,15 +188,30 @@ _MISTAKES = (
         _by_pattern, "You search the text: a string that merely talks about an import is taken for one. Parse the program (`ast.parse`)."
     ),
     Wrong(_by_line, "You look at lines that begin with `import` or `from`. Parse the program (`ast.parse`) and look at its whole tree."),
-    Wrong(_top_of_the_file, "You look at the top of the tree only: an import may hide inside an `if` or a function (`ast.walk`)."),
+    Wrong(
+        lambda program: _names(ast.parse(program).body),
+        "You look at the top of the tree only: an import may hide inside an `if` or a function (`ast.walk`).",
+    ),
     Wrong(_not_in_classes, "You look into some kinds of block only: an import may hide in any (`ast.walk`)."),
-    Wrong(_no_from, "You leave out `from a import b`, which imports a."),
-    Wrong(_new_names, "You take the names that come behind `as`. The module's own name is asked for."),
-    Wrong(_what_from_brings, "`from datetime import date` imports the module datetime, whatever the names behind it."),
+    Wrong(lambda program: _names(_tree(program), of_from=lambda node: []), "You leave out `from a import b`, which imports a."),
+    Wrong(
+        lambda program: _names(_tree(program), of_alias=lambda alias: (alias.asname or alias.name).split(".")[0]),
+        "You take the names that come behind `as`. The module's own name is asked for.",
+    ),
+    Wrong(
+        lambda program: _names(_tree(program), of_from=lambda node: [alias.name for alias in node.names]),
+        "`from datetime import date` imports the module datetime, whatever the names behind it.",
+    ),
     Wrong(_whole_names, "`import os.path` brings in os: the part before the first dot decides."),
     Wrong(_first_of_each, "`import json, sys` imports two modules: `names` is a list."),
-    Wrong(_relative_too, "`from . import a` has no module name (None): a relative import names no top-level module."),
-    Wrong(_relative_modules_too, "`from .a import b` has level 1: a relative import names no top-level module."),
+    Wrong(
+        lambda program: _names(_tree(program), of_from=lambda node: [(node.module or "").split(".")[0]]),
+        "`from . import a` has no module name (None): a relative import names no top-level module.",
+    ),
+    Wrong(
+        lambda program: _names(_tree(program), of_from=lambda node: [node.module.split(".")[0]] if node.module else []),
+        "`from .a import b` has level 1: a relative import names no top-level module.",
+    ),
 )
 
 

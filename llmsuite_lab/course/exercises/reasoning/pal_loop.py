@@ -34,25 +34,9 @@ _whole_numbers = partial(_second_prompt, write=lambda prompt, program, value: f"
 _value_first = partial(_second_prompt, write=lambda prompt, program, value: f"{prompt}# output: {value}\n{program}\nA:")
 
 
-def _returns_the_value(question, complete, run):
-    return run(complete(f"Q: {question}\n{ASK}"))
-
-
-def _other_first_prompt(question, complete, run):
-    return pal_loop(question.strip(), complete, run)
-
-
 def _ignores_failure(question, complete, run):
     program = complete(f"Q: {question}\n{ASK}")
     return complete(f"Q: {question}\n{ASK}{program}\n# output: {run(program)}\nA:")
-
-
-def _zero_is_failure(question, complete, run):
-    return pal_loop(question, complete, lambda program: run(program) or None)
-
-
-def _tries_again(question, complete, run):
-    return pal_loop(question, complete, run) or pal_loop(question, complete, run)
 
 
 def _writes_twice(question, complete, run):
@@ -65,10 +49,6 @@ def _runs_twice(question, complete, run):
     prompt = f"Q: {question}\n{ASK}"
     program = complete(prompt)
     return None if run(program) is None else complete(f"{prompt}{program}\n# output: {run(program)}\nA:")
-
-
-def _runs_stripped(question, complete, run):
-    return pal_loop(question, complete, lambda program: run(program.strip()))
 
 
 def _strips_the_answer(question, complete, run):
@@ -230,15 +210,20 @@ EXERCISE = Exercise(
                 _value_first,
             )  # fmt: skip
         ),
-        Wrong(_other_first_prompt, "The first prompt should be"),
-        Wrong(_returns_the_value, "You return the interpreter's value"),
+        Wrong(lambda question, complete, run: pal_loop(question.strip(), complete, run), "The first prompt should be"),
+        Wrong(lambda question, complete, run: run(complete(f"Q: {question}\n{ASK}")), "You return the interpreter's value"),
         Wrong(_ignores_failure, "put a failure into words"),
-        Wrong(_tries_again, "is to be called once", shares_hint=True),
-        Wrong(_zero_is_failure, "the model is asked twice"),
+        Wrong(lambda *given: pal_loop(*given) or pal_loop(*given), "is to be called once", shares_hint=True),
+        Wrong(
+            lambda question, complete, run: pal_loop(question, complete, lambda program: run(program) or None), "the model is asked twice"
+        ),
         Wrong(lambda *given: str(pal_loop(*given)), "return None. Yours gives 'None'"),
         Wrong(_writes_twice, "Yours asked this often: 3"),
         Wrong(_runs_twice, "is to be called once", shares_hint=True),
-        Wrong(_runs_stripped, "exactly what the model wrote"),
+        Wrong(
+            lambda question, complete, run: pal_loop(question, complete, lambda program: run(program.strip())),
+            "exactly what the model wrote",
+        ),
         Wrong(_strips_the_answer, "just as it came"),
         Wrong(_returns_the_last_prompt_too, "just as it came"),
         Wrong(_remembers_the_program, "exactly what the model wrote"),
