@@ -147,6 +147,9 @@ def _nested(tools, name, argument, taken):
     return "?"
 
 
+_SAYS = {"Search": " about {}\n", "Lookup": "0"}
+
+
 class _World:
     """Tools that note what ran, and the plan of a conversation with them."""
 
@@ -160,7 +163,7 @@ class _World:
             self.ran.append((name, argument))
             if name in self.errors:
                 raise self.errors[name]
-            return "" if name == "Void" else f" {name} about {argument}\n"
+            return _SAYS.get(name, "").format(argument)
 
         return tool
 
@@ -209,9 +212,8 @@ def _step(answer, world: _World, name: str, argument: str, taken: set) -> None:
             taken == wanted,
             f"After {action}, whatever came of it, `taken` is to hold {sorted(wanted)}. Yours holds {sorted(taken, key=str)}.",
         )
-    plain = known and not again and name in ("Search", "Lookup")
-    said = f" {name} about {argument}\n"
-    if plain:
+    said = _SAYS.get(name, "").format(argument)
+    if known and not again and said:
         expect(reply == said, f"{action} is to return what the tool says, {said!r}. Yours gives {reply!r}.")
     why = "there is no such action" if not known else "it was done before" if again else "the tool found nothing or failed"
     expect(isinstance(reply, str) and reply.strip(), f"The model needs a sentence to read after {action} ({why}). Yours gives {reply!r}.")

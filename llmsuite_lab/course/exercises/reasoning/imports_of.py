@@ -170,6 +170,7 @@ def _cases() -> list[Case]:
         Case(("from datetime import date as d, time",), {"datetime"}, source),
         Case(("from xml.etree.ElementTree import *",), {"xml"}, source),
         Case(("import os.path",), {"os"}, top),
+        Case(("import random, math",), {"random", "math"}, "One statement may name several modules."),
         Case(("import a.b.c as d",), {"a"}, top),
         Case(("import json as j, sys, csv as json2; import re",), {"json", "sys", "csv", "re"}, own),
         Case(("from . import local",), set(), relative),
