@@ -20,6 +20,7 @@ from llmsuite_lab.agents.react import Trajectory, Writer, react
 from llmsuite_lab.agents.tools import Tool, almanac_tools
 from llmsuite_lab.core.metrics import Interval, exact_match, mean_interval
 from llmsuite_lab.core.records import paired_differences
+from llmsuite_lab.core.text import fold
 from llmsuite_lab.world.almanac import Almanac, build
 from llmsuite_lab.world.almanac_questions import Question, draw_question
 
@@ -51,7 +52,7 @@ class Answer:
 def is_correct(reference: str, answer: str | None) -> bool:
     """Strict score of one answer; None (no answer) is wrong."""
     if reference in ("yes", "no"):
-        return (answer or "").strip().casefold() == reference
+        return fold(answer or "") == reference
     return exact_match(answer or "", reference)
 
 

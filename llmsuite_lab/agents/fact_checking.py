@@ -12,6 +12,7 @@ from typing import Any
 from llmsuite_lab.agents.demonstrations import opening_text
 from llmsuite_lab.agents.react import Trajectory, Writer, react
 from llmsuite_lab.agents.tools import Tool
+from llmsuite_lab.core.text import fold
 from llmsuite_lab.world.almanac_claims import LABELS, Claim
 
 NO_LABEL = "no label"
@@ -33,7 +34,7 @@ def check_claims(model: Writer, claims: Sequence[Claim], make_tools: Callable[[]
 
 def read_label(answer: str | None) -> str:
     """The label that an answer names, strictly: upper and lower case alike, nothing before or after."""
-    answer = (answer or "").strip().casefold()
+    answer = fold(answer or "")
     return answer if answer in LABELS else NO_LABEL
 
 

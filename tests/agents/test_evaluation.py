@@ -4,6 +4,7 @@ import pytest
 
 from llmsuite_lab.agents import evaluation as ev
 from llmsuite_lab.agents.demonstrations import demonstrate, opening_text, render_turn
+from llmsuite_lab.core import records
 from llmsuite_lab.world.almanac_frozen import load_questions
 from llmsuite_lab.world.names import split_of
 
@@ -17,6 +18,24 @@ from llmsuite_lab.world.names import split_of
 )  # fmt: skip
 def test_scores_are_strict(reference, answer, correct):
     assert ev.is_correct(reference, answer) is correct
+
+
+def test_recorded_verdicts_are_those_of_the_scorer():
+    """Every stored answer, scored again: a change of the rules that would change a figure shows here first."""
+    rows = [row for name in ("react", "short_react", "react_baselines", "react_two_hop", "react_one_three_hop") for row in stored_answers(name)]
+    assert len(rows) > 800
+    assert [ev.is_correct(row["reference"], row["answer"]) for row in rows] == [row["correct"] for row in rows]
+
+
+def stored_answers(name):
+    def rows(value):
+        if isinstance(value, dict) and "reference" in value:
+            yield value
+        elif isinstance(value, dict | list):
+            for inner in value.values() if isinstance(value, dict) else value:
+                yield from rows(inner)
+
+    return [row for run in records.read_all(name) for row in rows(run.results)]
 
 
 class Fixed:

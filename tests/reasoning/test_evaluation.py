@@ -3,6 +3,7 @@
 import pytest
 
 from llmsuite_lab.reasoning import evaluation as ev
+from llmsuite_lab.reasoning import records
 from llmsuite_lab.reasoning.interpreter import Interpreter, Limits
 from llmsuite_lab.reasoning.prompting import completion
 from llmsuite_lab.world.word_problems import load
@@ -87,6 +88,15 @@ def test_numbers_of_other_sets_are_compared_by_value(scripted, interpreter):
     assert ev.solves(lm, "cot", ["a", "b"], [1250.5, 1250]) == [True, False]
     with pytest.raises(ValueError, match="one answer a question"):
         ev.solves(lm, "cot", ["a"], [1, 2])
+
+
+@pytest.mark.parametrize("name", ["pal", "cot", "short_pal", "short_cot"])
+@pytest.mark.parametrize("which", ["test", "seen"])
+def test_recorded_verdicts_are_those_of_the_scorer(name, which):
+    for run in records.runs(name):
+        rows = run.results[which]
+        for problem, row in zip(load(which)[: len(rows)], rows, strict=True):
+            assert ev._result(problem, row.value, None, 0).correct == row.correct
 
 
 def test_bad_input(scripted, problems):

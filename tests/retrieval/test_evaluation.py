@@ -1,8 +1,11 @@
 """Metrics against cases worked out by hand."""
 
+import re
+
 import pytest
 
 from llmsuite_lab.retrieval.evaluation import Outcome, grounded, judge, paired_gain, recall_at_k, reciprocal_ranks, says, shares, tally
+from llmsuite_lab.world import handbook
 
 TEXT = "The Huxum lamp costs 67 crowns and lunch is at 10:50. Skara Lemell works in Mizdale."
 
@@ -35,6 +38,25 @@ TEXT = "The Huxum lamp costs 67 crowns and lunch is at 10:50. Skara Lemell works
 )
 def test_says(answer, truth, expected):
     assert says(answer, truth) is expected
+
+
+def says_as_recorded(answer, truth, question):
+    """The rule by which the recorded answers about the handbook were judged: lower-case words and runs of digits."""
+
+    def plain(text):
+        return " ".join(re.findall(r"\w+(?:[:-]\w+)*", re.sub(r"(\d)([a-z])", r"\1 \2", text.lower())))
+
+    others = set(re.findall(r"\d+", plain(answer))) - set(re.findall(r"\d+", truth)) - set(re.findall(r"\d+", question))
+    return bool(truth) and f" {plain(truth)} " in f" {plain(answer)} " and not others
+
+
+def test_answers_about_the_handbook_are_judged_as_they_were():
+    book = handbook.load()
+    asked = [q for q in book.questions if q.answer][::3]
+    said = [q.answer for q in asked] + [s for p in book.passages[::9] for s in p.text.split(". ")]
+    for q in asked:
+        near = [*said, f"It is {q.answer}.", f"{q.answer} or 76", *(s for p in book.passages if p.id in q.gold for s in p.text.split(". "))]
+        assert [says(s, q.answer, q.text) for s in near] == [says_as_recorded(s, q.answer, q.text) for s in near]
 
 
 def test_numbers_of_the_question_do_not_count_against_the_answer():

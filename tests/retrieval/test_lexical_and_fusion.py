@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from llmsuite_lab.retrieval import lexical
 from llmsuite_lab.retrieval.fusion import convex_fusion, reciprocal_rank_fusion
 from llmsuite_lab.retrieval.lexical import BM25, words
+from llmsuite_lab.world import handbook
 
 TEXTS = [
     "The kettle costs 67 crowns",
@@ -68,6 +69,14 @@ def test_english_terms_are_what_they_were(text):
     """The recorded rankings rest on these terms: lower case, this expression, these endings."""
     plain = [w for w in re.findall(r"\w+(?:[-:]\w+)*", text.lower()) if w not in lexical._STOP]
     assert words(text) == [lexical._stem(w) for w in plain]
+
+
+def test_the_handbooks_terms_are_what_they_were():
+    """Equal terms are equal rankings: the recorded figures rest on these."""
+    book = handbook.load()
+    for text in [*(f"{p.title}. {p.text}" for p in book.passages), *(q.text for q in book.questions)]:
+        plain = [w for w in re.findall(r"\w+(?:[-:]\w+)*", text.lower()) if w not in lexical._STOP]
+        assert words(text) == [lexical._stem(w) for w in plain]
 
 
 def test_search_leaves_out_what_shares_no_word():
