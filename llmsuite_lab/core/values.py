@@ -19,6 +19,7 @@ numbers. "nan", "inf" and number words are none either. In production: ICU's num
 import math
 import re
 import unicodedata
+from collections import deque
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -98,15 +99,15 @@ def finite(value: Any) -> float:
 def numbers(text: str) -> list[Number]:
     """All numbers in a running text, in order; positions are those in `plain(text)`."""
     text = plain(text)
-    hidden = [m.span() for m in _NO_NUMBER.finditer(text)]
+    hidden = deque(m.span() for m in _NO_NUMBER.finditer(text))
     found: list[Number] = []
     position = 0
     while match := _NUMBER.search(text, position):
         position = match.end()
-        if covering := [
-            end for start, end in hidden if start < match.end("numeral" if match["numeral"] else "below") and match.start() < end
-        ]:
-            position = max(covering)
+        while hidden and hidden[0][1] <= match.start():
+            hidden.popleft()
+        if hidden and hidden[0][0] < match.end("numeral" if match["numeral"] else "below"):
+            position = hidden[0][1]
             continue
         if (read := _read(match)) is None:
             continue
