@@ -26,6 +26,8 @@ HALVES = [[0.5, 1.5, 2.5], [-0.5, 0.0, 1e6]]
         (0.1 + 0.2, 0.3),
         (np.float32(0.3), 0.3),
         (torch.tensor([0.3]), 0.3),
+        (np.float16(0.3), 0.3),
+        (torch.tensor(HALVES, dtype=torch.bfloat16), HALVES),
         (np.array(0.3), 0.3),
         (Fraction(3, 10), 0.3),
         (3.0, 3),
@@ -117,7 +119,7 @@ def test_a_difference_names_what_differs():
     assert difference([1, 0], [True, False]) == "expected booleans, got numbers."
     assert difference(2, 3) == "expected 3, got 2."
     assert difference("3", 3) == "expected 3, got '3'."
-    assert difference(None, 3).startswith("expected 3, got None: does every path end in `return`?")
+    assert difference(None, 3).startswith("expected 3, got None. (A path without a `return`")
     assert difference([3], (4,)) == "expected (4,), got [3]."
     assert difference(Fraction(1, 2), 0.25) == "expected 0.25, got 1/2."
 
@@ -141,7 +143,8 @@ def _cases():
     return [
         Case(([2.0], 2), [4.0], "Two times two is four."),
         Case(([3.0, 1.0], 2), [6.0, 2.0]),
-        Case(([5.0], 3), [15.0]), Case(([], 5), []),
+        Case(([5.0], 3), [15.0]),
+        Case(([], 5), []),
     ]
 
 

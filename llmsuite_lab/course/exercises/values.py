@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 RTOL, ATOL = 1e-4, 1e-5
+HALF_RTOL = 1e-2  # for results in float16 or bfloat16, which has eight bits
 _WIDEST = 160  # characters of a value in a message
 _FEW = 24  # entries of an array that are shown one by one
 
@@ -60,8 +61,10 @@ def agrees(got: Any, want: Any, rtol: float = RTOL, atol: float = ATOL) -> bool:
     Numbers, arrays and tensors of any numeric type agree by shape and value, booleans with booleans only; where one number is wanted, an array
     of one entry will do. A list or tuple agrees with any sequence of the same entries, a dictionary with one of the same keys, a set with a set.
     """
-    if want is None or isinstance(want, str):
-        return type(got) is type(want) and got == want if want is None else isinstance(got, str) and got == want
+    if want is None:
+        return got is None
+    if isinstance(want, str):
+        return isinstance(got, str) and got == want
     if isinstance(want, Mapping):
         return isinstance(got, Mapping) and set(got) == set(want) and all(agrees(got[key], want[key], rtol, atol) for key in want)
     if isinstance(want, set | frozenset):
@@ -76,18 +79,16 @@ def agrees(got: Any, want: Any, rtol: float = RTOL, atol: float = ATOL) -> bool:
         return False
     if right.shape == () and found.size == 1:
         found = found.reshape(())
+    if getattr(getattr(got, "dtype", None), "itemsize", 0) == 2:
+        rtol = max(rtol, HALF_RTOL)
     return found.shape == right.shape and bool(_near(found, right, want, rtol, atol).all())
 
 
 def shown(value: Any) -> str:
     """`value` in one short line: numbers to five digits, long texts and lists cut, large arrays by their shape."""
     if isinstance(value, torch.Tensor | np.ndarray):
-        numbers = array(value)
-        if numbers is None or numbers.size > _FEW:
-            return f"an array of shape {tuple(value.shape)}"
-        return _cut(
-            _rounded(numbers.tolist() if numbers.dtype == bool or numbers.dtype.kind == "f" and not _whole(value) else value.tolist())
-        )
+        few = np.prod(value.shape) <= _FEW
+        return _cut(_rounded(value.tolist())) if few else f"an array of shape {tuple(value.shape)}"
     if isinstance(value, np.random.Generator):
         return "rng"
     return _cut(_rounded(value))
