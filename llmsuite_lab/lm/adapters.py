@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmsuite_lab.core import zoo
 from llmsuite_lab.core.errors import LabError, unknown
 from llmsuite_lab.core.fetch import sha256
 from llmsuite_lab.core.files import whole_folder, write_json
@@ -20,7 +21,6 @@ from llmsuite_lab.core.paths import data_dir
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedModel
 
 WEIGHTS, CONFIG, PROVENANCE = "adapter_model.safetensors", "adapter_config.json", "provenance.json"
 LORA_TARGETS = ("q_proj", "v_proj", "up_proj", "down_proj")  # at rank 8 in bfloat16 just under 3 MB for SmolLM2-135M
@@ -77,10 +77,25 @@ def adapter_damage(folder: Path) -> str | None:
 
 
 def adapter_base(folder: Path) -> str | None:
-    """Zoo name of the model an adapter was made for, from its provenance; None when that is not recorded."""
-    if not (folder / PROVENANCE).is_file():
-        return None
-    return json.loads((folder / PROVENANCE).read_text(encoding="utf-8")).get("base")
+    """Zoo name of the model an adapter was made for, from its provenance or else peft's config; None when that is not recorded.
+
+    Raises LabError for files that are no JSON.
+    """
+    for file, key in ((folder / PROVENANCE, "base"), (folder / CONFIG, "base_model_name_or_path")):
+        try:
+            recorded = json.loads(file.read_text(encoding="utf-8")).get(key) if file.is_file() else None
+        except (ValueError, AttributeError) as error:
+            raise LabError(f"{file} is unreadable ({error}): get the adapter again") from error
+        if recorded:
+            return zoo_name(str(recorded))
+    return None
+
+
+def zoo_name(recorded: str | None) -> str | None:
+    """The zoo's name for a model that is recorded by that name, the hub's, or a folder that ends in either; any other as it is, None for nothing."""
+    last = Path(recorded or "").name.lower()
+    known = [entry.name for entry in zoo.ENTRIES.values() if last in (entry.name.lower(), Path(entry.hub).name.lower())]
+    return known[0] if known else recorded or None
 
 
 def listing() -> list[dict[str, Any]]:
@@ -102,34 +117,51 @@ def verify() -> list[dict[str, Any]]:
 
 
 def add_lora(model: Any, seed: int, *, rank: int = 8, alpha: int = 16, targets: Sequence[str] = LORA_TARGETS) -> Any:
-    """`model` wrapped by peft with a fresh LoRA, h = W x + (alpha / rank) B A x: B = 0, A drawn with `seed`, everything else frozen."""
+    """`model` wrapped by peft with a fresh LoRA, h = W x + (alpha / rank) B A x: B = 0, A drawn with `seed`, everything else frozen.
+
+    targets: modules by name or the end of it ("q_proj", "layers.3.mlp.up_proj"). Raises ValueError, with the model as it was, for a target that no
+    layer is called (naming the nearest), a rank over a target's own, alpha that is not above zero, and a model that carries an adapter already.
+    """
     import torch
     from peft import LoraConfig, get_peft_model
 
+    if isinstance(targets, str) or not targets:
+        raise ValueError(f"targets={targets!r} must be a list of module names, such as {list(LORA_TARGETS)}")
+    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1 or not 0 < alpha < float("inf"):
+        raise ValueError(f"{rank=} must be a whole number from 1, and {alpha=} above zero")
+    if carries_adapter(model):
+        raise ValueError("the model carries an adapter already: merge or unload that one first, or load the base again")
+    layers = {name: m for name, m in model.named_modules() if getattr(getattr(m, "weight", None), "ndim", 0) == 2}
+    for target in targets:
+        named = {name: m for name, m in layers.items() if name == target or name.endswith(f".{target}")}
+        if not named:
+            raise ValueError(unknown("module to put a LoRA on", target, sorted({name.rpartition(".")[2] for name in layers})))
+        name, narrow = min(named.items(), key=lambda item: min(item[1].weight.shape))
+        if rank > min(narrow.weight.shape):
+            raise ValueError(f"rank={rank} is over the rank of {name}, whose matrix is {' × '.join(map(str, narrow.weight.shape))}")
+
     torch.manual_seed(seed)
     settings = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets), lora_dropout=0.0, task_type="CAUSAL_LM")
-    with _without_peft_warning():
+    with quiet_peft():
         return get_peft_model(model, settings)
 
 
-def merge_adapter(model: "PreTrainedModel", folder: Path) -> "PreTrainedModel":
-    """The model with the adapter added into its weights (in the model's dtype: use float32), eval mode. Raises ValueError when it does not fit."""
+def carries_adapter(model: Any) -> bool:
+    """Whether peft has put an adapter into some layer, or in front, of the model."""
     from peft import PeftModel
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
-    from llmsuite_lab.core.runtime import offline
-
-    try:
-        with offline(), _without_peft_warning():
-            return PeftModel.from_pretrained(model, folder).merge_and_unload(safe_merge=True).eval()
-    except (RuntimeError, KeyError) as error:
-        raise ValueError(f"the adapter in {folder} does not fit this model: {str(error).strip().splitlines()[0]}") from error
+    return isinstance(model, PeftModel) or any(isinstance(module, BaseTunerLayer) for module in model.modules())
 
 
 @contextmanager
-def _without_peft_warning() -> Iterator[None]:
-    """peft asks transformers for an attribute by its old name; the warning about it is for peft's authors, not for a reader."""
+def quiet_peft() -> Iterator[None]:
+    """Without peft's warnings about an old name in transformers, which is for its authors, and about tied layers and the base, which `lm.merging` sees to."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        warnings.filterwarnings(
+            "ignore", message=".*tie_word_embeddings.*|.*tied_target_modules.*|.*base_model_name_or_path. was renamed.*"
+        )
         yield
 
 
@@ -149,9 +181,14 @@ def write_adapter(
     else:
         from peft import get_peft_model_state_dict
 
-        state, config = get_peft_model_state_dict(adapter), adapter.peft_config[adapter.active_adapter].to_dict()
+        state = get_peft_model_state_dict(adapter, save_embedding_layers=False)  # a LoRA on the embedding is small, the embedding is not
+        config = adapter.peft_config[adapter.active_adapter].to_dict()
     if not state:
         raise ValueError("the adapter has no weights: nothing was written")
+    if packed := [name for name, value in state.items() if not value.is_floating_point()]:
+        raise ValueError(
+            f"{packed[0]} is in {str(state[packed[0]].dtype).removeprefix('torch.')}, and an adapter holds floating values: nothing was written"
+        )
     broken = [name for name, value in state.items() if not bool(torch.isfinite(value).all())]
     if broken:
         raise ValueError(f"{len(broken)} of {len(state)} adapter weights are not finite (first: {broken[0]}): nothing was written")

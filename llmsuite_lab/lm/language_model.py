@@ -22,6 +22,7 @@ from llmsuite_lab.core.forks import ForkSafeLock, compute_safely
 from llmsuite_lab.core.runtime import profile
 from llmsuite_lab.lm import adapters, text
 from llmsuite_lab.lm.length_batches import batches
+from llmsuite_lab.lm.merging import merge_adapter
 from llmsuite_lab.lm.stops import first_stop, held_back, stop_list
 from llmsuite_lab.transformer.evaluating import evaluating
 from llmsuite_lab.transformer.generation import EngineFactory, engine_for, steps
@@ -122,7 +123,7 @@ class LanguageModel:
             if folder is None:
                 model = zoo.load_model(name, dtype, device, source=source)
             else:
-                model = adapters.merge_adapter(zoo.load_model(name, torch.float32, "cpu", source=source), folder).to(device=device, dtype=dtype)
+                model = merge_adapter(zoo.load_model(name, torch.float32, "cpu", source=source), folder).to(device=device, dtype=dtype)
             return cls(model, zoo.load_tokenizer(name, source=source), name, None if adapter is None else str(adapter))
 
     @property

@@ -121,11 +121,43 @@ def test_a_failed_write_leaves_the_old_adapter(shelf, tuned, monkeypatch):
     assert json.loads((adapters.adapter_path("pal") / "provenance.json").read_text())["seed"] == 0
 
 
-def test_an_adapter_of_another_shape_is_refused(shelf, tuned, tiny_lm):
-    folder = adapters.write_adapter(shelf / "pal", tuned, {})
-    state = {
-        name: tensor[:, :-1] if "lora_A" in name else tensor for name, tensor in load_file(folder / "adapter_model.safetensors").items()
-    }
-    adapters.write_adapter(shelf / "cut", (state, json.loads((folder / "adapter_config.json").read_text())), {})
-    with pytest.raises(ValueError, match="does not fit this model"):
-        adapters.merge_adapter(tuned.unload(), shelf / "cut")
+@pytest.mark.parametrize(
+    "recorded", ["smollm2-135m-instruct", "HuggingFaceTB/SmolLM2-135M-Instruct", "/somewhere/models/smollm2-135m-instruct"]
+)
+def test_the_base_is_told_from_peft_s_own_config(tmp_path, recorded):
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": recorded}))
+    assert adapters.adapter_base(tmp_path) == "smollm2-135m-instruct"
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "other/model"}))
+    assert adapters.adapter_base(tmp_path) == "other/model"
+    (tmp_path / "adapter_config.json").write_text("{")
+    with pytest.raises(LabError, match="unreadable"):
+        adapters.adapter_base(tmp_path)
+
+
+def test_an_adapter_of_whole_numbers_is_not_written(shelf):
+    with pytest.raises(ValueError, match="b is in int8"):
+        adapters.write_adapter(shelf / "bad", ({"a": torch.zeros(2), "b": torch.zeros(2, dtype=torch.int8)}, {}), {})
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"targets": ("q_proj", "qkv_proj")}, "unknown module to put a LoRA on 'qkv_proj'; did you mean '._proj'"),
+        ({"targets": "q_proj"}, "must be a list"),
+        ({"targets": ()}, "must be a list"),
+        ({"rank": 1000}, "rank=1000 is over the rank of .*whose matrix is"),
+        ({"rank": 0}, "rank=0"),
+        ({"rank": True}, "rank=True"),
+        ({"alpha": 0}, "alpha=0"),
+    ],
+)
+def test_a_lora_that_cannot_be_put_in_is_refused(tiny_model, options, says):
+    before = [name for name, _ in tiny_model.named_modules()]
+    with pytest.raises(ValueError, match=says):
+        adapters.add_lora(tiny_model, 0, **options)
+    assert [name for name, _ in tiny_model.named_modules()] == before
+
+
+def test_a_second_lora_is_refused(tiny_model):
+    with pytest.raises(ValueError, match="carries an adapter already"):
+        adapters.add_lora(adapters.add_lora(tiny_model, 0), 1)

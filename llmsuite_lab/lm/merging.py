@@ -1,0 +1,132 @@
+"""An adapter added into the weights, W ← W + (α / r) · B A: applied wholly, each tensor of its file and each layer it names, or refused.
+
+An adapter that matches no layer loads without a word in most libraries and changes nothing; so what was applied is counted here. Where the output
+layer is tied to the embedding and either carries a LoRA, the two are untied first: merged into the shared matrix, the LoRA of one would
+change the other. In production: `peft.PeftModel.from_pretrained(...).merge_and_unload()`.
+"""
+
+import itertools
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.files import load_tensors
+from llmsuite_lab.lm.adapters import CONFIG, WEIGHTS, adapter_base, carries_adapter, quiet_peft, zoo_name
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel
+
+_PREFIX = "base_model.model."  # peft's, in front of the base's own names
+
+
+def merge_adapter(model: "PreTrainedModel", folder: Path) -> "PreTrainedModel":
+    """The model with the adapter added into its weights (in the model's dtype: use float32), eval mode.
+
+    Raises ValueError, with the model as it was, for an adapter that does not fit, naming the first tensor that does not (missing, of no layer, of
+    another shape or rank, not floating, not finite), for one made for another base, a model in int8, one that carries a LoRA already or into
+    which an adapter was merged before; LabError for files that cannot be read.
+    """
+    from peft import PeftConfig, get_peft_model
+    from safetensors import SafetensorError
+
+    from llmsuite_lab.core.runtime import offline
+
+    _refuse_model(model, folder)
+    own = dict(model.named_parameters(remove_duplicate=False))
+    trainable = [p for p in own.values() if p.requires_grad]
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        state = load_tensors(folder / WEIGHTS)
+        settings = PeftConfig.from_pretrained(folder)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise LabError(f"the adapter in {folder} cannot be read: {_first_line(error)}") from error
+    with offline(), quiet_peft():
+        try:
+            wrapped = get_peft_model(model, settings)
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise ValueError(f"the adapter in {folder} does not fit this model: {_first_line(error)}") from error
+        try:
+            if not hasattr(wrapped, "merge_and_unload"):
+                raise ValueError(f"the adapter in {folder} is {settings.peft_type}, which has no weights to be added to the model's")
+            if problem := _misfit(state, wrapped, own, config) or _not_applied(state, wrapped):
+                raise ValueError(f"the adapter in {folder} does not fit this model: {problem}")
+            _untie(wrapped, folder)
+        except ValueError:
+            wrapped.unload()
+            for parameter in trainable:  # peft froze them
+                parameter.requires_grad_(True)
+            raise
+        merged = wrapped.merge_and_unload(safe_merge=True).eval()
+    merged.merged_adapter = str(folder)
+    return merged
+
+
+def _refuse_model(model: "nn.Module", folder: Path) -> None:
+    import torch
+
+    if before := getattr(model, "merged_adapter", None):
+        raise ValueError(f"the adapter in {before} was merged into this model already: load the base again for the one in {folder}")
+    if carries_adapter(model):
+        raise ValueError("the model carries an adapter that is not merged: merge or unload that one first")
+    tensors = itertools.chain(model.named_parameters(), model.named_buffers())
+    if packed := next((name for name, tensor in tensors if tensor.ndim > 1 and tensor.dtype in (torch.int8, torch.uint8)), None):
+        raise ValueError(f"{packed} is in int8, to which nothing can be added: load the model in float32, merge, and quantise then")
+    made_for, name = adapter_base(folder), zoo_name(getattr(getattr(model, "config", None), "_name_or_path", None))
+    if made_for and name and made_for.lower() != name.lower():
+        raise ValueError(f"the adapter in {folder} was made for {made_for}, not for {name}")
+
+
+def _misfit(state: "dict[str, Tensor]", wrapped: Any, own: "dict[str, Tensor]", config: dict[str, Any]) -> str | None:
+    """What the file holds that the model has no place for, or lacks, in words; None when all is well."""
+    from peft import get_peft_model_state_dict
+
+    wanted = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    for key, value in state.items():
+        if key not in wanted:
+            copied = own.get(key.removeprefix(_PREFIX).replace(".base_layer.", "."))
+            if copied is not None and copied.shape == value.shape and bool((copied.to(value.dtype) == value).all()):
+                continue  # peft saves the base's own embedding beside a LoRA on it: nothing to apply
+            return f"{key} belongs to no layer of it that the adapter's settings name"
+        if not value.is_floating_point():
+            return f"{key} is in {str(value.dtype).removeprefix('torch.')}, and only floating values can be added to weights"
+        if value.shape != wanted[key].shape:
+            return f"{key} has the shape {list(value.shape)}, where the model and rank {config.get('r')} of {CONFIG} ask for {list(wanted[key].shape)}"
+        if not bool(value.isfinite().all()):
+            return f"{key} holds values that are not finite"
+    missing = [key for key in wanted if key not in state]
+    return f"{missing[0]} is missing, one of {len(missing)} of {len(wanted)} tensors" if missing else None
+
+
+def _not_applied(state: "dict[str, Tensor]", wrapped: Any) -> str | None:
+    """Put the tensors in; the first one that did not arrive, in words."""
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    wanted = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    set_peft_model_state_dict(wrapped, {key: state[key].float() for key in wanted})
+    arrived = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    wrong = [key for key, value in arrived.items() if not bool((value == state[key].to(value)).all())]
+    return f"{wrong[0]} was not taken over, one of {len(wrong)} of {len(arrived)} tensors" if wrong else None
+
+
+def _untie(wrapped: Any, folder: Path) -> None:
+    """Give a tied output layer a matrix of its own when it or the embedding carries an adapter."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from torch import nn
+
+    model = wrapped.get_base_model()
+    ends = [model.get_input_embeddings(), model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None]
+    bare = [end.get_base_layer() if isinstance(end, BaseTunerLayer) else end for end in ends]
+    if bare[1] is None or bare[0].weight is not bare[1].weight or not any(isinstance(end, BaseTunerLayer) for end in ends):
+        return
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise ValueError(
+            f"the adapter in {folder} changes an output layer that is tied to the embedding, and this family rescales when they are apart: keep it unmerged"
+        )
+    bare[1].weight = nn.Parameter(bare[1].weight.detach().clone(), requires_grad=False)
+    model.config.tie_word_embeddings = False
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
