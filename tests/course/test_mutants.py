@@ -48,6 +48,18 @@ def test_a_lax_check_is_found_out_and_a_loop_without_end_is_ended(monkeypatch):
     assert survivors(item(strict)) == (count, ["if values[0] < limit:"])  # the second condition is always true
 
 
+def starred(values):
+    """A call whose only argument is starred, a slice with every part, a break."""
+    for value in values[1:-1:2]:
+        print(*value, sep="")
+        break
+
+
+def test_every_mutant_is_a_program():
+    keys = [mutant.key for mutant in mutants(starred)]
+    assert {"print(sep='')", "print(*value)", "continue", "for value in values[1:-1]:"} <= set(keys)
+
+
 def test_only_functions_have_mutants():
     class Solution:
         pass

@@ -192,7 +192,7 @@ def _call_edits(node: ast.Call) -> Iterator[ast.AST]:
         yield _with(node, keywords=[*node.keywords[:i], *node.keywords[i + 1 :]])
     if isinstance(node.func, ast.Attribute):
         yield node.func.value  # the call dropped: x.mean() becomes x
-    if len(node.args) == 1:
+    if len(node.args) == 1 and not isinstance(node.args[0], ast.Starred):
         yield node.args[0]  # float(x) becomes x
 
 
