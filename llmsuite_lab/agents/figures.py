@@ -10,6 +10,7 @@ from llmsuite_lab.agents.records import runs, tuned_by_kind, tuned_scores
 from llmsuite_lab.agents.trace import COLOURS as ROLES
 from llmsuite_lab.agents.trace import lines
 from llmsuite_lab.core import records
+from llmsuite_lab.core.diagrams import arrow, box, canvas, say
 from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.core.plots import COLOURS, bars_with_intervals, figure, heat_map, loss_curve
 from llmsuite_lab.world.almanac_claims import LABELS
@@ -86,44 +87,21 @@ def gold_trace() -> Any:
 
 def loop() -> Any:
     """The cycle as a diagram: the model writes, the loop decides, the tools answer."""
-    drawn, ax = figure(10.0, 4.0)
-    ax.axis("off")
-    ax.set_xlim(0, 100)
-    ax.set_ylim(0, 42)
-    ax.set_title("The model only writes text; the loop decides what happens")
-    boxes = [
-        (2, "language model", "writes a thought\nand one action", "action"),
-        (37, "the loop", "strict parser,\nclosed action set", "thought"),
-    ]
-    boxes.append((72, "tools", "Search, Lookup", "observation"))
-    for x, name, text, role in boxes:
-        ax.add_patch(_box(x, 15, 25, 15, ROLES[role]))
-        ax.text(x + 12.5, 26, name, ha="center", va="center", fontweight="bold", color=ROLES[role], fontsize=14)
-        ax.text(x + 12.5, 19.5, text, ha="center", va="center", fontsize=12)
-    _arrow(ax, (27.5, 25), (36.5, 25), "Action:\nSearch[…]", above=True)
-    _arrow(ax, (62.5, 25), (71.5, 25), "runs it", above=True)
-    _arrow(ax, (71.5, 19), (62.5, 19), "text", above=False)
-    _arrow(ax, (36.5, 19), (27.5, 19), "Observation:", above=False)
-    _arrow(ax, (49.5, 14.5), (49.5, 6.5), "", above=True)
-    ax.text(49.5, 3.5, "Finish[answer], or a limit on steps and tokens", ha="center", va="center", fontsize=12.5)
-    ax.text(
-        49.5, 35, "unknown, repeated or unreadable action: refused, counted, answered", ha="center", color=ROLES["refused"], fontsize=12.5
-    )
+    drawn, ax = canvas("The model only writes text; the loop decides what happens", 10.8, 4.0)
+    for x, name, text, role in (
+        (1.5, "language model", "writes a thought\nand one action", "action"),
+        (5.4, "the loop", "strict parser,\nclosed action set", "thought"),
+        (9.3, "tools", "Search, Lookup", "observation"),
+    ):
+        box(ax, x, 2.2, 2.6, 1.3, name, text, fill=ROLES[role], outline=True, size=14.5)
+    arrow(ax, (2.85, 2.45), (4.05, 2.45), "Action: …")
+    arrow(ax, (6.75, 2.45), (7.95, 2.45), "runs it")
+    arrow(ax, (7.95, 1.95), (6.75, 1.95), "text", above=-0.2)
+    arrow(ax, (4.05, 1.95), (2.85, 1.95), "Observation", above=-0.2)
+    arrow(ax, (5.4, 1.5), (5.4, 0.75))
+    say(ax, 5.4, 0.45, "Finish[answer], or a limit on steps and tokens")
+    say(ax, 5.4, 3.35, "unknown, repeated or unreadable action: refused, counted, answered", ink=ROLES["refused"])
     return drawn
-
-
-def _box(x: float, y: float, width: float, height: float, colour: str) -> Any:
-    from matplotlib.patches import FancyBboxPatch
-
-    return FancyBboxPatch(
-        (x, y), width, height, boxstyle="round,pad=0.3,rounding_size=1.5", facecolor="white", edgecolor=colour, linewidth=2.2
-    )
-
-
-def _arrow(ax: Any, start: tuple[float, float], end: tuple[float, float], text: str, *, above: bool) -> None:
-    ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": COLOURS["text"], "linewidth": 1.6})
-    middle = ((start[0] + end[0]) / 2, start[1] + (1.2 if above else -1.2))
-    ax.text(*middle, text, ha="center", va="bottom" if above else "top", fontsize=10.5)
 
 
 def dots_by_kind(methods: Mapping[str, Sequence[Answer]], title: str = "What looking things up is worth, by kind of question") -> Any:
@@ -181,7 +159,7 @@ def transfer() -> Any:
     return bars_with_intervals(groups, title=title, ylabel="exact match", colours=colours, ylim=(0, 1.15))
 
 
-def draw_confusion(table: Mapping[str, Mapping[str, int]], title: str = "What the loop says about claims, against the truth") -> Any:
+def draw_confusion(table: Mapping[str, Mapping[str, int]], title: str = "What the loop says, and what is true") -> Any:
     """A confusion matrix of fact checking: rows are the truth, columns what was said."""
     given = [name for name in next(iter(table.values())) if name in LABELS or any(row[name] for row in table.values())]
     matrix = [[row[name] for name in given] for row in table.values()]

@@ -81,7 +81,7 @@ def messages_and_text() -> Any:
         arrow(ax, (2.98, y), (3.5, y), ink="base")
         arrow(ax, (3.5, y), (2.98, y), ink="base")
         box(ax, 7.15, y, 7.2, 0.68, fill=tint("tuned", 0.16))
-        say(ax, 3.7, y, "\n".join(textwrap.fill(line, 68) for line in text.splitlines()), size=12, across="left", mono=True)
+        say(ax, 3.7, y, "\n".join(textwrap.fill(line, 64) for line in text.splitlines()), size=12, across="left", mono=True)
     return drawn
 
 
@@ -89,16 +89,16 @@ def rules_around_the_tool() -> Any:
     """Where the course's rules stand: around every tool call that the framework makes."""
     drawn, ax = canvas("The framework calls, our rules answer first", 10.6, 3.0)
     box(ax, 1.3, 1.5, 2.2, 0.9, "model", "asks for a tool", fill="tuned")
-    box(ax, 6.6, 1.45, 5.4, 2.5, fill="bound", outline=True)
-    say(ax, 6.6, 2.45, "middleware: the loop of lecture 04", size=13, bold=True)
-    box(ax, 5.35, 1.4, 2.3, 0.9, "allowed? new?", "within limits?", fill="bound", size=13)
-    box(ax, 8.15, 1.4, 1.7, 0.9, "tool", "with a time limit", fill="accent")
-    arrow(ax, (2.43, 1.65), (4.16, 1.65), "tool call")
-    arrow(ax, (6.53, 1.4), (7.26, 1.4), "yes", ink="accent")
-    arrow(ax, (4.16, 1.2), (2.43, 1.2), "refusal or result", ink="bound", above=-0.22)
-    arrow(ax, (8.15, 0.93), (8.15, 0.5), ink="accent")
-    arrow(ax, (8.15, 0.45), (5.4, 0.45), ink="accent")
-    arrow(ax, (5.35, 0.5), (5.35, 0.93), ink="accent")
+    box(ax, 7.1, 1.45, 5.4, 2.5, fill="bound", outline=True)
+    say(ax, 7.1, 2.45, "middleware: the loop of lecture 04", size=13, bold=True)
+    box(ax, 5.85, 1.4, 2.3, 0.9, "allowed? new?", "within limits?", fill="bound", size=13)
+    box(ax, 8.65, 1.4, 1.7, 0.9, "tool", "with a time limit", fill="accent")
+    arrow(ax, (2.43, 1.65), (4.66, 1.65), "tool call")
+    arrow(ax, (7.03, 1.4), (7.76, 1.4), "yes", ink="accent")
+    arrow(ax, (4.66, 1.2), (2.43, 1.2), "refusal, result", ink="bound", above=-0.22)
+    arrow(ax, (8.65, 0.93), (8.65, 0.5), ink="accent")
+    arrow(ax, (8.65, 0.45), (5.9, 0.45), ink="accent")
+    arrow(ax, (5.85, 0.5), (5.85, 0.93), ink="accent")
     return drawn
 
 

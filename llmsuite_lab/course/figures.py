@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from llmsuite_lab.core.diagrams import arrow, box, canvas, say
 from llmsuite_lab.core.metrics import Interval
-from llmsuite_lab.core.plots import COLOURS, figure, lines_with_bands
+from llmsuite_lab.core.plots import lines_with_bands
 from llmsuite_lab.course.limits import DIGITS
 
 # (notebook, its name, what it answers or adds), by where they stand on the map
@@ -19,39 +20,24 @@ COMPOSED = ("05", "LangChain", "one application from all the parts")
 
 def course_map() -> Any:
     """The map: the plain model in the middle of its three limits, the notebook that answers each, the engine below, the application above."""
-    drawn, ax = figure(10.4, 5.6)
-    ax.set_axis_off()
-    ax.set(xlim=(0, 12), ylim=(-0.3, 7.3))
-    _box(ax, 6, 6.7, 11.4, 0.95, *COMPOSED, colour="second")
+    drawn, ax = canvas("Every notebook answers a limit that you measure first", 10.6, 5.6)
+    _stop(ax, 5.3, 5.0, 10.0, 0.8, COMPOSED, "second")
     for column, (number, name, limit) in enumerate(REMEDIES):
-        x = 2 + 4 * column
-        _box(ax, x, 4.75, 3.3, 1.0, number, name, "", colour="accent")
-        _arrow(ax, (x, 5.27), (x, 6.2))
-        _arrow(ax, (x, 3.5), (x, 4.23))
-        ax.text(x, 3.02, limit, ha="center", va="center", fontsize=12.5, color=COLOURS["tuned"], style="italic")
-        _arrow(ax, (6 + 1.5 * (column - 1), 2.05), (x, 2.62))
-    _box(ax, 6, 1.55, 5.6, 0.95, "00", "a plain language model", "three limits, measured", colour="base")
-    _box(ax, 6, 0.25, 5.6, 0.75, *ENGINE, colour="baseline")
-    _arrow(ax, (6, 0.65), (6, 1.05))
-    ax.set_title("Every notebook answers a limit that you measure first")
+        x = 1.8 + 3.5 * column
+        _stop(ax, x, 3.5, 2.9, 0.8, (number, name, ""), "accent")
+        arrow(ax, (x, 3.95), (x, 4.55))
+        arrow(ax, (x, 2.72), (x, 3.05))
+        say(ax, x, 2.4, limit, ink="tuned", italic=True)
+        arrow(ax, (5.3 + 1.5 * (column - 1), 1.68), (x, 2.1))
+    _stop(ax, 5.3, 1.27, 5.2, 0.78, ("00", "a plain language model", "three limits, measured"), "base")
+    _stop(ax, 5.3, 0.3, 5.2, 0.56, ENGINE, "baseline")
+    arrow(ax, (5.3, 0.6), (5.3, 0.86))
     return drawn
 
 
-def _box(ax: Any, x: float, y: float, width: float, height: float, number: str, name: str, text: str, colour: str) -> None:
-    from matplotlib.patches import FancyBboxPatch
-
-    style = "round,pad=0.02,rounding_size=0.16"
-    ax.add_patch(
-        FancyBboxPatch((x - width / 2, y - height / 2), width, height, boxstyle=style, facecolor=COLOURS[colour], edgecolor="none")
-    )
-    title = f"{number}  {name}"
-    ax.text(x, y + (0.17 if text else 0), title, ha="center", va="center", color="white", fontsize=14, fontweight="bold")
-    if text:
-        ax.text(x, y - 0.24, text, ha="center", va="center", color="white", fontsize=11.5)
-
-
-def _arrow(ax: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
-    ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": COLOURS["bound"], "lw": 1.6})
+def _stop(ax: Any, x: float, y: float, width: float, height: float, stop: tuple[str, str, str], fill: str) -> None:
+    number, name, text = stop
+    box(ax, x, y, width, height, f"{number}  {name}", text, fill=fill, size=14)
 
 
 def arithmetic(by_size: Mapping[str, Sequence[Interval]]) -> Any:

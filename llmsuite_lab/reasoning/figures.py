@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from llmsuite_lab.core.diagrams import arrow, box, canvas, say
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.metrics import mean_interval
 from llmsuite_lab.core.plots import COLOURS, bars_with_intervals, figure, lines_with_bands, loss_curve
@@ -129,27 +130,17 @@ def public_sets() -> Any:
 
 def loop() -> Any:
     """PAL's orchestrator as a diagram: who hands what to whom (the paper's Fig. 3)."""
-    drawn, ax = figure(9.5, 3.6)
-    ax.set_axis_off()
-    ax.set_xlim(0, 10)
-    ax.set_ylim(0, 4)
-    boxes = {
-        "question": (1.1, 2.9, "question", "base"),
-        "model": (4.6, 2.9, "language model", "baseline"),
-        "python": (8.4, 2.9, "Python interpreter\n(sandbox)", "accent"),
-        "answer": (4.6, 0.7, "final completion\n“The answer is 74.”", "tuned"),
-    }
-    for x, y, text, colour in boxes.values():
-        style = {"boxstyle": "round,pad=0.45", "facecolor": "white", "edgecolor": COLOURS[colour], "linewidth": 2.2}
-        ax.text(x, y, text, ha="center", va="center", fontsize=13, bbox=style, zorder=3)
-    arrows = (
-        ((1.7, 2.9), (3.65, 2.9), "prompt", (2.7, 3.12)),
-        ((5.55, 3.05), (7.4, 3.05), "program", (6.47, 3.28)),
-        ((7.4, 2.75), (5.55, 2.75), "value: 74", (6.47, 2.42)),
-        ((4.6, 2.6), (4.6, 1.2), "prompt + program + value", (6.05, 1.85)),
-    )
-    for start, end, text, at in arrows:
-        ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": COLOURS["text"], "linewidth": 1.8})
-        ax.text(*at, text, ha="center", va="center", fontsize=12, color=COLOURS["text"])
-    ax.set_title("The model reasons, the interpreter computes")
+    drawn, ax = canvas("The model reasons, the interpreter computes", 10.4, 3.9)
+    for x, y, name, below, fill in (
+        (1.2, 2.9, "question", "", "base"),
+        (5.0, 2.9, "language model", "", "baseline"),
+        (9.0, 2.9, "Python interpreter", "in the sandbox", "accent"),
+        (5.0, 0.65, "final completion", "“The answer is 74.”", "tuned"),
+    ):
+        box(ax, x, y, 2.3, 0.95, name, below, fill=fill, outline=True, size=14)
+    arrow(ax, (2.4, 2.9), (3.8, 2.9), "prompt")
+    arrow(ax, (6.2, 3.1), (7.8, 3.1), "program")
+    arrow(ax, (7.8, 2.7), (6.2, 2.7), "value: 74", above=-0.2)
+    arrow(ax, (5.0, 2.38), (5.0, 1.17))
+    say(ax, 5.15, 1.78, "prompt + program + value", across="left")
     return drawn

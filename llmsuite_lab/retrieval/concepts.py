@@ -68,10 +68,10 @@ def near_vectors() -> Any:
     texts = (
         (64, "How much is the fan?", "the question", "tuned", (0.1, 0.42)),
         (52, "The list price is 438 crowns.", "no word shared", "accent", (0.2, 0.1)),
-        (18, "The fan weighs 540 grams.", "same thing, another fact", "baseline", (0.15, 0.12)),
+        (18, "The fan weighs 540 grams.", "another fact", "baseline", (0.15, 0.12)),
         (126, "Leave is approved by personnel.", "another matter", "base", (-0.35, 0.72)),
     )
-    x0, y0, length = 2.2, 0.35, 2.9
+    x0, y0, length = 2.1, 0.35, 2.9
     for angle, text, note, ink, (right, up) in texts:
         x, y = x0 + length * cos(radians(angle)), y0 + length * sin(radians(angle))
         arrow(ax, (x0, y0), (x, y), ink=ink, width=3)

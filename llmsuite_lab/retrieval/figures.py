@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from llmsuite_lab.core.diagrams import arrow, box, canvas
 from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.core.plots import COLOURS, bars_with_intervals, figure, lines_with_bands
 from llmsuite_lab.retrieval import records, scale
@@ -14,31 +15,21 @@ _METHODS = {"exact": "base", "ivf": "third", "hnsw": "accent", "bm25": "baseline
 
 def pipeline_map() -> Any:
     """The way of a question: embed and search, pack, complete, and the gate before the answer."""
-    from matplotlib.patches import FancyBboxPatch
-
-    drawn, ax = figure(10.6, 3.9)
-    ax.set_axis_off()
-    ax.set(xlim=(0, 12.4), ylim=(0, 4.6))
-    boxes = (
-        (1.15, 3.2, "question", "", "base"),
-        (3.75, 3.2, "retrieve", "dense + BM25", "baseline"),
-        (6.35, 3.2, "pack", "token budget", "baseline"),
-        (8.95, 3.2, "complete", "language model", "base"),
-        (11.2, 3.2, "gate", "signal < τ ?", "tuned"),
-        (3.75, 1.0, "index", "chunk + embed, once", "third"),
-        (11.2, 1.0, "answer + source", "or “I don't know”", "accent"),
-    )
-    for x, y, name, below, colour in boxes:
-        shape = FancyBboxPatch(
-            (x - 1.0, y - 0.55), 2.0, 1.1, boxstyle="round,pad=0.02,rounding_size=0.14", facecolor=COLOURS[colour], edgecolor="none"
-        )
-        ax.add_patch(shape)
-        ax.text(x, y + (0.17 if below else 0), name, ha="center", va="center", color="white", fontsize=13, fontweight="bold")
-        ax.text(x, y - 0.25, below, ha="center", va="center", color="white", fontsize=10)
-    arrows = (((2.17, 3.2), (2.72, 3.2)), ((4.78, 3.2), (5.32, 3.2)), ((7.38, 3.2), (7.92, 3.2)), ((9.98, 3.2), (10.17, 3.2)))
-    for start, end in (*arrows, ((3.75, 1.58), (3.75, 2.62)), ((11.2, 2.62), (11.2, 1.58))):
-        ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": COLOURS["bound"], "lw": 1.6})
-    ax.set_title("The model reads before it answers, and may decline")
+    drawn, ax = canvas("The model reads before it answers, and may decline", 11.2, 3.7)
+    for x, y, name, below, fill in (
+        (1.0, 2.7, "question", "", "base"),
+        (3.3, 2.7, "retrieve", "dense + BM25", "baseline"),
+        (5.6, 2.7, "pack", "token budget", "baseline"),
+        (7.9, 2.7, "complete", "language model", "base"),
+        (10.2, 2.7, "gate", "signal < τ ?", "tuned"),
+        (3.3, 0.75, "index", "chunk, embed: once", "third"),
+        (10.2, 0.75, "answer + source", "or “I don't know”", "accent"),
+    ):
+        box(ax, x, y, 1.92, 0.95, name, below, fill=fill, size=13)
+    for x in (1.9, 4.2, 6.5, 8.8):
+        arrow(ax, (x + 0.08, 2.7), (x + 0.42, 2.7))
+    arrow(ax, (3.3, 1.25), (3.3, 2.2))
+    arrow(ax, (10.2, 2.2), (10.2, 1.25))
     return drawn
 
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from llmsuite_lab.core.diagrams import arrow, box, canvas, say
 from llmsuite_lab.core.metrics import mean_interval
 from llmsuite_lab.core.plots import COLOURS, figure, heat_map, lines_with_bands, loss_curve
 from llmsuite_lab.transformer.attention import attention_weights, causal_mask
@@ -93,7 +94,7 @@ def attention_panels(maps: Sequence[Any], tokens: Sequence[str], titles: Sequenc
         raise ValueError(f"a map of shape {bad[0]} does not belong to {len(tokens)} tokens")
     columns = min(columns, len(maps))
     rows = -(-len(maps) // columns)
-    drawn, axes = figure(4.2 * columns, 4.4 * rows, nrows=rows, ncols=columns, squeeze=False)
+    drawn, axes = figure(4.2 * columns, 4.8 * rows, nrows=rows, ncols=columns, squeeze=False)
     size = max(5.5, min(10.0, 190 / len(tokens)))
     for ax, weights, title in zip(axes.flat, maps, titles):
         ax.imshow(np.asarray(weights, dtype=float), cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
@@ -186,40 +187,20 @@ def speed_over_length(speeds: Sequence["Speed"]) -> Any:
 
 def residual_stream(n_blocks: int = 2) -> Any:
     """The path of one token's vector through a pre-norm decoder: a straight line that every layer reads from and adds to."""
-    from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-
-    drawn, ax = figure(8.8, 3.9)
-    steps = [
-        (f"{part}", colour)
-        for _ in range(n_blocks)
-        for part, colour in (("attention", COLOURS["baseline"]), ("feed-\nforward", COLOURS["third"]))
-    ]
-    right = 1.5 + 2.2 * len(steps)
-
-    def box(x: float, y: float, text: str, colour: str, width: float = 1.3) -> None:
-        ax.add_patch(FancyBboxPatch((x - width / 2, y - 0.36), width, 0.72, boxstyle="round,pad=0.05", facecolor=colour, edgecolor="none"))
-        ax.text(x, y, text, ha="center", va="center", fontsize=10.5, color="white", fontweight="bold")
-
-    def arrow(start: tuple[float, float], end: tuple[float, float], colour: str, bend: float = 0.0) -> None:
-        style = f"arc3,rad={bend}"
-        ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=13, color=colour, linewidth=1.8, connectionstyle=style))
-
-    ax.plot([1.0, right + 0.5], [0, 0], color=COLOURS["tuned"], linewidth=5, solid_capstyle="round", zorder=0)
-    box(0.4, 0, "embedding\n+ position", COLOURS["text"], 1.5)
-    for n, (name, colour) in enumerate(steps):
-        x = 2.3 + 2.2 * n
-        arrow((x - 0.55, 0.0), (x - 0.45, 1.1), colour)
-        box(x, 1.5, name, colour)
-        ax.text(x - 0.62, 0.55, "norm", ha="right", va="center", fontsize=9.5)
-        arrow((x + 0.45, 1.1), (x + 0.6, 0.12), colour)
-        ax.text(x + 0.6, 0, "+", ha="center", va="center", fontsize=13, color="white", fontweight="bold",
-                bbox={"boxstyle": "circle,pad=0.12", "facecolor": COLOURS["text"], "edgecolor": "none"})  # fmt: skip
+    parts = [("attention", "baseline"), ("feed-\nforward", "third")] * n_blocks
+    right = 2.2 * len(parts) + 1.2
+    drawn, ax = canvas("Layers read from one straight path and add to it", right + 2.3, 4.2)
+    ax.plot([1.7, right + 0.7], [1.1, 1.1], color=COLOURS["tuned"], linewidth=5, solid_capstyle="round", zorder=0)
+    box(ax, 0.85, 1.1, 1.6, 0.8, "embedding\n+ position", fill="text", size=12.5)
+    for n, (name, fill) in enumerate(parts):
+        x = 2.75 + 2.2 * n
+        arrow(ax, (x - 0.55, 1.1), (x - 0.45, 2.28), ink=fill)
+        box(ax, x, 2.7, 1.35, 0.8, name, fill=fill, size=13)
+        say(ax, x - 0.62, 1.65, "norm", size=12, across="right")
+        arrow(ax, (x + 0.45, 2.28), (x + 0.6, 1.28), ink=fill)
+        box(ax, x + 0.6, 1.1, 0.34, 0.34, "+", fill="text", size=15)
     for n in range(n_blocks):
-        ax.text(2.3 + 4.4 * n + 1.1, 2.3, f"block {n + 1}", ha="center", fontsize=12, fontweight="bold")
-    box(right + 1.1, 0, "norm, then\nlogits", COLOURS["text"], 1.5)
-    ax.text(right / 2 + 0.6, -0.65, "the residual stream: x ← x + f(norm(x))", ha="center", fontsize=12, color=COLOURS["tuned"])
-    ax.set_xlim(-0.6, right + 2.1)
-    ax.set_ylim(-1.0, 2.7)
-    ax.axis("off")
-    ax.set_title("Layers read from one straight path and add to it")
+        say(ax, 3.85 + 4.4 * n, 3.55, f"block {n + 1}", size=13.5, bold=True)
+    box(ax, right + 1.4, 1.1, 1.6, 0.8, "norm, then\nlogits", fill="text", size=12.5)
+    say(ax, right / 2 + 1.0, 0.35, "the residual stream: x ← x + f(norm(x))", ink="tuned", size=14)
     return drawn
