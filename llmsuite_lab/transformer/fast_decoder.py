@@ -23,13 +23,13 @@ CACHE_CHUNK = 256  # positions by which the cache grows
 
 
 class FastDecoder:
-    """Weights of `model` packed for `rows` rows at a time in `dtype`. It holds no reference to `model` itself, only to the parts it calls.
+    """Weights of `model` packed in `dtype`. It holds no reference to `model` itself, only to the parts it calls.
 
     Raises:
         ValueError: a model with relative positions (no decoder-only family has them).
     """
 
-    def __init__(self, model: Decoder, dtype: torch.dtype, layout: str, rows: int) -> None:
+    def __init__(self, model: Decoder, dtype: torch.dtype, layout: str) -> None:
         c = self.config = model.config
         if c.positions == "relative":
             raise ValueError(
@@ -41,12 +41,12 @@ class FastDecoder:
         for block in model.stack.blocks:
             a, f = block.attention, block.feed_forward
             packed = [
-                pack(layers, layout, rows, dtype)
+                pack(layers, layout, dtype)
                 for layers in ([a.W_Q, a.W_K, a.W_V], [a.W_O], [f.W_gate, f.W_up] if f.W_gate else [f.W_up], [f.W_down])
             ]
             self.layers.append((self._norm(block.attention_norm), self._norm(block.feed_forward_norm), *packed))
         self.final_norm = self._norm(model.stack.final_norm) if c.pre_norm else None
-        self.unembed = pack([model.unembedding], layout, rows, dtype)
+        self.unembed = pack([model.unembedding], layout, dtype)
         self.embeds_plainly = c.positions in ("rotary", "none") and not c.scale_embedding and not c.embedding_norm
         called = [layer for *_, q, o, u, d in self.layers for p in (q, o, u, d) if isinstance(p, Modules) for layer in p.layers]
         called += self.unembed.layers if isinstance(self.unembed, Modules) else []

@@ -92,7 +92,7 @@ def engine_for(model: nn.Module) -> EngineFactory:
     inner = _bare(model)
 
     def start(prompts: Sequence[Sequence[int]], room: int) -> Engine:
-        decoder = packed(inner, len(prompts))
+        decoder = packed(inner)
         return CachedEngine(inner, prompts, room) if decoder is None else PackedEngine(decoder, prompts, room)
 
     return start

@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llmsuite_lab.core.forks import compute_safely
 from llmsuite_lab.transformer.evaluating import evaluating
 from llmsuite_lab.transformer.fast_decoder import CACHE_CHUNK, FastDecoder
 from llmsuite_lab.transformer.layout import check_prompts, lay_out
@@ -35,7 +34,6 @@ class PackedEngine:
 
     def __init__(self, decoder: FastDecoder, prompts: Sequence[Sequence[int]], room: int) -> None:
         check_prompts(prompts, room, decoder.config.vocab_size, decoder.config.max_length)
-        compute_safely()
         self.decoder, self.device = decoder, decoder.device
         layout = lay_out(prompts, self.device)
         self.padded, self.length = layout.padded, layout.shared

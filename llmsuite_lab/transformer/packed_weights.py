@@ -11,7 +11,7 @@ What tells that a model has changed, asked before every batch (measured on SmolL
 
 import math
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from weakref import WeakKeyDictionary
 
@@ -19,8 +19,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from llmsuite_lab.core.forks import ForkSafeLock
-from llmsuite_lab.transformer.decoder import Decoder
+from llmsuite_lab.core.forks import ForkSafeLock, compute_safely
 from llmsuite_lab.transformer.fast_decoder import FastDecoder
 from llmsuite_lab.transformer.packing import choose_layout, hooked
 from llmsuite_lab.transformer.views import decoder_view
@@ -33,35 +32,34 @@ _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # 
 class _Packed:
     state: Hashable
     sample: list[Tensor]
-    view: Decoder | None  # None: the model is its own view, or there is none
-    driven: bool
-    decoders: dict[str, FastDecoder] = field(default_factory=dict)
+    decoder: FastDecoder | None  # None: only the model itself knows how it computes
 
 
 _lock = ForkSafeLock()
 _packed: "WeakKeyDictionary[nn.Module, _Packed]" = WeakKeyDictionary()
 
 
-def packed(model: nn.Module, rows: int) -> FastDecoder | None:
-    """The model's weights as they are now, packed for about `rows` rows at a time; None where the packed engine cannot drive it.
+def packed(model: nn.Module) -> FastDecoder | None:
+    """The model's weights as they are now, packed; None where the packed engine cannot drive it.
 
     Args:
         model: our `Decoder`, or a transformers Llama or GPT-2. Linear layers may be swapped or wrapped: those are called as they are.
     """
+    compute_safely()  # comparing the sample is the first work on several threads
     with _lock:
         state, sample = _state(model), _sample(model)
         known = _packed.get(model)
         if known is None or known.state != state or not all(map(torch.equal, known.sample, sample)):
-            view = decoder_view(model)
-            known = _packed[model] = _Packed(state, sample, None if view is model else view, view is not None)
-        if not known.driven:
-            return None
-        view = model if known.view is None else known.view  # not kept where it is the model: nothing here may keep a model alive
-        weight = view.embedding.token.weight
-        layout = choose_layout(weight.dtype, weight.device, rows)
-        if layout not in known.decoders:
-            known.decoders[layout] = FastDecoder(view, weight.dtype, layout, rows)
-        return known.decoders[layout]
+            known = _packed[model] = _Packed(state, sample, _pack(model))
+        return known.decoder
+
+
+def _pack(model: nn.Module) -> FastDecoder | None:
+    view = decoder_view(model)
+    if view is None:
+        return None
+    weight = view.embedding.token.weight
+    return FastDecoder(view, weight.dtype, choose_layout(weight.dtype, weight.device))
 
 
 def _state(model: nn.Module) -> Hashable:

@@ -1,11 +1,11 @@
 """The same y = x Wᵀ + b, with W laid out the way the processor wants to read it.
 
 Generating one token multiplies a few rows with every matrix of the model: the time is spent reading weights, and the layout decides how fast they
-stream. Matrices that read the same input (Q, K, V; gate, up) become one; then, measured on an AVX-512 processor:
+stream. Matrices that read the same input (Q, K, V; gate, up) become one; then, measured on an AVX-512 processor (steps a second, float32, one row):
 
-    transposed    W stored as (d_in, d_out): best for a single row in float32
-    prepacked     oneDNN's blocked layout, prepared once: best for several rows, and for bfloat16
-    plain         `torch.nn.functional.linear` on W as it is: accelerators, and wherever oneDNN is not there
+    prepacked     oneDNN's blocked layout, prepared once                                                                        29.5
+    transposed    W stored as (d_in, d_out): float32 where oneDNN is not there                                                  25.9
+    plain         `torch.nn.functional.linear` on W as it is: accelerators, and bfloat16 where oneDNN is not there              18.6
 
 A layer that is not a plain linear (a quantised one, a LoRA not merged, one with a hook) is called as it is.
 """
@@ -17,14 +17,16 @@ from torch import Tensor, nn
 
 from llmsuite_lab.transformer.layers import Linear
 
+ROWS = 16  # what the blocked layout is prepared for; it serves any number of rows
+
 
 class Packed:
     """A fused linear layer: `packed(x)` is x Wᵀ + b for x (rows, d_in), `packed.add(x, y)` is y + x Wᵀ + b."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, layout: str, rows: int) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, layout: str) -> None:
         self.layout, self.bias = layout, bias
         if layout == "prepacked":
-            self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
+            self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), ROWS)
         elif layout == "transposed":
             self.weight = weight.t().contiguous()
         else:
@@ -88,24 +90,22 @@ def hooked(layer: nn.Module) -> bool:
     return bool(layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer))
 
 
-def pack(layers: Sequence[nn.Module], layout: str, rows: int, dtype: torch.dtype) -> Packed | Modules:
-    """One callable for layers that read the same input, in `dtype`, laid out for about `rows` rows."""
+def pack(layers: Sequence[nn.Module], layout: str, dtype: torch.dtype) -> Packed | Modules:
+    """One callable for layers that read the same input, in `dtype`, laid out as `layout` says."""
     if not all(is_plain(layer) for layer in layers):
         return Modules(layers)
     weight = torch.cat([layer.weight.detach().to(dtype) for layer in layers]) if len(layers) > 1 else layers[0].weight.detach().to(dtype)
     biases = [layer.bias for layer in layers]
     if all(b is None for b in biases):
-        return Packed(weight, None, layout, rows)
+        return Packed(weight, None, layout)
     whole = [torch.zeros(len(layer.weight), device=weight.device) if b is None else b.detach() for layer, b in zip(layers, biases)]
-    return Packed(weight, torch.cat(whole).to(dtype), layout, rows)
+    return Packed(weight, torch.cat(whole).to(dtype), layout)
 
 
-def choose_layout(dtype: torch.dtype, device: torch.device, rows: int) -> str:
-    """The layout that streams weights fastest for this many rows at a time. oneDNN's is probed once with a tiny product and must agree."""
+def choose_layout(dtype: torch.dtype, device: torch.device) -> str:
+    """The layout that streams weights fastest. oneDNN's is probed once with a tiny product and must agree."""
     if device.type != "cpu":
         return "plain"
-    if dtype == torch.float32 and rows == 1:
-        return "transposed"
     return "prepacked" if _onednn(dtype) else "transposed" if dtype == torch.float32 else "plain"
 
 
@@ -115,7 +115,7 @@ _PROBED: dict[torch.dtype, bool] = {}
 def _onednn(dtype: torch.dtype) -> bool:
     if dtype not in _PROBED:
         x, W = torch.arange(12.0).view(3, 4).to(dtype), torch.arange(20.0).view(5, 4).to(dtype)
-        probe: Callable[[], Tensor] = lambda: Packed(W, None, "prepacked", 3).add(x, torch.ones(3, 5, dtype=dtype))  # noqa: E731
+        probe: Callable[[], Tensor] = lambda: Packed(W, None, "prepacked").add(x, torch.ones(3, 5, dtype=dtype))  # noqa: E731
         try:
             _PROBED[dtype] = torch.backends.mkldnn.is_available() and torch.allclose(probe().float(), (x @ W.T + 1).float(), rtol=0.02)
         except (

@@ -1,6 +1,13 @@
 """LanguageModel against `transformers`' own generate and forward pass: tiny random models for most, the real one for a few."""
 
+import copy
 import math
+import os
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -242,3 +249,77 @@ def test_the_real_models_stop_string_spans_tokens_and_scores_do_not_feel_padding
     assert together[0].logprob > wrong.logprob
     assert lm.context_length == 8192
     assert language_model.profile().name in {"cpu", "t4", "gpu"}
+
+
+def test_several_threads_share_models_from_their_first_use_on(tiny_lm):
+    """complete, stream and score at once, of two models: each answer is that of a model asked alone, and dropout stays off until the last is done."""
+    made = [LanguageModel(copy.deepcopy(tiny_lm.model), tiny_lm.tokenizer, "twin") for _ in range(2)]
+    for lm in made:
+        lm.model.train()
+        for module in lm.model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.5
+    options = {"max_new_tokens": 8, "temperature": 1.0, "seed": 2}
+    asks = [
+        lambda lm: [c.text for c in lm.complete(PROMPTS, max_new_tokens=8)],
+        lambda lm: [c.text for c in lm.complete(PROMPTS, **options)],
+        lambda lm: "".join(lm.stream(PROMPTS[1], **options)),
+        lambda lm: [round(s.logprob, 2) for s in lm.score(PROMPTS, [" yes"] * len(PROMPTS))],
+    ]
+    wanted = [ask(tiny_lm) for ask in asks]
+    with ThreadPoolExecutor(8) as pool:
+        got = list(pool.map(lambda job: job[1](job[0]), [(lm, ask) for lm in made for ask in asks] * 3, timeout=120))
+    assert got == wanted * 6
+    assert all(module.training for lm in made for module in lm.model.modules())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_after_a_fork_it_writes_the_same_and_never_hangs(tmp_path, tiny_model, tiny_tokenizer):
+    """In a process of its own: the parent uses torch's threads and holds every lock from another thread while it forks."""
+    code = textwrap.dedent(
+        """
+        import os, signal, sys, threading, time, warnings
+        import torch
+        sys.path.insert(0, sys.argv[1])
+        from conftest import make_tiny
+        from transformers import PreTrainedTokenizerFast
+        from llmsuite_lab.lm import language_model, text
+        from llmsuite_lab.lm.language_model import LanguageModel
+        from llmsuite_lab.transformer import evaluating, packed_weights
+        lm = LanguageModel(make_tiny("llama"), PreTrainedTokenizerFast.from_pretrained(sys.argv[2]), "tiny")
+        if sys.argv[3] == "used":
+            lm.complete(["one"], max_new_tokens=9)
+        held = threading.Event()
+        def hold():
+            for lock in (language_model._loading, text._lock, evaluating._lock, packed_weights._lock):
+                lock.__enter__()
+            held.set()
+            time.sleep(60)
+        threading.Thread(target=hold, daemon=True).start()
+        held.wait()
+        language_model.profile()
+        torch.set_num_threads(2)
+        torch.randn(600, 600) @ torch.randn(600, 600)
+        child = os.fork()
+        if not child:
+            signal.alarm(60)
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                written = lm.complete(["one", "The river runs"] * 9, max_new_tokens=9)
+                score = lm.score(["one"], [" two"])
+                torch.randn(600, 600) @ torch.randn(600, 600)
+            print(repr(written[0].text), round(score[0].logprob, 3), torch.get_num_threads(), len(said), flush=True)
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        os._exit(status if status >= 0 else 9)
+        """
+    )
+    tokenizer = tmp_path / "tokenizer"
+    tiny_tokenizer.save_pretrained(tokenizer)
+    alone = LanguageModel(tiny_model, tiny_tokenizer, "tiny")
+    text, score = alone.complete(["one"], max_new_tokens=9)[0].text, alone.score(["one"], [" two"])[0].logprob
+    folder = str(Path(__file__).parent.parent)
+    for before in ("used", "unused"):
+        done = subprocess.run([sys.executable, "-c", code, folder, str(tokenizer), before], capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert done.stdout.splitlines()[-1] == f"{text!r} {round(score, 3)} 1 1"

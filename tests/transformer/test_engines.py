@@ -80,7 +80,7 @@ def test_every_step_is_a_full_forward_pass(kind, shared, engine):
     random = lambda n: torch.randint(0, VOCABULARY, (n,), generator=generator).tolist()  # noqa: E731
     prefix = random(shared)
     texts = [prefix + random(n) for n in (5, 1, 9)]
-    state = PackedEngine(packed(model, 3), texts, room=6) if engine == "packed" else CachedEngine(model, texts, room=6)
+    state = PackedEngine(packed(model), texts, room=6) if engine == "packed" else CachedEngine(model, texts, room=6)
     rows = [0, 1, 2]
     for step in range(5):
         wanted = torch.stack([full(model, texts[i])[-1] for i in rows])
@@ -125,7 +125,7 @@ def test_a_swapped_linear_layer_is_called_as_it_is_in_the_packed_engine(kind, wh
     model = make(kind)
     before = written(model)
     swap(model, linear_names(kind)[which])  # after the first packing: a change must be noticed
-    decoder = packed(model, 3)
+    decoder = packed(model)
     assert sum(isinstance(part, Modules) for layer in decoder.layers for part in layer) + isinstance(decoder.unembed, Modules) == 1
     assert written(model) == expected(model)
     assert which == 2 or written(model) != before  # twice the logits have the same largest
@@ -151,7 +151,7 @@ def test_a_lora_not_merged_writes_what_transformers_writes(kind, targets, merged
     ids, longest = written(model), max(map(len, PROMPTS))
     assert model.training == (not merged)
     assert ids != plain
-    assert packed(model if merged else tuned.get_base_model(), 3) is not None
+    assert packed(model if merged else tuned.get_base_model()) is not None
     padded = torch.tensor([[0] * (longest - len(p)) + p for p in PROMPTS])
     mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in PROMPTS])
     options = {"do_sample": False, "max_new_tokens": 8, "min_new_tokens": 8, "eos_token_id": None, "pad_token_id": 0}
@@ -195,7 +195,7 @@ def test_where_more_than_a_linear_layer_differs_the_models_own_forward_is_used(k
     before = written(model)
     block = {"llama": "model.layers.1", "gpt2": "transformer.h.1", "our llama": "stack.blocks.1", "our gpt2": "stack.blocks.1"}[kind]
     CHANGES[change](model.get_submodule(block))
-    assert packed(model, 3) is None
+    assert packed(model) is None
     assert written(model) == expected(model)
     assert written(model) != before
 
@@ -203,7 +203,7 @@ def test_where_more_than_a_linear_layer_differs_the_models_own_forward_is_used(k
 def test_an_output_matrix_that_is_tied_in_the_config_alone_is_used_as_it_is():
     model = make("llama")
     model.lm_head.weight = nn.Parameter(torch.randn(VOCABULARY, 24, generator=torch.Generator().manual_seed(9)))
-    assert packed(model, 3) is not None
+    assert packed(model) is not None
     assert written(model) == expected(model)
 
 
@@ -213,7 +213,7 @@ def test_a_family_or_option_we_do_not_compute_is_driven_by_its_own_forward():
     sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 6, "num_key_value_heads": 2, "intermediate_size": 40}
     other = transformers.Qwen2ForCausalLM(transformers.Qwen2Config(vocab_size=VOCABULARY, **sizes)).eval()
     for model in (scaled, other):
-        assert packed(model, 3) is None
+        assert packed(model) is None
         assert written(model) == expected(model)
 
 
@@ -247,11 +247,11 @@ def test_packed_weights_follow_every_edit_of_rows_columns_or_tensors(monkeypatch
     model = make(kind)
     for name, W in model.named_parameters():
         if W.dim() == 2:
-            decoder = packed(model, 3)
-            assert packed(model, 3) is decoder
+            decoder = packed(model)
+            assert packed(model) is decoder
             with torch.no_grad():
                 EDITS[edit](W)
-            assert packed(model, 3) is not decoder, f"{edit} of {name} went unnoticed"
+            assert packed(model) is not decoder, f"{edit} of {name} went unnoticed"
     assert written(model) == expected(model)
 
 
@@ -267,7 +267,7 @@ def test_weights_with_nan_made_in_inference_mode_are_packed_once(kind):
     with torch.inference_mode():
         model = make(kind)
         next(iter(model.parameters()))[0, 0] = float("nan")
-    assert packed(model, 3) is packed(model, 3)
+    assert packed(model) is packed(model)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -159,7 +159,7 @@ def test_every_layout_computes_the_same_product(layout, bias):
     torch.manual_seed(1)
     first, second = Linear(7, 5, bias=bias), Linear(7, 3, bias=False)
     x, y = torch.randn(4, 7), torch.randn(4, 8)
-    packed = packing.pack([first, second], layout, 4, torch.float32)
+    packed = packing.pack([first, second], layout, torch.float32)
     with torch.inference_mode():
         expected = torch.cat([first(x), second(x)], -1)
         torch.testing.assert_close(packed(x), expected)
@@ -169,8 +169,8 @@ def test_every_layout_computes_the_same_product(layout, bias):
 def test_without_onednn_another_layout_is_chosen(monkeypatch):
     monkeypatch.setattr(packing, "_PROBED", {torch.float32: False, torch.bfloat16: False})
     cpu = torch.device("cpu")
-    assert packing.choose_layout(torch.float32, cpu, 8) == "transposed"
-    assert packing.choose_layout(torch.bfloat16, cpu, 8) == "plain"
+    assert packing.choose_layout(torch.float32, cpu) == "transposed"
+    assert packing.choose_layout(torch.bfloat16, cpu) == "plain"
     fresh = tiny()
     assert generate(fresh, PROMPTS, 5) == generate(MODEL, PROMPTS, 5)
 
