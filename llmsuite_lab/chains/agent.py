@@ -52,7 +52,8 @@ class ReActRules(AgentMiddleware):
 
     Tools keep state within one question (the page that is open), so every question has tools of its own, which stay at hand until it is answered: no
     action runs a second time to bring state back. A conversation that another process takes up from its checkpoint, or takes up at an earlier point,
-    gets fresh tools with what their `Tool.restore` puts back. Several calls in one turn run one after another, in their order.
+    gets fresh tools with what their `Tool.restore` puts back. Several calls in one turn run one after another, in their order. What no checkpoint
+    can know is an action during which its process died: whoever takes that conversation up runs it again.
     """
 
     def __init__(self, make_tools: MakeTools) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 _TIME = re.compile(r"[\[(]?\d{1,2}[:.]\d{2}(?::\d{2})?(?:\s?[ap]\.?m\b\.?)?[\])]?[\s,-]*", re.IGNORECASE)
 _NAME_ENDS = re.compile(r":(?=\s|$)")
 _NAME_ENDS_TIGHTLY = re.compile(r"(?<=\S):(?=[^\W\d_])")  # "Ann:hi" is a turn; a link, a ratio and a smiley are none
-_MAX_NAME_WORDS = 4
+_MAX_NAME_WORDS = 5
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,7 @@ def test_dialogsums_test_file_has_three_summaries(tmp_path):
         ("Ann: Hi\n10.30 works for me: see you", [("Ann", "Hi 10.30 works for me: see you")]),
         ("Re:Zero: Hi\nBob: so", [("Re:Zero", "Hi"), ("Bob", "so")]),
         ("Ann:Hi\nBob :Oh\nhttp://a.b/c\n:) ok\nlol :D", [("Ann", "Hi Bob :Oh http://a.b/c :) ok lol :D")]),
+        ("Ann's mum (on the phone): Yes\nBob: Oh", [("Ann's mum (on the phone)", "Yes"), ("Bob", "Oh")]),
         ("Ann:\nBob: 3:2!", [("Ann", ""), ("Bob", "3:2!")]),
         ("(a call)\nДр. Иванов: Да\n#Person1#: Yes", [("", "(a call)"), ("Др. Иванов", "Да"), ("Person1", "Yes")]),
         ("Ann: I say\nwhat do you think of this: no\nReally? Well: no", [("Ann", "I say what do you think of this: no Really? Well: no")]),
