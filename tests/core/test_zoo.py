@@ -89,7 +89,11 @@ def no_pip(wheels, monkeypatch):
 def left_behind(cache: Path) -> list[str]:
     """Everything in the cache but lock files and finished folders."""
     done = [manifest.parent for manifest in cache.rglob("manifest.json")]
-    files = [p for p in cache.rglob("*") if p.is_file() and p.suffix != ".lock" and p.name != MARK and not any(p.is_relative_to(folder) for folder in done)]
+    files = [
+        p
+        for p in cache.rglob("*")
+        if p.is_file() and p.suffix != ".lock" and p.name != MARK and not any(p.is_relative_to(folder) for folder in done)
+    ]
     return [p.relative_to(cache).as_posix() for p in files]
 
 
@@ -228,11 +232,101 @@ def test_an_unwritable_cache_is_one_sentence(toy, no_pip, monkeypatch, tmp_path)
     zoo.path("toy")
 
 
-def test_what_a_killed_process_left_is_swept_away(toy, cache, no_pip):
-    (cache / "models" / ".toy.abc123").mkdir(parents=True)
-    (cache / "models" / ".toy.abc123" / "model.safetensors").write_bytes(b"half")
+def test_what_a_killed_process_left_is_swept_away_and_other_hidden_folders_are_not(toy, cache, no_pip):
+    dead, theirs = cache / "models" / ".toy.abc12345.making", cache / "models" / ".toy.abc123"
+    for folder in (dead, theirs):
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(b"half")
+    (dead / "lock").touch()
     zoo.path("toy")
-    assert not list((cache / "models").glob(".toy.abc*"))
+    assert not dead.exists()
+    assert (theirs / "model.safetensors").is_file()
+
+
+def test_a_model_whose_swap_was_cut_short_is_put_back_without_a_download(toy, cache, no_pip):
+    folder = zoo.path("toy")
+    shop = folder.with_name(".toy.abc12345.making")
+    shop.mkdir()
+    (shop / "lock").touch()
+    folder.rename(shop / "old")
+    assert zoo.path("toy") == folder
+    assert len(no_pip) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("", "is empty"),
+        (" ", "is empty"),
+        ("cache", "is a relative path"),
+        ("./x", "is a relative path"),
+        ("~nobody-here/x", "names a user that"),
+    ],
+)
+def test_a_cache_path_that_is_none_is_one_sentence(toy, monkeypatch, given, says):
+    monkeypatch.setenv("LLMSUITE_CACHE", given)
+    with pytest.raises(LabError, match=rf"LLMSUITE_CACHE=.*{says}.*absolute path") as said:
+        zoo.path("toy")
+    assert "\n" not in str(said.value)
+
+
+def test_the_user_s_cache_folder_is_taken_where_none_is_given(monkeypatch, tmp_path):
+    from llmsuite_lab.core import paths
+
+    monkeypatch.delenv("LLMSUITE_CACHE", raising=False)
+    monkeypatch.setattr(paths.sys, "platform", "linux")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for xdg, expected in (("", tmp_path / ".cache"), ("relative", tmp_path / ".cache"), ("/x", Path("/x"))):
+        monkeypatch.setenv("XDG_CACHE_HOME", xdg)
+        assert paths.cache_dir() == expected / "llmsuite-lab"
+
+
+def a_file_for_the_models_folder(cache):
+    cache.mkdir()
+    (cache / "models").write_text("mine")
+
+
+def a_file_for_the_model_s_folder(cache):
+    (cache / "models").mkdir(parents=True)
+    (cache / "models" / "toy").write_text("mine")
+
+
+def a_folder_for_the_lock(cache):
+    (cache / "models" / ".toy.lock").mkdir(parents=True)
+
+
+def a_model_of_theirs(cache):
+    (cache / "models" / "toy").mkdir(parents=True)
+    (cache / "models" / "toy" / "model.safetensors").write_text("months of training")
+
+
+@pytest.mark.parametrize(
+    "standing", [a_file_for_the_models_folder, a_file_for_the_model_s_folder, a_folder_for_the_lock, a_model_of_theirs]
+)
+def test_what_stands_in_the_cache_s_way_is_named_and_kept(toy, cache, no_pip, standing):
+    standing(cache)
+    before = sorted((p, p.read_text() if p.is_file() else "") for p in cache.rglob("*"))
+    with pytest.raises(LabError, match=str(cache)) as said:
+        zoo.path("toy")
+    assert "\n" not in str(said.value)
+    assert [row for row in sorted((p, p.read_text() if p.is_file() else "") for p in cache.rglob("*")) if row[0].suffix != ".lock"] == [
+        row for row in before if row[0].suffix != ".lock"
+    ]
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), NotADirectoryError(20, "Not a directory"), PermissionError(13, "no")]
+)
+def test_a_hub_s_cache_that_cannot_be_written_is_one_sentence(monkeypatch, error):
+    class Auto:
+        @staticmethod
+        def from_pretrained(*args, **kwargs):
+            raise error
+
+    monkeypatch.setattr(fetch, "probe_hub", lambda: None)
+    with pytest.raises(LabError, match="could not load smollm2-135m-instruct") as said:
+        zoo._from_pretrained(Auto, zoo.entry("smollm2-135m-instruct"), "hub")
+    assert "\n" not in str(said.value)
 
 
 def test_two_processes_at_once_download_once(toy, cache):

@@ -11,7 +11,7 @@ from torch import nn
 
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.history import History
-from llmsuite_lab.lm.batching import Example, check_examples, collate, encode, length_buckets
+from llmsuite_lab.lm.batching import Example, check_examples, collate, encode, fingerprint, length_buckets
 from llmsuite_lab.lm.supervised import supervised_loss
 from llmsuite_lab.lm.training import fit
 from llmsuite_lab.lm.training_attention import grouped_causal_attention, plain_attention
@@ -323,17 +323,86 @@ def test_resumed_run_equals_uninterrupted_run(tmp_path, dtype):
     assert [f.name for f in tmp_path.iterdir()] == ["run"], "no temporary folder may stay behind"
 
 
-def test_checkpoint_of_another_run_or_a_damaged_one_is_refused(tmp_path):
-    folder, rows = tmp_path / "run", examples(8)
-    kwargs = dict(steps=2, batch_size=4, checkpoint=folder, resume=True, **F32)
-    fit(llama(), rows, lr=1e-3, **kwargs)
-    with pytest.raises(LabError, match="lr: 0.001 then, 0.002 now"):
-        fit(llama(), rows, lr=2e-3, **kwargs)
-    with pytest.raises(LabError, match="examples"):
-        fit(llama(), examples(8, seed=1), lr=1e-3, **kwargs)
-    (folder / "state.safetensors").write_bytes((folder / "state.safetensors").read_bytes()[:100])
+def another_base(model):
+    model.base_model.model.model.layers[1].mlp.gate_proj.weight.data += 1e-3
+
+
+def another_scale(model):
+    model.base_model.model.model.layers[0].self_attn.q_proj.scaling["default"] = 9.0
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"lr": 2e-3}, "lr: 0.001 then, 0.002 now"),
+        ({"seed": 7}, "seed: 0 then, 7 now"),
+        ({"dtype": torch.bfloat16}, "dtype: 'float32' then, 'bfloat16' now"),
+        ({"rows": examples(8, seed=1)}, "the examples are others"),
+        ({"edit": another_base}, "the base model is another"),
+        ({"edit": another_scale}, "the base model is another"),
+        ({"edit": lambda m: m.base_model.model.lm_head.weight.requires_grad_(True)}, r"trainable .*lm_head.*: None then, \["),
+    ],
+    ids=["lr", "seed", "dtype", "data", "base", "scale", "trainable"],
+)
+def test_a_resume_of_another_run_is_refused_and_the_checkpoint_stays(tmp_path, change, says):
+    model, kwargs = llama(lora=True), {"steps": 2, "batch_size": 4, "checkpoint": tmp_path / "run", "resume": True, "lr": 1e-3} | F32
+    fit(llama(lora=True), examples(8), **kwargs)
+    before = {f.name: f.read_bytes() for f in (tmp_path / "run").iterdir()}
+    rows, edit = change.pop("rows", examples(8)), change.pop("edit", lambda m: None)
+    edit(model)
+    with pytest.raises(LabError, match=says) as said:
+        fit(model, rows, **(kwargs | change))
+    assert len(str(said.value)) < 400
+    assert {f.name: f.read_bytes() for f in (tmp_path / "run").iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda f: (f / "state.safetensors").write_bytes((f / "state.safetensors").read_bytes()[:100]),
+        lambda f: (f / "state.safetensors").write_bytes((f / "state.safetensors").read_bytes()[:-4] + b"rot!"),
+        lambda f: (f / "state.safetensors").unlink(),
+        lambda f: (f / "state.json").unlink(),
+        lambda f: (f / "state.json").write_text("{}"),
+        lambda f: (f / "state.json").write_text("[1"),
+    ],
+    ids=["cut", "rot", "no tensors", "no state", "empty state", "no JSON"],
+)
+def test_a_resume_from_a_damaged_checkpoint_says_so_and_does_not_start_anew(tmp_path, harm):
+    kwargs = {"steps": 2, "batch_size": 4, "checkpoint": tmp_path / "run"} | F32
+    fit(Plain(), examples(8), **kwargs)
+    harm(tmp_path / "run")
+    model = Plain()
+    before = weights(model)
     with pytest.raises(LabError, match="is damaged"):
-        fit(llama(), rows, lr=1e-3, **kwargs)
+        fit(model, examples(8), resume=True, **kwargs)
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_folder_of_somebody_else_is_refused_before_the_first_step(tmp_path, resume):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "state.json").write_text("{}")
+    with pytest.raises(LabError, match="holds what the course did not put there"):
+        fit(Plain(), examples(8), steps=1, checkpoint=tmp_path / "thesis", resume=resume, on_step=lambda *_: pytest.fail("trained"), **F32)
+    assert (tmp_path / "thesis" / "state.json").read_text() == "{}"
+    (tmp_path / "empty").mkdir()
+    for folder in ("empty", "new"):
+        assert fit(Plain(), examples(8), steps=1, checkpoint=tmp_path / folder, resume=resume, **F32).steps == 1
+
+
+def test_data_of_any_form_is_told_apart_in_full_and_alike_in_every_process():
+    class Row:
+        def __init__(self, x):
+            self.x = x
+
+    long = torch.zeros(3000)
+    other = long.clone()
+    other[1500] = 1
+    assert fingerprint([long]) != fingerprint([other]), "torch prints only the ends of a long tensor"
+    assert fingerprint([{"x": long}]) != fingerprint([{"x": other}])
+    assert fingerprint([Row(long)]) == fingerprint([Row(long.clone())]) != fingerprint([Row(other)])
+    assert fingerprint([("a", 1)]) != fingerprint([("a", 2)])
 
 
 def test_stop_button_during_an_update_waits_for_its_end(monkeypatch):
@@ -456,8 +525,9 @@ class _Words:
     def __init__(self, eos):
         self.eos_token_id = eos
 
-    def __call__(self, text, add_special_tokens):
-        return {"input_ids": [len(w) for w in text.split()]}
+    def __call__(self, texts, add_special_tokens, split_special_tokens):
+        assert (split_special_tokens, add_special_tokens) == (True, False)
+        return {"input_ids": [[len(w) for w in text.split()] for text in texts]}
 
 
 def test_encode_ends_the_completion():
