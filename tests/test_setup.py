@@ -33,9 +33,10 @@ def test_torch_is_the_tested_release_and_its_range_leaves_colabs_alone():
         assert all(part.operator == ">=" for part in spec), f"{name}{spec} would make pip replace Colab's own"
 
 
-def test_the_extra_all_covers_every_other_extra():
+def test_the_extra_all_covers_every_other_extra_but_the_bench():
     covered = re.search(r"\[(.*)\]", PROJECT["optional-dependencies"]["all"][0])[1].split(",")
-    assert sorted(covered) == sorted(set(PROJECT["optional-dependencies"]) - {"all"})
+    alone = {"bench"}  # llmsuite runs whole without llama.cpp, and set-up must not fail where it has no wheel
+    assert sorted(covered) == sorted(set(PROJECT["optional-dependencies"]) - {"all"} - alone)
 
 
 def test_conda_installs_the_same_package_set():

@@ -7,6 +7,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.course import bench
 from llmsuite_lab.course.bench import Row, compare, interleaved, table
 
@@ -105,3 +106,12 @@ def test_peak_memory_is_this_programs_own_and_grows_with_it():
     before, after, size = map(int, done.stdout.split())
     assert before < 200 * 2**20 < len(ballast)
     assert 0.9 * size < after - before < 1.5 * size
+
+
+def test_the_generation_bench_says_what_to_install(monkeypatch):
+    from llmsuite_lab.course.bench import generation
+
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    with pytest.raises(LabError, match=r"pip install -e '\.\[bench\]'"):
+        generation.Llama()
+    assert len(generation.long_prompt().split()) == 1500
