@@ -18,6 +18,7 @@ from llmsuite_lab.core.errors import LabError, unknown
 from llmsuite_lab.core.fetch import sha256
 from llmsuite_lab.core.files import whole_folder, write_json
 from llmsuite_lab.core.paths import data_dir
+from llmsuite_lab.core.swap import settle
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,6 +48,7 @@ def adapter_path(name: str | Path) -> Path:
     folder = adapters_dir() / name
     if not (folder / CONFIG).is_file():
         folder = Path(name)
+        settle(folder)
         if not (folder / CONFIG).is_file():
             if folder.is_dir():
                 raise ValueError(f"the folder {name} holds no {CONFIG}: it is not an adapter in PEFT format")

@@ -17,6 +17,7 @@ import numpy as np
 
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.files import whole_folder, write_json
+from llmsuite_lab.core.swap import settle
 
 if TYPE_CHECKING:
     from llmsuite_lab.retrieval.embedding import Embedder
@@ -186,6 +187,7 @@ class Index:
         """Read a saved index for the embedder with this identity. Raises LabError when it is missing, damaged, or of another embedder."""
         import faiss
 
+        settle(folder)
         try:
             about = json.loads((folder / "index.json").read_text(encoding="utf-8"))
             index = cls(about["dimension"], about["embedder"], about["kind"], about["depth"])

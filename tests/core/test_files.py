@@ -408,14 +408,14 @@ def save_adapter(folder: Path) -> None:
     write_adapter(folder, ({"a": torch.zeros(2)}, {}), {})
 
 
-def save_checkpoint(folder: Path) -> None:
+def save_checkpoint(folder: Path, resume: bool = False) -> None:
     import torch
 
     from llmsuite_lab.lm.training import fit
 
     model, xs = torch.nn.Linear(3, 1), [torch.ones(3)] * 4
     squared = lambda model, batch: ((model(batch) ** 2).sum(), len(batch))  # noqa: E731
-    fit(model, xs, steps=1, loss_fn=squared, collate_fn=torch.stack, progress=False, checkpoint=folder)
+    fit(model, xs, steps=1, loss_fn=squared, collate_fn=torch.stack, progress=False, checkpoint=folder, resume=resume)
 
 
 @pytest.mark.parametrize("save", [save_tokenizer, save_index, save_adapter, save_checkpoint])
@@ -429,3 +429,35 @@ def test_whatever_takes_a_folder_replaces_its_own_and_no_other(tmp_path, save):
         with pytest.raises(LabError, match=r"holds what the course did not put there \(thesis.txt"):
             save(folder)
     assert tree(tmp_path) == before
+
+
+def load_index(folder: Path) -> None:
+    from llmsuite_lab.retrieval.index import Index
+
+    assert len(Index.load(folder, "embedder")) == 2
+
+
+def load_adapter(folder: Path) -> None:
+    from llmsuite_lab.lm.adapters import adapter_path
+
+    assert adapter_path(folder) == folder
+
+
+def resume(folder: Path) -> None:
+    save_checkpoint(folder, resume=True)
+    assert json.loads((folder / "state.json").read_text())["history"]["losses"] == [9.0], "the step that is on record, none taken anew"
+
+
+@pytest.mark.parametrize(("save", "load"), [(save_index, load_index), (save_adapter, load_adapter), (save_checkpoint, resume)])
+def test_whoever_reads_puts_back_what_a_dead_process_had_moved_away(tmp_path, save, load):
+    save(tmp_path / "made")
+    if save is save_checkpoint:
+        state = json.loads((tmp_path / "made" / "state.json").read_text())
+        state["history"]["losses"] = [9.0]
+        (tmp_path / "made" / "state.json").write_text(json.dumps(state))
+    shop = tmp_path / f".made.abcdefgh{SUFFIX}"
+    shop.mkdir()
+    (shop / "lock").touch()
+    (tmp_path / "made").rename(shop / "old")
+    load(tmp_path / "made")
+    assert [p.name for p in tmp_path.iterdir()] == ["made"]
