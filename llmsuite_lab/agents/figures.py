@@ -209,5 +209,6 @@ def draw_cost(
 
 def loss() -> Any:
     """Recorded: training loss on the model's own turns, one line per recorded seed."""
-    histories = {f"seed {run.seed}": run.history for run in runs()}
-    return loss_curve(histories, title="The loop is learned from a few hundred trajectories")
+    recorded = runs()
+    histories = {f"seed {run.seed}": run.history for run in recorded}
+    return loss_curve(histories, title=f"The loop is learned from {recorded[0].settings['examples']:,} demonstrations")
