@@ -36,7 +36,7 @@ def error(name, value):
     return v4.new_output("error", ename=name, evalue=value, traceback=[])
 
 
-CLAIM = 'from llmsuite_lab.course.claims import claim\nclaim("pal.loop").measure(%s, n=1, seeds=[0])'
+CLAIM = 'from llmsuite_lab.course.claims import claim\nclaim("pal.loop").measure(%s, n=1, seeds=[0], control=61)'
 FIGURE = 'from IPython.display import display\ndisplay({"image/svg+xml": "<svg>%s</svg>", "text/plain": "a figure"}, raw=True)'
 
 # group → cells; the outcome each cell must have stands beside it: P passed, F failed, S skipped

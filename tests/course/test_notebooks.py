@@ -44,7 +44,7 @@ def clone(tmp_path_factory):
         code("object()"),
         code("x = 1"),
     )
-    save(root, "02_second", code("from llmsuite_lab.course.claims import claim\nclaim('pal.loop').measure(74, n=1, seeds=[0])"))
+    save(root, "02_second", code("from llmsuite_lab.course.claims import claim\nclaim('pal.loop').measure(74, n=1, seeds=[0], control=61)"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(notebooks, "repo_dir", lambda: root)
         patch.setattr(headers, "data_dir", lambda: root / "data")
