@@ -343,3 +343,15 @@ def test_several_threads_may_use_several_models_first_at_once():
     assert [results.get(i) for i in range(len(threads))] == wanted * 4
     assert all(m.training for m in models[-1].modules())
     assert not any(m.training for model in models[:-1] for m in model.modules())
+
+
+@pytest.mark.parametrize("engine", ["packed", "cached"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_seeded_sample_is_its_prompts_and_its_seeds_alone(kind, engine):
+    model, sampling = make(kind), Sampling(1.0, top_p=0.95, seed=7)
+    start = engine_for(model) if engine == "packed" else lambda rows, room: CachedEngine(model, rows, room)
+    together = generate(start, PROMPTS, 9, sampling=sampling)
+    assert generate(start, PROMPTS[::-1], 9, sampling=sampling)[::-1] == together
+    assert [generate(start, [prompt], 9, sampling=sampling)[0] for prompt in PROMPTS] == together
+    assert generate(start, PROMPTS, 9, sampling=Sampling(1.0, top_p=0.95, seed=8)) != together
+    assert len({tuple(row.ids) for row in generate(start, PROMPTS[:1] * 4, 9, sampling=sampling)}) == 4
