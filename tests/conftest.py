@@ -1,6 +1,8 @@
 """Shared fixtures: the real model once per session, and tiny random models that need no files."""
 
+import importlib.util
 import os
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may wait on the hub
 
@@ -11,6 +13,15 @@ TINY_CHAT_TEMPLATE = (
     "{% for m in messages %}{{ '<s>' + m['role'] + ': ' + m['content'] + '</s>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<s>assistant: ' }}{% endif %}"
 )
+
+
+@pytest.fixture(scope="session")
+def bad_input():
+    """tests/bad_input.py as a module: what every package's test_bad_input.py feeds its callables with."""
+    spec = importlib.util.spec_from_file_location("bad_input", Path(__file__).with_name("bad_input.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from llmsuite_lab.agents.trace import COLOURS as ROLES
 from llmsuite_lab.agents.trace import lines
 from llmsuite_lab.core import records
 from llmsuite_lab.core.diagrams import arrow, box, canvas, say
+from llmsuite_lab.core.errors import within
 from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.core.plots import COLOURS, bars_with_intervals, figure, heat_map, loss_curve
 from llmsuite_lab.world.almanac_claims import LABELS
@@ -34,6 +35,7 @@ def trajectory_from(data: Mapping[str, Any]) -> Trajectory:
 
 def draw_trace(trajectory: Trajectory, title: str = "Think, act, read, think again", width: int = 76) -> Any:
     """One trajectory as a picture: thoughts, actions and observations each in its own colour and lane."""
+    within("width", width, 10, 1000)
     rows = [(role, wrapped) for role, text in lines(trajectory) for wrapped in [textwrap.wrap(text, width) or [""]]]
     height = sum(len(text) + 0.55 for _, text in rows)
     drawn, ax = figure(10.0, 1.0 + 0.29 * height)

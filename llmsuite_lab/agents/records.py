@@ -8,6 +8,7 @@
 import random
 
 from llmsuite_lab.core import records
+from llmsuite_lab.core.errors import within
 from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.core.records import Record, mean_over_seeds, paired_differences
 from llmsuite_lab.world.almanac_questions import TRAINED_KINDS
@@ -71,6 +72,7 @@ def over_commonest_label(shuffles: int = 0) -> Interval:
     With `shuffles`, the true labels are handed to the claims at random that many times (seed 0) and a claim's score is its mean over these, too:
     what is left is what can be had without reading.
     """
+    within("shuffles", shuffles, 0, 100_000)
     found = runs()
     labels = [row["label"] for row in found[0].results["claims"]]
     share = max(labels.count(label) for label in set(labels)) / len(labels)

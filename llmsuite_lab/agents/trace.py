@@ -32,7 +32,7 @@ def _step_lines(step: Step) -> list[tuple[str, str]]:
 
 def as_text(trajectory: Trajectory, width: int = 100) -> str:
     """The trace as plain text, wrapped at `width` characters. Raises ValueError for a width below 40."""
-    if width < 40:
+    if not width >= 40:
         raise ValueError(f"width={width} leaves no room for text; use at least 40")
     out = []
     for role, text in lines(trajectory):

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from llmsuite_lab.agents.demonstrations import Turn, demonstrate, opening_text, render_observation, render_turn
+from llmsuite_lab.core.errors import within
 from llmsuite_lab.lm.batching import Batch, collate
 from llmsuite_lab.lm.lora import LoraSettings, train_lora
 from llmsuite_lab.lm.text import encode
@@ -56,6 +57,7 @@ def draw_items(mixture: str, n: int, seed: int) -> list[tuple[Question | Claim, 
     """`n` training items with the almanacs they are about, by the shares of MIXTURES[mixture]. Raises ValueError for an unknown mixture."""
     if mixture not in MIXTURES:
         raise ValueError(f"mixture={mixture!r} is unknown; choose one of {', '.join(MIXTURES)}")
+    within("n", n, 0, 1_000_000)
     rng = Random(f"react-{mixture}-{seed}")
     worlds = [build("train", 1000 * seed + i + 1) for i in range(WORLDS)]
     names, shares = zip(*MIXTURES[mixture].items(), strict=True)

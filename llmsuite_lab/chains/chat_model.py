@@ -8,6 +8,9 @@ notebook 04 knows (`react_format`), so that `create_agent` really drives it. In 
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
@@ -20,10 +23,12 @@ from langchain_core.runnables.config import get_config_list
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from llmsuite_lab.chains.identity import identity
 from llmsuite_lab.chains.react_format import STOPS, message_of, prompt_of, text_of
 from llmsuite_lab.lm.language_model import Completion
 from llmsuite_lab.lm.stops import stop_list
 
+_together: ContextVar[tuple[Any, Callable[[], Any]] | None] = ContextVar("_together", default=None)  # within `batch`: the model, its answer
 _ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "user"}
 
 
@@ -33,9 +38,10 @@ class LabChatModel(BaseChatModel):
     language_model: Any  # LanguageModel; pydantic need not look into it
     max_tokens: int = 128  # new tokens at most, per answer
     temperature: float = 0.0
+    top_k: int | None = None
     top_p: float | None = None
     seed: int = 0
-    stop: list[str] | None = None
+    stop: str | list[str] | None = None  # one stop string, or several
     examples: str = ""  # worked trajectories in front of every ReAct prompt, for a model that was not tuned on them
 
     @property
@@ -44,12 +50,9 @@ class LabChatModel(BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return {
-            "name": self.language_model.name,
-            "adapter": self.language_model.adapter,
-            "max_tokens": self.max_tokens,
-            "temperature": self.temperature,
-        }
+        sampling = {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p, "seed": self.seed}
+        ends = {"max_tokens": self.max_tokens, "ends_at": stop_list(self.stop or [])}  # "stop" itself is the call's, in LangChain's own key
+        return {**identity(self.language_model), **sampling, **ends, "examples": self.examples}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> Any:
         return {
@@ -76,12 +79,10 @@ class LabChatModel(BaseChatModel):
         *,
         tools: Sequence[dict[str, Any]] = (),
         forced: Sequence[str] = (),
-        completed: tuple[Completion, str | None] | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        if completed is None:
-            (completed,) = self._complete([messages], stop, tools, forced)
-        done, chosen = completed
+        batched, answer = _together.get() or (None, None)
+        done, chosen = answer() if batched is self else self._complete([messages], stop, tools, forced)[0]
         message = self._message(messages, done, tools, chosen)
         return ChatResult(generations=[ChatGeneration(message=message, generation_info={"finish_reason": done.finish_reason})])
 
@@ -142,13 +143,25 @@ class LabChatModel(BaseChatModel):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[Any]:
-        """Answer all inputs with one batched generation; each still passes through `invoke`, so that callbacks and traces see it."""
+        """Answer all inputs with one batched generation; each still passes through `invoke`, so that callbacks, traces and the cache see it.
+
+        As everywhere in LangChain: with `return_exceptions` an input that cannot be answered gives its exception in its place, and the others are
+        answered; without, the first such exception is raised. The generation waits for the first input that the cache does not answer.
+        """
         if not inputs:
             return []
-        conversations = [self._convert_input(value).to_messages() for value in inputs]
-        completions = self._complete(conversations, kwargs.get("stop"), kwargs.get("tools", ()), kwargs.get("forced", ()))
-        configs = get_config_list(config, len(inputs))
-        return [self.invoke(m, c, completed=done, **kwargs) for m, c, done in zip(conversations, configs, completions, strict=True)]
+        batch, results = _Batch(self, inputs, kwargs), []
+        for i, (value, own) in enumerate(zip(inputs, get_config_list(config, len(inputs)), strict=True)):
+            token = _together.set((self, partial(batch.answer, i)))
+            try:
+                results.append(self.invoke(value, own, **kwargs))
+            except Exception as error:
+                if not return_exceptions:
+                    raise
+                results.append(error)
+            finally:
+                _together.reset(token)
+        return results
 
     def prompt(self, messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]] = (), forced: str | None = None) -> str:
         """The text the model continues for these messages: its chat template, or the ReAct form when there are tools."""
@@ -158,7 +171,8 @@ class LabChatModel(BaseChatModel):
 
     def _options(self, stop: list[str] | None, tools: Sequence[dict[str, Any]]) -> dict[str, Any]:
         stops = [*stop_list(stop or self.stop or []), *(STOPS if tools else ())]
-        return {"max_new_tokens": self.max_tokens, "stop": stops, "temperature": self.temperature, "top_p": self.top_p, "seed": self.seed}
+        sampling = {"temperature": self.temperature, "top_p": self.top_p, "seed": self.seed}
+        return {"max_new_tokens": self.max_tokens, "stop": stops, **sampling, **({"top_k": self.top_k} if self.top_k is not None else {})}
 
     def _message(self, messages: list[BaseMessage], done: Completion, tools: Sequence[dict[str, Any]], forced: str | None) -> AIMessage:
         if tools:
@@ -171,6 +185,27 @@ class LabChatModel(BaseChatModel):
         message.usage_metadata = _usage(done.prompt_tokens, done.completion_tokens)
         message.response_metadata = {"model_name": self.language_model.name, "finish_reason": done.finish_reason}
         return message
+
+
+class _Batch:
+    """The inputs of one `batch`, generated together when the first of them is asked for; alone, should that fail, so that each has its own error."""
+
+    def __init__(self, model: LabChatModel, inputs: Sequence[LanguageModelInput], options: dict[str, Any]) -> None:
+        self.model, self.inputs = model, list(inputs)
+        self.options = (options.get("stop"), options.get("tools", ()), options.get("forced", ()))
+        self.answers: list[tuple[Completion, str | None]] | None = None
+        self.asked = False
+
+    def answer(self, i: int) -> tuple[Completion, str | None]:
+        """The completion of input `i`."""
+        if not self.asked:
+            self.asked = True
+            with suppress(Exception):  # whose fault it is comes out below, one by one
+                self.answers = self.model._complete([self._messages(value) for value in self.inputs], *self.options)
+        return self.answers[i] if self.answers is not None else self.model._complete([self._messages(self.inputs[i])], *self.options)[0]
+
+    def _messages(self, value: LanguageModelInput) -> list[BaseMessage]:
+        return self.model._convert_input(value).to_messages()
 
 
 def _beginning(name: str) -> str:

@@ -7,11 +7,17 @@ the middle of their chains. In production: `langchain_huggingface.HuggingFacePip
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import BaseLLM
+from langchain_core.language_models import BaseLLM, LanguageModelInput
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import get_config_list
+
+from llmsuite_lab.chains.identity import identity
+from llmsuite_lab.lm.stops import stop_list
 
 
 class LabLLM(BaseLLM):
@@ -19,7 +25,7 @@ class LabLLM(BaseLLM):
 
     language_model: Any  # LanguageModel; pydantic need not look into it
     max_tokens: int = 64  # new tokens at most
-    stop: list[str] | None = None
+    stop: str | list[str] | None = None  # one stop string, or several
 
     @property
     def _llm_type(self) -> str:
@@ -27,12 +33,12 @@ class LabLLM(BaseLLM):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return {"name": self.language_model.name, "adapter": self.language_model.adapter, "max_tokens": self.max_tokens}
+        return {**identity(self.language_model), "max_tokens": self.max_tokens, "ends_at": stop_list(self.stop or [])}
 
     def _generate(
         self, prompts: list[str], stop: list[str] | None = None, run_manager: CallbackManagerForLLMRun | None = None, **kwargs: Any
     ) -> LLMResult:
-        done = self.language_model.complete(prompts, max_new_tokens=self.max_tokens, stop=stop or self.stop or [])
+        done = self.language_model.complete(prompts, max_new_tokens=self.max_tokens, stop=stop_list(stop or self.stop or []))
         return LLMResult(
             generations=[
                 [
@@ -49,10 +55,25 @@ class LabLLM(BaseLLM):
             ]
         )
 
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Any]:
+        """Continue all inputs with one batched generation; with `return_exceptions`, one that cannot be gives its own error and spoils no other."""
+        done = super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+        if len(done) < 2 or not any(isinstance(answer, Exception) for answer in done):
+            return done
+        one = partial(super().batch, return_exceptions=True, **kwargs)
+        return [one([value], [own])[0] for value, own in zip(inputs, get_config_list(config, len(inputs)), strict=True)]
+
     def _stream(
         self, prompt: str, stop: list[str] | None = None, run_manager: CallbackManagerForLLMRun | None = None, **kwargs: Any
     ) -> Iterator[GenerationChunk]:
-        for piece in self.language_model.stream(prompt, max_new_tokens=self.max_tokens, stop=stop or self.stop or []):
+        for piece in self.language_model.stream(prompt, max_new_tokens=self.max_tokens, stop=stop_list(stop or self.stop or [])):
             chunk = GenerationChunk(text=piece)
             if run_manager:
                 run_manager.on_llm_new_token(piece, chunk=chunk)

@@ -6,7 +6,9 @@
 that arrive together wait for one another, and one of them is made for all. In production: the continuous batching of a serving engine (vLLM).
 """
 
+import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -20,13 +22,19 @@ LIMIT_S = 600.0
 
 
 class Gathered:
-    """`run`, which takes a list, as a function of one item that many threads may call at once. An error of the batch reaches every caller.
+    """`run`, which takes a list, as a function of one item that many threads may call at once. An error reaches the caller whose item it is.
 
     `sizes` keeps how large each batch was. Raises LabError when an answer takes longer than LIMIT_S.
     """
 
     def __init__(self, run: Callable[[list[Any]], Sequence[Any]], quiet_s: float = QUIET_S) -> None:
         self.run, self.quiet_s, self.sizes = run, quiet_s, []
+        self._begin()
+        begin = weakref.WeakMethod(self._begin)
+        if hasattr(os, "register_at_fork"):  # the thread that works stays with the parent
+            os.register_at_fork(after_in_child=lambda: begin() and begin()())
+
+    def _begin(self) -> None:
         self._pending: list[tuple[Any, Future]] = []
         self._changed = threading.Condition()
         self._working = False
@@ -63,10 +71,18 @@ class Gathered:
                 results = self.run([item for item, _ in taken])
                 for (_, future), result in zip(taken, results, strict=True):
                     future.set_result(result)
-            except Exception as error:  # whatever it is belongs to the callers, who wait
-                for _, future in taken:
-                    if not future.done():
-                        future.set_exception(error)
+            except Exception as error:  # one item can spoil the batch: alone, each has its own answer or its own error
+                for item, future in taken:
+                    self._alone(item, future, error if len(taken) == 1 else None)
+
+    def _alone(self, item: Any, future: Future, error: Exception | None) -> None:
+        try:
+            if error is not None:
+                raise error
+            for _, result in zip([item], self.run([item]), strict=True):
+                future.set_result(result)
+        except Exception as own:  # it belongs to the caller, who waits
+            future.set_exception(own)
 
 
 class GatheringModel:
@@ -86,7 +102,7 @@ class GatheringModel:
 
     def complete(self, prompts: Sequence[str], max_new_tokens: int = 64, stop: str | Sequence[str] = (), **options: Any) -> list[Completion]:
         """As `LanguageModel.complete`."""
-        if options.get("temperature") or isinstance(prompts, str):
+        if isinstance(prompts, str) or any(options.get(name) for name in ("temperature", "top_k", "top_p")):
             return self.language_model.complete(prompts, max_new_tokens=max_new_tokens, stop=stop, **options)
         return self.gathered.all([(prompt, max_new_tokens, tuple(stop_list(stop))) for prompt in prompts])
 

@@ -14,6 +14,7 @@ from random import Random
 
 import numpy as np
 
+from llmsuite_lab.core.errors import within
 from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.retrieval.abstention import choose_threshold
 from llmsuite_lab.retrieval.embedding import Embedder
@@ -80,6 +81,7 @@ class Router:
 
 def training_questions(per_route: int, seed: int = 0) -> dict[str, list[str]]:
     """Questions of the training splits for each application: other names, other wordings than those of `held_out_questions`."""
+    within("per_route", per_route, 1, 100_000)
     rng = Random(f"routing {seed}")
     book, world = handbook.generate("train", seed), build("train", 700 + seed)
     kinds = [TRAINED_KINDS[i % len(TRAINED_KINDS)] for i in range(per_route)]

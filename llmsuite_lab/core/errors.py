@@ -7,6 +7,12 @@ class LabError(RuntimeError):
     """An expected failure (no network, broken file, missing package) whose message is a complete sentence with the remedy."""
 
 
+def within(name: str, value: float, low: float, high: float) -> None:
+    """Raise ValueError unless low ≤ value ≤ high; nan never is."""
+    if not low <= value <= high:
+        raise ValueError(f"{name}={value}, but it must lie between {low} and {high}")
+
+
 def unknown(kind: str, name: object, known: list[str]) -> str:
     """The sentence for an unknown name: the nearest known one, then all of them."""
     near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.3)

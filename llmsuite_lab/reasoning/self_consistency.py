@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from llmsuite_lab.core.errors import within
 from llmsuite_lab.core.values import normalise_answer
 from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.reasoning.chain_of_thought import Answer, solve
@@ -57,6 +58,7 @@ def solve_by_vote(
     """Sample `samples` chains a question, all in one batched call, and vote. Raises ValueError for samples < 1 or temperature ≤ 0 (equal chains)."""
     if samples < 1:
         raise ValueError(f"samples={samples}, but at least one chain is needed")
+    within("samples", samples, 1, 10_000)
     if temperature <= 0:
         raise ValueError(f"temperature={temperature}: at zero all chains are the same and the vote says nothing")
     repeated = [question for question in questions for _ in range(samples)]

@@ -11,6 +11,7 @@ from itertools import islice
 from random import Random
 from typing import Any
 
+from llmsuite_lab.core.errors import within
 from llmsuite_lab.lm.lora import LoraSettings, train_lora
 from llmsuite_lab.lm.training import Example, History, encode
 from llmsuite_lab.reasoning.prompting import COT, PAL, completion, final_prompt, prompt
@@ -32,6 +33,7 @@ class Settings(LoraSettings):
 
 def training_problems(count: int, seed: int = 0, part: Part = "train") -> list[Problem]:
     """`count` problems in training order; the same for both kinds."""
+    within("count", count, 0, 1_000_000)
     return list(islice(problems(part, seed, TRAIN_DIGITS, TRAIN_STEPS), count))
 
 

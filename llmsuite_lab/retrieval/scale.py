@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from llmsuite_lab.core.errors import within
 from llmsuite_lab.core.runs import Outcome
 from llmsuite_lab.retrieval.embedding import Embedder
 from llmsuite_lab.retrieval.index import Index
@@ -62,6 +63,7 @@ def grow(real: np.ndarray, size: int, seed: int = 0, noise: float = 0.5) -> np.n
 
 def many_texts(size: int) -> list[str]:
     """`size` passages of generated handbooks, one company after the other."""
+    within("size", size, 0, 10_000_000)
     texts: list[str] = []
     seed = 0
     while len(texts) < size:

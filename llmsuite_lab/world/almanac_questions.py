@@ -10,6 +10,7 @@ TRAINED kinds appear in training in other words and about other names. UNTRAINED
 from dataclasses import dataclass, replace
 from random import Random
 
+from llmsuite_lab.core.errors import within
 from llmsuite_lab.world.almanac import Almanac
 from llmsuite_lab.world.almanac_relations import BY_SUBJECT, MORE_FOR_TRAINING, PAGE_KINDS, Relation, chain_of
 from llmsuite_lab.world.names import Split
@@ -82,6 +83,7 @@ _PAIRS: dict[str, Pair] = {
         "test": ("Of the magazines {a} and {b}, which one has the older publisher?", "Which magazine has the older publisher, {a} or {b}?"),
     }),
 }  # fmt: skip
+LONGEST_CHAIN = 8
 PAIRS = {
     kind: replace(pair, templates=pair.templates | {"train": (*pair.templates["train"], *MORE_FOR_TRAINING["pairs"].get(kind, ()))})
     for kind, pair in _PAIRS.items()
@@ -161,6 +163,7 @@ def draw_chain(almanac: Almanac, hops: int, rng: Random, phrasing: Split | None 
     """A question along a random chain of `hops` relations in which no held-out combination occurs. Raises ValueError for hops < 1."""
     if hops < 1:
         raise ValueError(f"hops={hops}, but a chain has at least one")
+    within("hops", hops, 1, LONGEST_CHAIN)
     while True:
         start = kind = rng.choice(PAGE_KINDS)
         names: list[str] = []

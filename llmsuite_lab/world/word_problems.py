@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
-from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.errors import LabError, within
 from llmsuite_lab.core.files import write_output
 from llmsuite_lab.core.paths import data_dir
 from llmsuite_lab.world.word_stories import Line, Part, Sentence, draw_story, equations
@@ -105,6 +105,7 @@ def problems(part: Part = "train", seed: int = 0, digits: tuple[int, ...] = DIGI
 
 def grid(part: Part, per_cell: int, seed: int = 0) -> list[Problem]:
     """`per_cell` problems for each of the 6 operand sizes × 5 step counts, in an order whose every prefix of 30 covers all cells once."""
+    within("per_cell", per_cell, 0, 100_000)
     cells = [problems(part, seed * 1000 + 10 * d + s, (d,), (s,)) for d in DIGITS for s in STEPS]
     return [next(cell) for _ in range(per_cell) for cell in cells]
 

@@ -16,7 +16,7 @@ from functools import lru_cache
 from random import Random
 from typing import Any, Literal
 
-from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.errors import LabError, within
 from llmsuite_lab.core.paths import data_dir
 
 Part = Literal["train", "dev", "test"]
@@ -172,6 +172,8 @@ def split_of_number(n: int) -> Literal["train", "test"] | None:
 
 def draw_story(rng: Random, part: Part, digits: int, steps: int) -> Story | None:
     """One attempt at a story with exactly `steps` arithmetic steps; None when no whole numbers were found for it."""
+    within("digits", digits, 1, 12)
+    within("steps", steps, 1, 24)
     pool = templates(part)
     whole = [t for t in pool["whole"]["problems"] if _whole_steps(t[1]) == steps]
     if whole and rng.random() < _WHOLE[part]:

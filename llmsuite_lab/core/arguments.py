@@ -1,0 +1,232 @@
+"""A wrong argument is answered by a sentence: which one, what was given, what is allowed. One place for the whole package.
+
+    recall_at_k(3, gold, 5)   →   TypeError: recall_at_k: rankings=3 is an int, but it must be Sequence[Sequence[str]]
+
+Python stumbles over a wrong argument somewhere inside ('int' object has no attribute 'split'). So every public function and method is called through
+`explained`: when it stumbles, the arguments are held against the annotations, and the first that does not fit, is empty or is nan is named. Nothing is
+looked at while all goes well, and nothing that works is refused: an object that behaves as it must needs no particular class. A check that a function
+makes by itself, and any error that no argument explains, passes through unchanged. `install` does this for each module as it is imported.
+In production: pydantic's `validate_call`, beartype; both look at every call.
+"""
+
+import dis
+import functools
+import importlib.machinery
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
+from numbers import Integral, Real
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from llmsuite_lab.core.errors import LabError
+
+STUMBLES = (AttributeError, LookupError, ZeroDivisionError, AssertionError, UnboundLocalError, StopIteration, RecursionError, OverflowError)
+TOLD = (TypeError, ValueError, RuntimeError)  # often a sentence of ours: then it stands
+PLAIN = (type(None), bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict, Path)
+ELEMENTS = 100  # of a list are looked at
+RAISING = (dis.opmap["RAISE_VARARGS"], dis.opmap["RERAISE"])
+
+
+def install(package: str) -> None:
+    """From now on, the modules of `package` explain wrong arguments."""
+    if not any(isinstance(finder, _Finder) and finder.package == package for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder(package))
+
+
+class _Finder:
+    def __init__(self, package: str) -> None:
+        self.package = package
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        if not name.startswith(f"{self.package}."):
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None and type(spec.loader) is importlib.machinery.SourceFileLoader:
+            spec.loader = _Loader(spec.loader.name, spec.loader.path)
+        return spec
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    def exec_module(self, module: types.ModuleType) -> None:
+        super().exec_module(module)
+        for name, value in list(vars(module).items()):
+            if name.startswith("_") or getattr(value, "__module__", None) != module.__name__:
+                continue
+            if inspect.isfunction(value):
+                setattr(module, name, explained(value))
+            elif inspect.isclass(value) and not issubclass(value, Enum | BaseException) and not getattr(value, "_is_protocol", False):
+                _explain_methods(value)
+
+
+def _explain_methods(owner: type) -> None:
+    for name, value in list(vars(owner).items()):
+        if name.startswith("_") and name not in ("__init__", "__call__"):
+            continue
+        if inspect.isfunction(value):
+            setattr(owner, name, explained(value))
+        elif isinstance(value, classmethod | staticmethod) and inspect.isfunction(value.__func__):
+            setattr(owner, name, type(value)(explained(value.__func__)))
+
+
+def explained(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, but where it stumbles over a wrong argument it raises TypeError or ValueError in one sentence (the stumble is its cause)."""
+
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def iterate(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return (yield from function(*args, **kwargs))
+            except (*STUMBLES, *TOLD) as error:
+                _explain(function, args, kwargs, error)
+                raise
+
+        return iterate
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            result = function(*args, **kwargs)
+        except (*STUMBLES, *TOLD) as error:
+            _explain(function, args, kwargs, error)
+            raise
+        if result.__class__ is float and result != result:
+            _explain(function, args, kwargs, None)
+        return result
+
+    return call
+
+
+def _explain(function: Callable[..., Any], args: tuple, kwargs: Mapping[str, Any], error: BaseException | None) -> None:
+    if error is not None and _raised_on_purpose(error):
+        return
+    if (told := complaint(function, args, kwargs, error)) is not None:
+        raise told from error
+
+
+def _raised_on_purpose(error: BaseException) -> bool:
+    """Whether a `raise` speaks here: its sentence stands. Python's own "'int' object is not iterable" comes from no such statement."""
+    if isinstance(error, STUMBLES):
+        return False
+    if isinstance(error, RuntimeError) and not isinstance(error, LabError) and type(error) is not RuntimeError:
+        return True  # out of memory, not implemented, …: not about an argument
+    last = error.__traceback__
+    while last.tb_next is not None:
+        last = last.tb_next
+    return last.tb_frame.f_code.co_code[last.tb_lasti] in RAISING
+
+
+def complaint(function: Callable[..., Any], args: tuple, kwargs: Mapping[str, Any], error: BaseException | None) -> Exception | None:
+    """What is wrong with these arguments, as the exception to raise; None when they are as the signature says. `error`: what happened, if anything did."""
+    try:
+        given = inspect.signature(function).bind(*args, **kwargs).arguments
+    except (TypeError, ValueError):
+        return None
+    hints = _hints(function)
+    where = function.__qualname__.removesuffix(".__init__")
+    named = [(name, value, hints.get(name, Any)) for name, value in given.items() if name not in ("self", "cls")]
+    for name, value, hint in named:
+        if error is not None and (wrong := mismatch(value, hint)) is not None:
+            part, found = wrong
+            return TypeError(f"{where}: {name}{part}={_shown(found)}{_kind(found)}, but {name} must be {_words(hint)}")
+    for name, value, _ in named:
+        if isinstance(value, float) and value != value:
+            return ValueError(f"{where}: {name} is nan, and a number is needed")
+    for name, value, _ in named if isinstance(error, (*STUMBLES, RuntimeError)) else []:
+        if name == "device" and isinstance(error, RuntimeError):
+            return ValueError(f"{where}: device={_shown(value)} is no device here ({str(error).strip().splitlines()[0]}): use 'cpu'")
+        if hasattr(value, "__len__") and not isinstance(value, type) and len(value) == 0:
+            return ValueError(f"{where}: {name} is empty, and there is nothing to work on: give at least one")
+        if isinstance(error, KeyError) and isinstance(value, str | int) and value in error.args:
+            return ValueError(f"{where}: {name}={_shown(value)} is not known here")
+        if isinstance(value, Integral) and not isinstance(value, bool) and isinstance(error, IndexError | ZeroDivisionError | OverflowError):
+            if value <= 0 or abs(value) > 2**31:
+                return ValueError(f"{where}: {name}={value} is out of range ({error})")
+    return None
+
+
+def mismatch(value: Any, hint: Any) -> tuple[str, Any] | None:
+    """Where `value` is not what `hint` allows: ("", value), or ("[3]", its element 3); None where it may be."""
+    if hint is Any:
+        return None
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return mismatch(value, parts[0])
+    if origin in (typing.Union, types.UnionType):
+        found = [mismatch(value, part) for part in parts]
+        return None if None in found else max(found, key=lambda wrong: len(wrong[0]))
+    if origin is typing.Literal:
+        return None if value in parts else ("", value)
+    if origin is Callable or hint is Callable:
+        return None if callable(value) else ("", value)
+    kind = origin or hint
+    if kind is None:
+        return None if value is None else ("", value)
+    if not isinstance(kind, type):
+        return None
+    holds_others = kind.__module__ in ("builtins", "collections.abc") and kind not in (str, bytes, type) and issubclass(kind, Iterable)
+    return _wrong_container(value, kind, parts) if holds_others else _wrong_scalar(value, kind)
+
+
+def _wrong_scalar(value: Any, kind: type) -> tuple[str, Any] | None:
+    array = getattr(kind, "array_type", None)  # jaxtyping's Float[Tensor, "batch seq"]
+    if array is not None:
+        fits = not isinstance(array, type) or isinstance(value, array)
+    elif kind is bool or kind is object:
+        fits = True
+    elif kind is int:
+        fits = isinstance(value, Integral) or (hasattr(value, "__index__") and not isinstance(value, PLAIN))
+    elif kind is float:
+        fits = isinstance(value, Real) or (hasattr(value, "__float__") and not isinstance(value, PLAIN))
+    elif kind is Path:
+        fits = isinstance(value, PathLike)
+    elif kind in PLAIN:
+        fits = isinstance(value, kind)
+    else:  # a class of ours or of a library: an object that behaves like one will do, a number or a text will not
+        fits = not isinstance(value, PLAIN) or (not getattr(kind, "_is_protocol", False) and isinstance(value, kind))
+    return None if fits else ("", value)
+
+
+def _wrong_container(value: Any, kind: type, parts: tuple) -> tuple[str, Any] | None:
+    if isinstance(value, str | bytes) or not hasattr(value, "__iter__") or (issubclass(kind, Mapping) and not hasattr(value, "items")):
+        return "", value
+    if isinstance(value, Mapping):
+        inner, pairs = (parts[1] if len(parts) == 2 and issubclass(kind, Mapping) else Any), value.items()
+    elif isinstance(value, list | tuple):
+        one = parts[0] if parts and (kind is not tuple or Ellipsis in parts) else Any
+        inner, pairs = one, enumerate(value)
+    else:  # an iterator must not be used up by looking
+        return None
+    for (at, element), _ in zip(pairs, range(ELEMENTS), strict=False):
+        if (wrong := mismatch(element, inner)) is not None:
+            return f"[{at!r}]{wrong[0]}", wrong[1]
+    return None
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function)
+    except Exception:  # an annotation that exists for the type checker alone: take the ones that are there
+        return {name: hint for name, hint in getattr(function, "__annotations__", {}).items() if not isinstance(hint, str)}
+
+
+def _words(hint: Any) -> str:
+    text = hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
+    for module in ("collections.abc.", "typing.", "pathlib.", "llmsuite_lab."):
+        text = text.replace(module, "")
+    return text
+
+
+def _kind(value: Any) -> str:
+    name = type(value).__name__
+    return "" if value is None else f" is {'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"

@@ -1,0 +1,78 @@
+"""Whatever is put in the place of an argument, the agents answer with a sentence (see tests/bad_input.py)."""
+
+from llmsuite_lab.agents import demonstrations, evaluation, fact_checking, react, records, tools
+from llmsuite_lab.world import almanac_frozen
+
+LEFT_OUT = {
+    "agents.measuring": "evaluates a trained model: minutes; its parts are fed here",
+    "agents.training.train": "trains a model",
+    "agents.training.training_set": "needs the model's tokenizer; `draw_items`, which it encodes, is fed here",
+    "agents.training.encode_trajectory": "as training_set",
+    "agents.training.collate_turns": "takes what encode_trajectory makes",
+    "agents.training.TurnExample": "made by encode_trajectory",
+}
+
+
+def valid(folder, call, fresh, writer):
+    """Valid calls, where the signature does not say enough."""
+    world = almanac_frozen.load_almanac()
+    questions, claims = almanac_frozen.load_questions(per_kind=1)[:2], almanac_frozen.load_claims(per_label=1)[:2]
+    openings = [demonstrations.opening_text(q) for q in questions]
+
+    def make_tools():
+        return tools.almanac_tools(world)
+
+    trajectories = react.react(writer(), openings, make_tools)
+    answers, _ = evaluation.react_answers(writer(), questions, world)
+    verdicts = fact_checking.check_claims(writer(" ok\nAction: Finish[supports]\n"), claims, make_tools)
+    by_name = {tool.name: tool for tool in make_tools()}
+    turn = demonstrations.demonstrate(questions[0], world)[0]
+    return {
+        "agents.demonstrations.opening_text": call(questions[0]),
+        "agents.demonstrations.demonstrate": call(questions[0], world),
+        "agents.demonstrations.plan": call(questions[0]),
+        "agents.demonstrations.render_turn": call(turn),
+        "agents.evaluation.shots": call(1),
+        "agents.evaluation.direct": call(writer(), questions),
+        "agents.evaluation.chain_of_thought": call(writer(), questions),
+        "agents.evaluation.react_answers": call(writer(), questions, world),
+        "agents.evaluation.by_kind": call(answers),
+        "agents.evaluation.accuracy": call(answers),
+        "agents.evaluation.paired_gain": call(answers, answers),
+        "agents.evaluation.cost": call(answers),
+        "agents.evaluation.problems": call(trajectories),
+        "agents.fact_checking.check_claims": call(writer(" ok\nAction: Finish[supports]\n"), claims, make_tools),
+        "agents.fact_checking.confusion": call(claims, verdicts),
+        "agents.figures.trajectory_from": call(trajectories[0].as_dict()),
+        "agents.figures.draw_trace": call(trajectories[0]),
+        "agents.figures.dots_by_kind": call({"react": answers}),
+        "agents.figures.draw_confusion": call(fact_checking.confusion(claims, verdicts)),
+        "agents.figures.draw_cost": call({"react": answers}),
+        "agents.injection.Saboteur": call(writer()),
+        "agents.injection.not_run": call(trajectories, ["Search", "Lookup"]),
+        "agents.injection.refused": call(trajectories, ["Search", "Lookup"]),
+        "agents.react.Trajectory.counts": call(on=lambda: trajectories[0]),
+        "agents.react.Trajectory.text": call(on=lambda: trajectories[0]),
+        "agents.react.Trajectory.as_dict": call(on=lambda: trajectories[0]),
+        "agents.react.react": call(writer(), openings, make_tools),
+        "agents.react.take_turn": call(by_name, react.ParsedTurn("I look.", "Search", world.titles("city")[0])),
+        "agents.tools.Argument.parse": call("12", on=lambda: tools.Argument("n")),
+        "agents.tools.Tool": call("Name", "what it does", tools.Argument("n"), str),
+        "agents.tools.call": call(by_name["Search"], world.titles("city")[0]),
+        "agents.tools.AlmanacReader.search": call("x", on=lambda: tools.AlmanacReader(world)),
+        "agents.tools.AlmanacReader.lookup": call("x", on=lambda: tools.AlmanacReader(world)),
+        "agents.tools.closest_titles": call(world, "Velm"),
+        "agents.tools.almanac_tools": call(world),
+        "agents.trace.lines": call(trajectories[0]),
+        "agents.trace.as_text": call(trajectories[0]),
+        "agents.trace.Trace": call(trajectories[0]),
+        "agents.training.draw_items": call("two_hop", 2, 0),
+        "agents.records.correct": call(records.runs()[0]),
+        "agents.records.correct_in": call(records.runs()[0].results["questions"]),
+        "agents.tools.AlmanacReader": call(world),
+    }
+
+
+def test_every_callable_answers_a_wrong_argument_with_a_sentence(bad_input, tmp_path, monkeypatch):
+    table = valid(tmp_path, bad_input.call, bad_input.fresh_random, bad_input.Writer)
+    bad_input.check("llmsuite_lab.agents", tmp_path, monkeypatch, valid=table, left_out=LEFT_OUT)

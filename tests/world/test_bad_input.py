@@ -1,0 +1,62 @@
+"""Whatever is put in the place of an argument, the world answers with a sentence (see tests/bad_input.py)."""
+
+import dataclasses
+
+from llmsuite_lab.world import almanac, handbook, word_problems
+from llmsuite_lab.world.almanac_questions import TRAINED_KINDS
+from llmsuite_lab.world.almanac_relations import relation
+
+LEFT_OUT = {"world.almanac_frozen.freeze": "writes the frozen splits of the course anew; no person calls it"}
+
+
+def valid(folder, call, fresh, writer):
+    """Valid calls, where the signature does not say enough."""
+    small = almanac.build("train", 3, {"person": 8, "city": 4, "river": 3, "company": 4, "magazine": 4})
+    book, problem = handbook.load(), word_problems.load("test")[0]
+    person = small.titles("person")[0]
+    almanac.save(small, folder / "almanac.json")
+    handbook.save(book, folder / "book.jsonl")
+    word_problems.write(folder / "problems.jsonl", [problem])
+    (folder / "gsm8k.jsonl").write_text('{"question": "How many?", "answer": "So 3.\\n#### 3"}\n', encoding="utf-8")
+    sentence = problem.sentences[0]
+    known = {line.target: line.value for s in problem.sentences for line in s.lines}
+    return {
+        "world.almanac.Almanac.titles": call("person", on=lambda: small),
+        "world.almanac.Almanac.follow": call(person, ("birthplace",), on=lambda: small),
+        "world.almanac.save": call(small, folder / "again.json"),
+        "world.almanac.load": call(folder / "almanac.json"),
+        "world.almanac_claims.draw_claim": call(small, "supports", fresh),
+        "world.almanac_frozen.load_questions": call((TRAINED_KINDS[0],), 1),
+        "world.almanac_questions.phrase": call(person, [relation("person", "birthplace")], "train", fresh),
+        "world.almanac_questions.chain_question": call(small, "birthplace", person, ("birthplace",), fresh),
+        "world.almanac_questions.pair_question": call(small, "same_birthplace", person, small.titles("person")[1], fresh),
+        "world.almanac_questions.draw_question": call(small, TRAINED_KINDS[0], fresh),
+        "world.almanac_questions.draw_chain": call(small, 1, fresh),
+        "world.almanac_questions.contains_held_out": call(("birthplace",)),
+        "world.almanac_relations.relation": call("person", "birthplace"),
+        "world.almanac_relations.chain_of": call("person", ("birthplace",)),
+        "world.handbook.Handbook.passage": call(book.passages[0].id, on=lambda: book),
+        "world.handbook.Handbook.of_kind": call(("one",), on=lambda: book),
+        "world.handbook.generate": call("train", 0, one=4, two=2, unanswerable=2),
+        "world.handbook.save": call(book, folder / "again.jsonl"),
+        "world.handbook.load": call(folder / "book.jsonl"),
+        "world.handbook.as_markdown": call(book),
+        "world.handbook_values.draw_value": call("price", "Lamp", fresh),
+        "world.names.names": call("given", "train", fresh),
+        "world.readers.read": call("gsm8k", folder / "gsm8k.jsonl"),
+        "world.readers.Format": call(dict, "set", None, "test"),
+        "world.word_problems.Problem": call(*[getattr(problem, f.name) for f in dataclasses.fields(problem)]),
+        "world.word_problems.Problem.as_dict": call(on=lambda: problem),
+        "world.word_problems.Problem.from_dict": call(problem.as_dict()),
+        "world.word_problems.grid": call("train", 1),
+        "world.word_problems.write": call(folder / "again_problems.jsonl", [problem]),
+        "world.word_problems.read": call(folder / "problems.jsonl"),
+        "world.word_stories.equations": call(sentence.lines[0].expression, known),
+        "world.word_stories.value_of": call("2 + 3 * 4", {}),
+        "world.word_stories.draw_story": call(fresh, "train", 1, 2),
+    }
+
+
+def test_every_callable_answers_a_wrong_argument_with_a_sentence(bad_input, tmp_path, monkeypatch):
+    table = valid(tmp_path, bad_input.call, bad_input.fresh_random, bad_input.Writer)
+    bad_input.check("llmsuite_lab.world", tmp_path, monkeypatch, valid=table, left_out=LEFT_OUT)
