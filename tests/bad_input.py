@@ -213,6 +213,8 @@ def fault(function: Callable[..., Any], values: dict[str, Any], allowed: tuple[t
         return f"still running after {LIMIT_S:g} s"
     except FAULTS as error:
         return f"{type(error).__name__}: {error}"
+    except Exception as error:
+        return f"{type(error).__name__}, which no caller expects: {error}"
     except SystemExit as error:
         return f"it ended the process: {error}"
     if isinstance(result, float) and math.isnan(result) and any(isinstance(v, float) and math.isnan(v) for v in values.values()):
@@ -274,6 +276,34 @@ def check(package, folder, monkeypatch, *, valid=None, left_out=None, allowed=()
                     problems.append(f"{name}({parameter}={what}): {said[:200]}")
     assert not problems, f"{len(problems)} of {calls} calls:\n" + "\n".join(problems)
     return {"callables": len(everything), "left out": len(left_out), "calls": calls}
+
+
+def check_nonsense(package, folder, monkeypatch, *, left_out=None, allowed=()) -> dict[str, int]:
+    """Feed every public function and constructor of `package` the same wrong value in all its required places: no table is needed.
+
+    Raises AssertionError that lists the faults. Methods, and what takes no argument, are not reached this way.
+    """
+    monkeypatch.chdir(folder)
+    left_out, values = dict(left_out or {}), bad_values(folder)
+    everything, problems, calls, fed = public(package), [], 0, 0
+    for name in left_out:
+        if not any(known == name or known.startswith(f"{name}.") for known in everything):
+            problems.append(f"{name} is left out, but there is no such callable")
+    for name, (owner, kind, function) in everything.items():
+        if kind == "method" or (kind == "class" and is_row(owner)) or any(name == out or name.startswith(f"{out}.") for out in left_out):
+            continue
+        try:
+            parameters = inspect.signature(function).parameters.values()
+        except (TypeError, ValueError):
+            continue
+        needed = [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        fed += bool(needed)
+        for what, bad in values.items() if needed else []:
+            calls += 1
+            if said := fault(function, dict.fromkeys(needed, bad), allowed):
+                problems.append(f"{name}({what}): {said[:200]}")
+    assert not problems, f"{len(problems)} of {calls} calls:\n" + "\n".join(problems)
+    return {"callables": len(everything), "fed": fed, "left out": len(left_out), "calls": calls}
 
 
 class Writer:

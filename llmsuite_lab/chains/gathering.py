@@ -72,17 +72,20 @@ class Gathered:
                 for (_, future), result in zip(taken, results, strict=True):
                     future.set_result(result)
             except Exception as error:  # one item can spoil the batch: alone, each has its own answer or its own error
-                for item, future in taken:
+                for item, future in [pair for pair in taken if not pair[1].done()]:
                     self._alone(item, future, error if len(taken) == 1 else None)
 
     def _alone(self, item: Any, future: Future, error: Exception | None) -> None:
         try:
             if error is not None:
                 raise error
-            for _, result in zip([item], self.run([item]), strict=True):
-                future.set_result(result)
+            results = list(self.run([item]))
+            if len(results) != 1:
+                raise ValueError(f"{len(results)} results came back for one item")
         except Exception as own:  # it belongs to the caller, who waits
             future.set_exception(own)
+        else:
+            future.set_result(results[0])
 
 
 class GatheringModel:

@@ -9,6 +9,8 @@ makes by itself, and any error that no argument explains, passes through unchang
 In production: pydantic's `validate_call`, beartype; both look at every call.
 """
 
+import builtins
+import contextlib
 import dis
 import functools
 import importlib.machinery
@@ -16,7 +18,7 @@ import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from numbers import Integral, Real
 from os import PathLike
@@ -76,6 +78,9 @@ def _explain_methods(owner: type) -> None:
 def explained(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function`, but where it stumbles over a wrong argument it raises TypeError or ValueError in one sentence (the stumble is its cause)."""
 
+    inner = getattr(function, "__wrapped__", None)
+    if inspect.isgeneratorfunction(inner) and function.__code__.co_filename == contextlib.__file__:
+        return _explained_context(inner)
     if inspect.isgeneratorfunction(function):
 
         @functools.wraps(function)
@@ -100,6 +105,29 @@ def explained(function: Callable[..., Any]) -> Callable[..., Any]:
         return result
 
     return call
+
+
+def _explained_context(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As `explained`, for the body of a `contextmanager` up to its yield: what happens inside the block is the block's own affair."""
+
+    @contextlib.contextmanager
+    @functools.wraps(function)
+    def enter(*args: Any, **kwargs: Any) -> Any:
+        body = function(*args, **kwargs)
+        try:
+            value = next(body)
+        except (*STUMBLES, *TOLD) as error:
+            _explain(function, args, kwargs, error)
+            raise
+        try:
+            yield value
+        except BaseException as thrown:
+            with contextlib.suppress(StopIteration):
+                body.throw(thrown)
+        else:
+            next(body, None)
+
+    return enter
 
 
 def _explain(function: Callable[..., Any], args: tuple, kwargs: Mapping[str, Any], error: BaseException | None) -> None:
@@ -137,14 +165,23 @@ def complaint(function: Callable[..., Any], args: tuple, kwargs: Mapping[str, An
     for name, value, _ in named:
         if isinstance(value, float) and value != value:
             return ValueError(f"{where}: {name} is nan, and a number is needed")
+    for name, value, _ in named if isinstance(error, UnicodeDecodeError) else []:
+        if isinstance(value, PathLike | str):
+            return ValueError(f"{where}: {name}={_shown(value)} is no text in UTF-8")
     for name, value, _ in named if isinstance(error, (*STUMBLES, RuntimeError)) else []:
         if name == "device" and isinstance(error, RuntimeError):
             return ValueError(f"{where}: device={_shown(value)} is no device here ({str(error).strip().splitlines()[0]}): use 'cpu'")
         if hasattr(value, "__len__") and not isinstance(value, type) and len(value) == 0:
             return ValueError(f"{where}: {name} is empty, and there is nothing to work on: give at least one")
-        if isinstance(error, KeyError) and isinstance(value, str | int) and value in error.args:
+        if isinstance(error, LookupError) and isinstance(value, str | int) and (value in error.args or f": {value}" in str(error)):
             return ValueError(f"{where}: {name}={_shown(value)} is not known here")
-        if isinstance(value, Integral) and not isinstance(value, bool) and isinstance(error, IndexError | ZeroDivisionError | OverflowError):
+        if isinstance(error, AttributeError) and error.obj is value and isinstance(value, PLAIN):
+            return TypeError(f"{where}: {name}={_shown(value)} has no {error.name!r}: another kind of object is needed")
+        if isinstance(error, OverflowError) and isinstance(value, float) and value in (float("inf"), float("-inf")):
+            return ValueError(f"{where}: {name} is infinite, and a number is needed")
+        if isinstance(error, KeyError) and isinstance(value, Mapping) and error.args and error.args[0] not in value:
+            return ValueError(f"{where}: {name} has no {error.args[0]!r}, which is needed")
+        if isinstance(value, Integral) and not isinstance(value, bool) and isinstance(error, IndexError | ArithmeticError | RuntimeError):
             if value <= 0 or abs(value) > 2**31:
                 return ValueError(f"{where}: {name}={value} is out of range ({error})")
     return None
@@ -195,9 +232,12 @@ def _wrong_scalar(value: Any, kind: type) -> tuple[str, Any] | None:
 def _wrong_container(value: Any, kind: type, parts: tuple) -> tuple[str, Any] | None:
     if isinstance(value, str | bytes) or not hasattr(value, "__iter__") or (issubclass(kind, Mapping) and not hasattr(value, "items")):
         return "", value
+    if isinstance(value, Mapping) and issubclass(kind, Sequence):
+        return "", value
     if isinstance(value, Mapping):
-        inner, pairs = (parts[1] if len(parts) == 2 and issubclass(kind, Mapping) else Any), value.items()
-    elif isinstance(value, list | tuple):
+        whole = len(parts) == 2 and issubclass(kind, Mapping)
+        inner, pairs = (parts[1], value.items()) if whole else (parts[0] if len(parts) == 1 else Any, enumerate(value))
+    elif isinstance(value, list | tuple | set | frozenset):
         one = parts[0] if parts and (kind is not tuple or Ellipsis in parts) else Any
         inner, pairs = one, enumerate(value)
     else:  # an iterator must not be used up by looking
@@ -208,10 +248,26 @@ def _wrong_container(value: Any, kind: type, parts: tuple) -> tuple[str, Any] | 
     return None
 
 
+class _Unknown(type):
+    """A class that only the type checker imports: nothing is known of it but that it is no number, text or list."""
+
+    def __getattr__(cls, name: str) -> type:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return _Unknown(name, (), {})
+
+
+class _Names(dict):
+    """The names an annotation may use: the module's, Python's, and `_Unknown` ones."""
+
+    def __missing__(self, name: str) -> Any:
+        return getattr(builtins, name, None) or _Unknown(name, (), {})
+
+
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(function)
-    except Exception:  # an annotation that exists for the type checker alone: take the ones that are there
+        return typing.get_type_hints(function, localns=_Names(getattr(function, "__globals__", {})))
+    except Exception:  # an annotation beyond that: take the ones that need no reading
         return {name: hint for name, hint in getattr(function, "__annotations__", {}).items() if not isinstance(hint, str)}
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from llmsuite_lab.core.errors import within
 from llmsuite_lab.core.metrics import Interval, exact_match, mean_interval
 from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.world import general_facts, handbook
@@ -104,6 +105,7 @@ def calculations(per_size: int, seed: int = 0, operations: tuple[str, ...] = ("+
     """`per_size` calculations (digits, operation, a, b) for every operation and every number of digits, both operands exactly that long."""
     if per_size < 1:
         raise ValueError(f"per_size={per_size}: at least one calculation for each size")
+    within("per_size", per_size, 1, 1_000_000)
     rng = random.Random(seed)
     low = {d: 10 ** (d - 1) for d in DIGITS}
     return [

@@ -59,7 +59,10 @@ def read(name: str) -> NotebookNode:
 
 def text_of(notebook: NotebookNode) -> str:
     """A valid notebook as the text of its file, always in the same form. Raises nbformat's ValidationError for another."""
-    nbformat.validate(notebook)
+    try:
+        nbformat.validate(notebook)
+    except nbformat.ValidationError as error:
+        raise LabError(f"this is no notebook that can be stored ({str(error).splitlines()[0]})") from error
     return nbformat.writes(notebook, version=nbformat.NO_CONVERT).rstrip("\n") + "\n"
 
 

@@ -87,6 +87,8 @@ def per_query_ms(search: Callable[[int], object], queries: int, repeats: int = 3
 
     Processor time, because on a busy machine the wall clock measures the neighbours; with one faiss thread the two agree on a free core.
     """
+    within("queries", queries, 1, 1_000_000)
+    within("repeats", repeats, 1, 10_000)
     runs = []
     for turn in range(repeats + 1):
         start = time.process_time()

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from llmsuite_lab.core.errors import within
+
 
 @dataclass
 class LayerCache:
@@ -48,6 +50,7 @@ class KVCache:
     cross_attention: list[LayerCache] = field(init=False)
 
     def __post_init__(self) -> None:
+        within("n_layers", self.n_layers, 0, 10_000)
         self.self_attention = [LayerCache() for _ in range(self.n_layers)]
         self.cross_attention = [LayerCache() for _ in range(self.n_layers)]
 

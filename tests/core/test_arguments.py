@@ -4,6 +4,7 @@ import inspect
 import math
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,7 +53,7 @@ def speaks(k: int) -> int:
         (lambda: ratio(math.nan, 1.0), ValueError, "ratio: a is nan, and a number is needed"),
         (lambda: list(endless([1])), TypeError, "endless: texts[0]=1 is an int, but texts must be Sequence[str]"),
         (lambda: speaks(0), ValueError, "k must be at least one, says the function itself"),
-        (lambda: metrics.exact_match(None, "a"), TypeError, "normalise_answer: text=None, but text must be str"),
+        (lambda: metrics.exact_match(None, "a"), TypeError, "plain: text=None, but text must be str"),
     ],
 )
 def test_a_wrong_argument_is_named(call, kind, words):
@@ -132,3 +133,29 @@ class Ours:
 def test_what_fits_an_annotation(hint, right, wrong):
     assert [value for value in right if mismatch(value, hint) is not None] == []
     assert [value for value in wrong if mismatch(value, hint) is None] == []
+
+
+def test_a_context_is_explained_up_to_its_block_and_the_block_keeps_its_own_errors():
+    events = []
+
+    @explained
+    @contextmanager
+    def opened(name: str) -> Iterator[str]:
+        upper = name.upper()
+        try:
+            yield upper
+        except KeyError:
+            events.append("swallowed")
+        finally:
+            events.append("closed")
+
+    with pytest.raises(TypeError, match="opened: name=3 is an int, but name must be str"), opened(3):
+        pass
+    with opened("a") as got:
+        events.append(got)
+    with opened("b"):
+        {}["key"]
+    with pytest.raises(IndexError, match="list index out of range"), opened(""):
+        [][0]
+    assert events == ["A", "closed", "swallowed", "closed", "closed"]
+    assert [opened.__name__, list(inspect.signature(opened).parameters)] == ["opened", ["name"]]
