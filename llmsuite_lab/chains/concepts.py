@@ -5,6 +5,7 @@ from typing import Any
 
 from llmsuite_lab.agents.demonstrations import demonstrate
 from llmsuite_lab.core.diagrams import arrow, box, canvas, cells, colour, say, tint
+from llmsuite_lab.core.errors import within
 from llmsuite_lab.world.almanac_frozen import load_almanac, load_questions
 
 
@@ -46,6 +47,7 @@ def what_travels() -> Any:
 
 def threads_gathered(n: int = 5) -> Any:
     """n threads, each with one prompt, wait for one another and become one call with n prompts."""
+    within("n", n, 1, 100)
     drawn, ax = canvas("Calls that arrive together become one batch", 6.6, 4.9)
     for k in range(n):
         y = 4.0 - 0.78 * k

@@ -26,6 +26,7 @@ LEFT_OUT = {
     },
     "chains.trace.Recorder.on_chat_model_start": "called by LangChain, not by a person",
     "chains.agent.ReActRules.wrap_tool_call": "called by LangChain, not by a person",
+    "chains.agent.ReActRules.awrap_tool_call": "called by LangChain, not by a person",
     "chains.counting": "reads this package's own source: test_trace_and_counting.py",
 }
 
