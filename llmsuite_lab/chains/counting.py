@@ -83,6 +83,8 @@ def comparison() -> dict[str, tuple[int, int]]:
 
 def adapter_lines() -> int:
     """Lines of everything that puts the course's parts behind LangChain's interfaces: written once, used by every application."""
-    from llmsuite_lab.chains import agent, chat_model, completion_model, gathering, react_format, retriever
+    from llmsuite_lab.chains import agent, chat_model, completion_model, gathering, identity, react_format, retriever
 
-    return lines_of_code(chat_model, completion_model, react_format, retriever, gathering, agent.ReActRules, agent.langchain_tool)
+    return lines_of_code(
+        chat_model, completion_model, identity, react_format, retriever, gathering, agent.ReActRules, agent.langchain_tool
+    )
