@@ -8,10 +8,12 @@ A callable is named by its place below `llmsuite_lab`. What its signature says b
 
 import copy
 import dataclasses
+import functools
 import importlib
 import inspect
 import math
 import pkgutil
+import random
 import signal
 import sys
 import threading
@@ -197,6 +199,28 @@ def limited(limit_s: float):
         signal.signal(signal.SIGALRM, before)
 
 
+def left_as_found(run: Callable[..., Any]) -> Callable[..., Any]:
+    """The random states go back to where they were, and figures that a wrong argument left half drawn are closed: other tests follow."""
+
+    @functools.wraps(run)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        import matplotlib.pyplot as plt
+        import numpy as np
+        import torch
+
+        states, figures = (random.getstate(), np.random.get_state(), torch.get_rng_state()), set(plt.get_fignums())
+        try:
+            return run(*args, **kwargs)
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            torch.set_rng_state(states[2])
+            for number in set(plt.get_fignums()) - figures:
+                plt.close(number)
+
+    return wrapped
+
+
 def fault(function: Callable[..., Any], values: dict[str, Any], allowed: tuple[type[BaseException], ...]) -> str | None:
     """What is wrong with the way it answers these arguments; None when it answers as it should."""
     from llmsuite_lab.core.errors import LabError
@@ -222,6 +246,7 @@ def fault(function: Callable[..., Any], values: dict[str, Any], allowed: tuple[t
     return None
 
 
+@left_as_found
 def check(package, folder, monkeypatch, *, valid=None, left_out=None, allowed=(), keep=()) -> dict[str, int]:
     """Feed every public callable of `package`; raises AssertionError that lists the faults. Returns how many callables and calls there were.
 
@@ -278,6 +303,7 @@ def check(package, folder, monkeypatch, *, valid=None, left_out=None, allowed=()
     return {"callables": len(everything), "left out": len(left_out), "calls": calls}
 
 
+@left_as_found
 def check_nonsense(package, folder, monkeypatch, *, left_out=None, allowed=()) -> dict[str, int]:
     """Feed every public function and constructor of `package` the same wrong value in all its required places: no table is needed.
 
