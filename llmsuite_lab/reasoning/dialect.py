@@ -1,9 +1,10 @@
 """Where the sandbox's Python gives another answer than Python, without saying so: found in the program's text, before it runs.
 
-`pydantic-monty` speaks a part of Python. What it lacks it mostly refuses by itself. Four things it takes and does otherwise, so each is refused
-here, as a counted failure: a special method that it never calls (`__bool__`, `__len__`, `__ne__`, `__setattr__`, …), and a lazy value (a generator
+`pydantic-monty` speaks a part of Python. What it lacks it mostly refuses by itself. Some things it takes and does otherwise, so each is refused
+here, as a counted failure: a special method that it never calls (`__bool__`, `__len__`, `__ne__`, `__setattr__`, …); a lazy value (a generator
 expression, `map`, `filter`, `zip`, `enumerate`, `reversed`) where it shows that here it is a list: used twice, indexed, measured, tested, passed
-on. A fifth, `round(x, n)` of a float, is put right by `PRELUDE`. The tests compare some 400 small programs with the Python that runs them.
+on, made under another name; and asking whether a value has an attribute (`hasattr`, `getattr` with a default), since here methods of built-in values
+are none. Another, `round(x, n)` of a float, is put right by `PRELUDE`. The tests compare some 400 small programs with the Python that runs them.
 """
 
 import ast
@@ -34,7 +35,7 @@ def needs_prelude(tree: ast.Module) -> bool:
 
 def otherwise(tree: ast.Module) -> str | None:
     """The first thing in the program that the sandbox would silently do otherwise than Python, in words; None when there is none."""
-    return _ignored_method(tree) or _lazy_value(tree)
+    return _ignored_method(tree) or _lazy_value(tree) or _other_name(tree) or _attribute_asked(tree)
 
 
 def _ignored_method(tree: ast.Module) -> str | None:
@@ -48,9 +49,40 @@ def _ignored_method(tree: ast.Module) -> str | None:
     return None
 
 
+def _other_name(tree: ast.Module) -> str | None:
+    """A lazy function that is not called where it is named: what comes out under its other name would go unseen."""
+    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    lazy = LAZY - _own(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id in lazy and id(node) not in called:
+            return f"{node.id} is used without a call; what it makes is an iterator, and the sandbox's Python makes it a list"
+    return None
+
+
+def _attribute_asked(tree: ast.Module) -> str | None:
+    arguments = {"hasattr": 2, "getattr": 3}  # with so many they do not fail where an attribute is missing
+    own = _own(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id not in own:
+            if len(node.args) == arguments.get(node.func.id):
+                return f"{node.func.id} asks whether there is an attribute, and the sandbox's Python knows none of built-in values, such as [].append"
+    return None
+
+
+def _own(tree: ast.Module) -> set[str]:
+    """The names that the program gives to something of its own."""
+    named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    named |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    return named | _defined(tree)
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+
+
 def _lazy_value(tree: ast.Module) -> str | None:
     parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
-    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    own = _defined(tree)
     named: dict[str, str] = {}
     for node in ast.walk(tree):
         kind = _kind(node, own)
