@@ -6,7 +6,7 @@
 | 1.5 · .5 · 1٫5 | a single dot is the decimal point: 1.000 is one |
 | 1,5 · 0,125 · 1234,5 | a single comma that cannot group thousands is the decimal comma |
 | 1.000,50 · 1,000.50 | of two marks the last, if it stands once, is the decimal one |
-| 3/4 · 1 1/2 · 1½ · 1e6 · 10² · 2.5 × 10⁶ | their value, exactly |
+| 3/4 · 1 1/2 · 1½ · 1e6 · 10² · 2.5 × 10⁶ · 2.5 x 10^6 | their value, exactly |
 | -$5. · $-5 · −5 · –5 · € 5 · 5 € | sign and currency in any order; a full stop behind is not part of the number |
 | 5% | 5, and a per cent sign that `normalise_answer` keeps |
 | ٧٤ · ७४ · ７４ | digits of any script |
@@ -29,6 +29,9 @@ _LOWERED = re.compile(r"(?<=\d)[₀₁₂₃₄₅₆₇₈₉]+")
 _VULGAR = re.compile(r"(?<=\d)\s?(?=[¼½¾⅐-⅞])")
 _NO_BREAK = re.compile("[\u00a0\u2007\u2009\u202f]")
 _NO_BREAK_SPACE = "\u00a0"
+_TIMES = re.compile(  # an x that multiplies: 5 x 3 and 2x3x4, but not 0x10, B12x3, 4x
+    r"(?<=[\d)%])[ \t][xX](?=[ \t]?[($€£]*\.?[0-9])|(?<![\w.,-])(?!0[xX])[0-9][0-9.,]*(?:[xX][($€£]*[0-9][0-9.,]*)+(?![^\W\d])"
+)
 _MARKS = str.maketrans("‐‒–−‘’ʼ“”„«»⁄٫٬٪", "----" + "'''" + '"""""' + "/.'%")
 # digits with marks between them: what comes between two digits and is no part of a number is found out in `_read`
 NUMERAL = rf"(?:(?<![\w.])\.)?[0-9](?:[0-9]|[.,](?=[0-9])|['{_NO_BREAK_SPACE}](?=[0-9]{{3}}(?![0-9])))*"
@@ -37,7 +40,7 @@ _CURRENCY = "$£€¥₹₽₩₺₴₪¢"
 _NUMBER = re.compile(
     rf"""(?P<sign>[-+](?=\.?[0-9{_CURRENCY}]))?(?:[{_CURRENCY}]\s?)?(?P<inner>(?<=[{_CURRENCY}])-)?
     (?:(?:(?P<whole>[0-9]+)[ {_NO_BREAK_SPACE}])?(?<![./])(?P<above>[0-9]+)/(?P<below>[0-9]+)(?![0-9/]|[.,][0-9])
-      |(?P<numeral>{NUMERAL})(?:[eE](?P<exponent>[-+]?[0-9]{{1,3}})(?!\w))?(?:\s?[×·]\s?10\^(?P<tens>-?[0-9]{{1,3}}))?(?:\^(?P<power>-?[0-9]{{1,3}}))?)
+      |(?P<numeral>{NUMERAL})(?:[eE](?P<exponent>[-+]?[0-9]{{1,3}})(?!\w))?(?:\s?[×·*]\s?10\^(?P<tens>-?[0-9]{{1,3}}))?(?:\^(?P<power>-?[0-9]{{1,3}}))?)
     (?P<percent>\s?%)?(?:\s?[{_CURRENCY}](?!\d))?""",
     re.VERBOSE,
 )
@@ -53,6 +56,7 @@ _NO_NUMBER = re.compile(
 )
 _VALUE_BEFORE = re.compile(r"(?:[\d)%]\s*|\w)\Z")  # a sign behind one is an operator or the dash of a range
 _SPACED_GROUPS = re.compile(r"(?<![\w.,])[1-9][0-9]{0,2}(?: [0-9]{3})+(?![0-9])")
+_FURTHER = re.compile(rf"[ \t]*[-+*/×÷·][ \t]*\(*[{_CURRENCY}]?\.?[0-9]")  # behind a number that is only the first of an expression
 _REST_OF_EQUATION = re.compile(rf"(?:[ \t]*[-+*/×÷·][ \t]*\(*[{_CURRENCY}]?{NUMERAL}\)*%?)*[ \t]*=[ \t]*")
 
 
@@ -68,10 +72,12 @@ class Number:
 
 
 def plain(text: str) -> str:
-    """`text` with one form of every digit, minus, quotation mark and fraction: compatibility forms resolved (NFKC), but 10² is 10^2 and 10₂ 10_2."""
+    """`text` with one form of every digit, minus, quotation mark and fraction: compatibility forms resolved (NFKC), but 10² is 10^2, 10₂ 10_2, and an x
+    between two numbers is ×."""
     text = _VULGAR.sub(" ", _RAISED.sub(lambda m: f"^{m[0]}", _LOWERED.sub(lambda m: f"_{m[0]}", text)))
     text = _NO_BREAK_SPACE.join(unicodedata.normalize("NFKC", part) for part in _NO_BREAK.split(text)).translate(_MARKS)
-    return text if text.isascii() else "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in text)
+    text = text if text.isascii() else "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in text)
+    return _TIMES.sub(lambda m: m[0].replace("x", "×").replace("X", "×"), text)
 
 
 def number(text: str) -> Fraction | None:
@@ -118,15 +124,23 @@ def numbers(text: str) -> list[Number]:
 
 
 def stated(text: str) -> Number | None:
-    """The number that an answer states: its first, or, where an equation begins there, what stands behind the equals sign ("12 - 5 = 7" says 7)."""
+    """The number that an answer states: its first, or, where an equation begins there, the number behind the equals sign ("12 - 5 = 7" says 7, and
+    so does "7 = 12 - 5")."""
     text = _SPACED_GROUPS.sub(_unbroken, plain(text))
     found = numbers(text)
     if not found:
         return None
     said = found[0]
     while (rest := _REST_OF_EQUATION.match(text, said.end)) and (right := next((n for n in found if n.start == rest.end()), None)):
+        if continues(text, right.end) and not _REST_OF_EQUATION.match(text, right.end):
+            break
         said = replace(right, start=found[0].start)
     return said
+
+
+def continues(text: str, end: int) -> bool:
+    """Whether the number that ends at `plain(text)[end]` is only the first of an expression: an operator and a number stand behind it."""
+    return _FURTHER.match(text, end) is not None
 
 
 def canonical(value: Fraction) -> str:

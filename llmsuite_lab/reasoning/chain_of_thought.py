@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from llmsuite_lab.core.values import NUMERAL, canonical, number, numbers, plain, stated
+from llmsuite_lab.core.values import NUMERAL, canonical, continues, number, numbers, plain, stated
 from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.reasoning.prompting import COT, DIRECT, STOP, prompt
 from llmsuite_lab.world.word_problems import Problem
@@ -21,7 +21,9 @@ from llmsuite_lab.world.word_problems import Problem
 MAX_NEW_TOKENS = {DIRECT: 16, COT: 256}
 _ANSWER = re.compile(r"answer\s+is\s*:?\s*", re.IGNORECASE)
 _NUMERAL = re.compile(NUMERAL)
-_EQUATION = re.compile(rf"(?P<left>[-+(\d$][-+*/×÷()\d\s.,$%]*[\d)%])\s*=\s*\$?(?P<right>-?(?:\d+/\d+|{NUMERAL}))")
+_EQUATION = re.compile(rf"(?P<left>[-+(\d$][-+*/×÷()\d\s.,$%]*[\d)%])\s*=\s*\$?(?P<right>-?(?:\d+/\d+|{NUMERAL})%?)")
+_BULLET = re.compile(r"^[ \t]*(?:[-*•]|[0-9]+[.)])[ \t]+", re.MULTILINE)
+_BEFORE = re.compile(r"[-+*/×÷·^][ \t]*\Z")
 _OPERATOR = re.compile(r"[\d)%]\s*[-+*/×÷]")
 
 
@@ -45,9 +47,13 @@ class Equation:
 
     @property
     def true(self) -> bool:
-        """Whether the stated number is the value, rounded to the decimals that were written (never to fewer than the whole number)."""
+        """Whether the stated number is the value, rounded to the decimals that were written (never to fewer than the whole number).
+
+        A per cent sign behind it may be meant (12 / 20 = 60%) or be a unit (12 / 20 * 100 = 60%).
+        """
         (right,) = numbers(self.right)
-        return abs(self.value - right.value) <= (Fraction(1, 2 * 10**right.places) if right.places else 0)
+        close = Fraction(1, 2 * 10**right.places) if right.places else 0
+        return any(abs(self.value * by - right.value) <= close for by in ((1, 100) if right.percent else (1,)))
 
 
 def solve(
@@ -88,13 +94,17 @@ def read(method: str, text: str, tokens: int = 0) -> Answer:
 def equations(text: str) -> list[Equation]:
     """Every "expression = number" in a text whose left side has at least one operation, with the left side worked out exactly.
 
-    Understands + - * / × ÷, parentheses, numbers as `core.values` reads them, $ and 20% (= 20/100). What does not parse or divides by zero is
-    left out.
+    Understands + - * / × ÷ and x between numbers, parentheses, numbers as `core.values` reads them, $ and 20% (= 20/100). Left out is what does not
+    parse, divides by zero, is only the end of an expression ("9 hours * 2/3 = 6"), or has more than a number on its right side.
     """
-    found = []
-    for match in _EQUATION.finditer(plain(text)):
+    text, found, position = _BULLET.sub("", plain(text)), [], 0
+    while match := _EQUATION.search(text, position):
+        more = continues(text, match.end())
+        position = match.start("right") if more else match.end()
         left = match["left"].strip()
-        if _OPERATOR.search(left) and number(match["right"]) is not None and (value := _value(left)) is not None:
+        if more or _BEFORE.search(text, max(0, match.start() - 8), match.start()):
+            continue
+        if _OPERATOR.search(left) and number(match["right"].rstrip("%")) is not None and (value := _value(left)) is not None:
             found.append(Equation(left, match["right"], value))
     return found
 

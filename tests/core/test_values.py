@@ -12,7 +12,7 @@ from llmsuite_lab.core.values import canonical, finite, normalise_answer, number
 WRITTEN = {
     "74": ["74", "74.0", "074", " 74. ", "+74", "$74", "74 $", "74 €", "£ 74", "٧٤", "७४", "７４", "۷۴"],
     "1234": ["1,234", "1 234", "1\u00a0234", "1\u202f234", "1'234", "1’234", "1٬234", "$1,234.00", "1234,0", "1.234e3"],
-    "1000": ["1,000", "1 000", "1e3", "10³", "1.0 × 10³", "1.000,0"],
+    "1000": ["1,000", "1 000", "1e3", "10³", "1.0 × 10³", "1.0 x 10^3", "1.0*10^3", "1X10³", "1.000,0"],
     "1": ["1.000", "1,0", "3/3"],
     "1234567.5": ["1,234,567.5", "1.234.567,5", "1 234 567,5", "1 234 567.50", "1'234'567.5", "2469135/2"],
     "1250.5": ["$1,250.50", "1.250,50", "1250,5", "1250.5"],
@@ -86,6 +86,7 @@ def test_what_a_data_file_may_not_hold_is_refused(value):
         ("x² and 10² m²", ["100"]),
         ("A list: 1, 2, 3. The end.", ["1", "2", "3"]),
         ("<<48/2=24>>24", ["24", "24", "24"]),
+        ("0x10 and B12x3, but 2x4x6 and 3.5 X $2", ["0", "2", "4", "6", "3.5", "2"]),
         ("May 5 people come in 2019?", ["5", "2019"]),
     ],
 )
@@ -93,9 +94,10 @@ def test_numbers_in_running_text(text, found):
     assert [canonical(n.value) for n in numbers(text)] == found
 
 
-@given(st.text(alphabet="0123456789 .,-/'%$e^:²½−٣\u00a0ab(=+", max_size=30))
+@given(st.text(alphabet="0123456789 .,-/'%$e^:²½−٣\u00a0abxX(=+", max_size=30))
 def test_positions_and_order_hold_for_any_text(text):
     found, written = numbers(text), plain(text)
+    assert plain(written) == written
     assert all(0 <= n.start < n.end <= len(written) for n in found)
     assert all(a.end <= b.start for a, b in zip(found, found[1:]))
     assert all(any(c.isdigit() for c in written[n.start : n.end]) for n in found)
@@ -106,6 +108,7 @@ def test_positions_and_order_hold_for_any_text(text):
     [
         ("74.", "74"), ("12 - 5 = 7", "7"), ("$12 − $5 = $7 each", "7"), ("(12 - 5) * 2 = 14", "14"), ("2 + 1 + 3 = 3 + 3 = 6", "6"), ("7/2 = 4", "4"),
         ("1,000 + 250 = 1,250.", "1250"), ("3 apples, 2 + 2 = 4", "3"), ("5 - 7 = -2", "-2"), ("12 345", "12345"), ("about 2019-04-02", None), ("none", None),
+        ("5 x 3 = 15", "15"), ("2x3x4 = 24.", "24"), ("5x + 3 = 8", "5"), ("7 = 3 + 4", "7"), ("12 - 5 = 10 - 3 = 7", "7"), ("12 - 5 = 7 - so", "7"),
     ],
 )  # fmt: skip
 def test_what_an_answer_states(text, value):
