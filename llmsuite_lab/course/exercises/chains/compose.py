@@ -62,6 +62,17 @@ def _first_result_for_all(*steps):
     return chain
 
 
+def _remembers_results(*steps):
+    made = {}
+
+    def chain(batch):
+        if str(batch) not in made:
+            made[str(batch)] = compose(*steps)(batch)
+        return made[str(batch)]
+
+    return chain
+
+
 class _KeepsItsBatch:
     def __init__(self, *steps):
         self.steps = steps
@@ -145,7 +156,7 @@ def _check(answer) -> None:
     add, double = steps.make("add", lambda x: x + 3), steps.make("double", lambda x: 2 * x)
     text, length = steps.make("text", lambda x: "=" * x), steps.make("length", len)
     plans = [  # steps, batches one after the other through the same chain, what comes out
-        ((add, double), ([1, 5, 7], [0], [2, 2, 9]), ([8, 16, 20], [6], [10, 10, 24])),
+        ((add, double), ([1, 5, 7], [0], [2, 2, 9], [0]), ([8, 16, 20], [6], [10, 10, 24], [6])),
         ((double, add), ([1, 5, 7],), ([5, 13, 17],)),
         ((add, double, add, double, double), ([1, 0], [2]), ([44, 36], [52])),
         ((text, length, add), ([2, 0, 5],), ([5, 3, 8],)),
@@ -241,6 +252,7 @@ EXERCISE = Exercise(
         Wrong(_looks_twice, "each step is called once"),
         Wrong(_at_once, "only builds the chain"),
         Wrong(_first_result_for_all, "as list number 2"),
+        Wrong(_remembers_results, "each step is called once"),
         Wrong(_KeepsItsBatch, "Two threads"),
         Wrong(_adds_up, "should give"),
     ),

@@ -130,6 +130,7 @@ def _cases() -> list[Case]:
     own = "The message stands at the end of its own thread."
     others = "Every other thread is as before."
     new = "A thread that nobody has spoken in begins with its first message."
+    long = [str(i) for i in range(40)]
     eve = {"eve": ["1", "2", "3", "4"], "dan": [], "": ["no name"]}
     return [
         Case(({"ann": ["a"]}, "ann", "b"), {"ann": ["a", "b"]}, "This is the statement's example."),
@@ -142,6 +143,8 @@ def _cases() -> list[Case]:
         Case((eve, "dan", "first"), {**eve, "dan": ["first"]}, own),
         Case((eve, "", "still none"), {**eve, "": ["no name", "still none"]}, own),
         Case((eve, "eve", "1"), {**eve, "eve": ["1", "2", "3", "4", "1"]}, "A message that was said before is said again."),
+        Case(({"fay": long, "gus": [" a "]}, "gus", " b\n"), {"fay": long, "gus": [" a ", " b\n"]}, f"{others} A message is kept as it is."),
+        Case(({"fay": long}, "fay", "x"), {"fay": [*long, "x"]}, f"{own} None is forgotten."),
         Case((eve, "eve", ""), {**eve, "eve": ["1", "2", "3", "4", ""]}, "An empty message is a message."),
     ]
 
@@ -199,6 +202,8 @@ EXERCISE = Exercise(
         Wrong(_list_in_place, "changed the memory that was given", shares_hint=True),
         Wrong(_notes_the_thread, "changed the memory that was given"),
         Wrong(_shares_a_default, "begins with its first message"),
+        Wrong(lambda memory, thread, message: remember(memory, thread, message.strip()), "A message is kept as it is."),
+        Wrong(lambda memory, thread, message: {t: list(m)[-30:] for t, m in remember(memory, thread, message).items()}, "Every other thread"),
     ),
     right=(_all_copied, _by_or, _by_names, _default_dict, _by_try, _chain_map),
 )

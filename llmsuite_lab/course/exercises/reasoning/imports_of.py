@@ -69,6 +69,11 @@ def _runs_it_first(program):
     return imports_of(program)
 
 
+def _counts_calls(program):
+    calls = [node for node in _tree(program) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "__import__"]
+    return imports_of(program) | {node.args[0].value for node in calls}
+
+
 def _with_a_visitor(program):
     found = set()
 
@@ -167,6 +172,7 @@ def _cases() -> list[Case]:
         Case(("n = 3\nif n > 5:\n    import socket\nanswer = 1",), {"socket"}, where),
         Case(("def never_called():\n    def inner():\n        from shutil import rmtree",), {"shutil"}, where),
         Case((_NESTED,), {"decimal", "collections", "fallback", "goods", "gc", "csv", "zlib"}, where),
+        Case(("import importlib\nanswer = __import__('math').pi, importlib.import_module('csv')",), {"importlib"}, "A call is no `import` statement."),
         Case(("from datetime import date as d, time",), {"datetime"}, source),
         Case(("from xml.etree.ElementTree import *",), {"xml"}, source),
         Case(("import os.path",), {"os"}, top),
@@ -247,6 +253,11 @@ EXERCISE = Exercise(
         '`alias.name.split(".")[0]` is the top-level module.',
     ),
     solution=imports_of,
-    wrong=(*_MISTAKES, Wrong(_runs_it, "ran the program", shares_hint=True), Wrong(_runs_it_first, "ran the program", shares_hint=True)),
+    wrong=(
+        *_MISTAKES,
+        Wrong(_runs_it, "ran the program", shares_hint=True),
+        Wrong(_runs_it_first, "ran the program", shares_hint=True),
+        Wrong(_counts_calls, "A call is no `import` statement."),
+    ),
     right=(_with_a_visitor, _by_recursion, _with_a_stack, _from_bytecode, _from_the_tree_as_text, _by_type),
 )
