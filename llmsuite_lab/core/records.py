@@ -1,6 +1,6 @@
 """Recorded runs: what takes minutes to hours is measured once, written with how it was made, and read here, whole or not at all.
 
-    data/runs/<name>_seed<seed>.json        one run of the recipe `name`: one file, one line of JSON, the fields of `Record`
+    data/runs/<name>_seed<seed>.json        one run of the recipe `name`: one file, one line of JSON, the fields of `Record` and their checksum
     x̄_i = (1/S) Σ_s x_is                    an item's score is its mean over the S seeds; intervals are over the items
     d_i = x̄_i(ours) − x̄_i(theirs)           paired differences: the same items, asked of two methods
 
@@ -8,6 +8,7 @@
 sweep over settings is one record whose results are rows, a sweep over seeds is one record a seed. What an older record does not say is "not recorded".
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -115,7 +116,8 @@ def write(record: Record, folder: Path | None = None) -> Path:
     file = (folder or runs_dir()) / file_name(record.name, record.seed)
     value = {field.name: getattr(record, field.name) for field in fields(Record)}
     value["history"] = None if record.history is None else record.history.as_dict()
-    line = json.dumps({key: item for key, item in value.items() if key not in _TRAINED or item is not None}, ensure_ascii=False, allow_nan=False)
+    value = {key: item for key, item in value.items() if key not in _TRAINED or item is not None}
+    line = _line(value | {"sha256": _digest(value)})
     _parsed((line + "\n").encode())
     (write_text if folder is None else write_output)(file, line + "\n")
     return file
@@ -126,15 +128,28 @@ def _parsed(data: bytes) -> Record:
     if not data.endswith(b"\n") or data.count(b"\n") != 1:
         raise ValueError("it is cut or not one line")
     value = json.loads(data.decode("utf-8"), parse_constant=_no_constant)
+    told = value.pop("sha256", None) if isinstance(value, dict) else None
     if not isinstance(value, dict) or not _FIELDS - _TRAINED <= value.keys() <= _FIELDS:
         raise ValueError("it is JSON of another kind, not a record")
     kinds = {"name": str, "seed": int, "settings": dict, "command": str, "versions": (dict, str), "machine": str, "date": str, "commit": str}
     for key, kind in (kinds | {"wall_s": (int, float, str)}).items():
         if not isinstance(value[key], kind) or (key in ("versions", "wall_s") and isinstance(value[key], str) and value[key] != NOT_RECORDED):
             raise ValueError(f"its {key} is {str(value[key])[:40]!r}, which is none")
+    right = told == _digest(value)
     if _TRAINED & value.keys():
         value["history"] = _history(value.get("history"), value.get("tokens"))
+    if not right:
+        raise ValueError("its checksum does not match: something in it was changed")
     return Record(**value)
+
+
+def _line(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _digest(value: dict[str, Any]) -> str:
+    """SHA-256 of all other fields as they stand in the file: JSON keeps their order, and every float reads back as it was written."""
+    return hashlib.sha256(_line(value).encode()).hexdigest()
 
 
 def _history(value: Any, tokens: Any) -> History:

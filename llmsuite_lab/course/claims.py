@@ -156,11 +156,12 @@ class Measurement:
         value = _finite(row, "value", value)
         if n is None or isinstance(n, bool) or int(n) != n or n < 1:
             raise ValueError(f"{row.id}: n={n!r}, but n is the number of items measured, at least 1")
+        kept = _seeds(row, seeds)
+        if len(kept) > 1 and not row.items_most:
+            what = f"{len(kept)} seeds, and its row does not say how many {row.items or 'items'} there are"
+            raise ValueError(f"{row.id}: {what}: write items_most into claims.toml")
         if row.items_most and n > row.items_most:
             raise ValueError(f"{row.id}: n={n}, but there are {row.items_most} {row.items}: average over seeds item by item, n counts items")
-        kept = tuple(int(seed) for seed in seeds)
-        if not kept:
-            raise ValueError(f"{row.id}: seeds is empty; say which seeds were used, [0] for a single run")
         if spread is not None:
             spread = _checked_spread(row, value, spread)
         if control is not None:
@@ -233,13 +234,25 @@ def _finite(row: Claim, name: str, value: Any) -> float:
     return result
 
 
+def _seeds(row: Claim, seeds: Iterable[Any]) -> tuple[int, ...]:
+    kept = () if isinstance(seeds, str) else tuple(int(seed) for seed in seeds)
+    if not kept or len(set(kept)) < len(kept):
+        said = "is empty" if not list(seeds) else "must be different whole numbers"
+        raise ValueError(f"{row.id}: seeds={seeds!r} {said}; say which seeds were used, [0] for a single run")
+    return kept
+
+
 def _checked_spread(row: Claim, value: float, spread: Any) -> tuple[float, float]:
-    low, high = (_finite(row, "spread", end) for end in spread)
+    ends = [_finite(row, "spread", end) for end in spread]
+    if len(ends) != 2:
+        raise ValueError(f"{row.id}: spread={spread!r} has {len(ends)} ends; give (low, high)")
+    low, high = ends
     slack = 1e-9 * max(1.0, abs(value))  # rounding of a mean that lies on its interval's end
     if not low - slack <= value <= high + slack:
         raise ValueError(f"{row.id}: value={value:g} lies outside its own spread ({low:g}, {high:g})")
-    if low == high:
-        raise ValueError(f"{row.id}: spread=({low:g}, {high:g}) has no width; metrics.mean_interval gives one that has, at 0 and 1 too")
+    if high - low <= slack:
+        advice = "take Wilson's for a share of 0 or 1 (metrics.mean_interval), and more items where all came out alike"
+        raise ValueError(f"{row.id}: spread=({low:g}, {high:g}) has no width: {advice}")
     return low, high
 
 

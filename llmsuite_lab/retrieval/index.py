@@ -179,8 +179,8 @@ class Index:
         with whole_folder(folder, "an index") as new:
             faiss.write_index(self._faiss, str(new / "vectors.faiss"))
             about = {"embedder": self.embedder, "kind": self.kind, "dimension": self.dimension, "depth": self._depth}
-            about |= {"sha256": _checksum(new / "vectors.faiss", self._ids)}
-            write_json(new / "index.json", about | {"ids": self._ids, "checksums": self._checksums})
+            about |= {"ids": self._ids, "checksums": self._checksums}
+            write_json(new / "index.json", about | {"sha256": _checksum(new / "vectors.faiss", about)})
 
     @classmethod
     def load(cls, folder: Path, embedder: str) -> "Index":
@@ -192,14 +192,14 @@ class Index:
             about = json.loads((folder / "index.json").read_text(encoding="utf-8"))
             index = cls(about["dimension"], about["embedder"], about["kind"], about["depth"])
             ids, checksums = list(about["ids"]), dict(about["checksums"])
-            damaged = _checksum(folder / "vectors.faiss", ids) != about["sha256"]
+            damaged = about.pop("sha256") != _checksum(folder / "vectors.faiss", about)
         except FileNotFoundError as error:
             raise LabError(f"No saved index in {folder}: {Path(error.filename).name} is missing. Build the index again.") from None
         except (ValueError, KeyError, TypeError) as error:
             raise LabError(f"{folder / 'index.json'} is not a saved index ({error}). Build the index again.") from None
         if damaged:
             raise LabError(
-                f"The vectors and the ids in {folder} do not match their checksum: a file is damaged or not its own. Build the index again."
+                f"The vectors and index.json in {folder} do not match their checksum: a file is damaged or not its own. Build the index again."
             )
         if about["embedder"] != embedder:
             raise LabError(
@@ -279,6 +279,6 @@ class Index:
         return vectors
 
 
-def _checksum(vectors: Path, ids: Sequence[str]) -> str:
-    """Over the vectors' file and the ids in their order: vectors under other names would answer, wrongly, without an error."""
-    return hashlib.sha256(vectors.read_bytes() + json.dumps(list(ids)).encode("utf-8")).hexdigest()
+def _checksum(vectors: Path, about: dict) -> str:
+    """Over the vectors' file and all that is said about it: vectors under other names would answer, wrongly, without an error."""
+    return hashlib.sha256(vectors.read_bytes() + json.dumps(about).encode("utf-8")).hexdigest()

@@ -1,6 +1,7 @@
 """Records: written and read whole, refused when they are anything else, averaged and paired as the formulas say."""
 
 import dataclasses
+import hashlib
 import json
 import re
 
@@ -42,7 +43,15 @@ def test_seeds_are_read_off_the_files_of_this_name_alone(no_records, recorded):
 
 
 def changed(**changes):
-    return lambda line: (json.dumps({**json.loads(line), **changes}) + "\n").encode()
+    """The record with these changes, its checksum made to match: what else is wrong with it must be seen."""
+
+    def damage(line):
+        value = {**json.loads(line), **changes}
+        del value["sha256"]
+        digest = hashlib.sha256(json.dumps(value, ensure_ascii=False).encode()).hexdigest()
+        return (json.dumps({**value, "sha256": digest}, ensure_ascii=False) + "\n").encode()
+
+    return damage
 
 
 @pytest.mark.parametrize(
@@ -62,6 +71,8 @@ def changed(**changes):
         (lambda line: b"[" * 200_000 + b"\n", "recursion"),
         (changed(surprise=3), "another kind"),
         (changed(results=[float("nan")]), "NaN"),
+        (lambda line: line.replace(b"1.5", b"1.6"), "checksum"),
+        (lambda line: line.replace(b'"results": [1]', b'"results": [2]'), "checksum"),
         (changed(name="cot"), "one of cot, seed 1"),
         (changed(seed=2), "one of pal, seed 2"),
         (changed(tokens=191), "191 tokens"),

@@ -90,6 +90,8 @@ def test_as_good_as_wants_the_whole_interval_within_the_margin():
 def test_seeds_are_never_counted_as_items():
     with pytest.raises(ValueError, match="n=27, but there are 9 questions: average over seeds item by item"):
         row().measure(0.3, n=27, seeds=[0, 1, 2], spread=(0.25, 0.5), control=0)
+    with pytest.raises(ValueError, match="2 seeds, and its row does not say how many questions"):
+        row(items_most=0).measure(0.3, n=27, seeds=[0, 1], spread=(0.25, 0.5), control=0)
 
 
 def test_an_interval_brings_its_figures():
@@ -120,11 +122,15 @@ def test_rows_of_the_written_notebooks_have_control_items_and_date():
         ({"n": 0}, "n=0"),
         ({"n": 2.5}, "n=2.5"),
         ({"n": True}, "n=True"),
-        ({"seeds": []}, "seeds is empty"),
+        ({"seeds": []}, "seeds=.* is empty"),
         ({"spread": (0.4, 0.5)}, "outside its own spread"),
         ({"spread": (0.5, 0.1)}, "outside its own spread"),
         ({"spread": (0.1, math.nan)}, "spread=nan"),
         ({"spread": (0.3, 0.3)}, "has no width"),
+        ({"spread": (0.3, 0.3 + 1e-15)}, "has no width"),
+        ({"spread": (0.1, 0.2, 0.5)}, "3 ends"),
+        ({"seeds": [0, 0]}, "must be different"),
+        ({"seeds": "012"}, "must be different"),
         ({"control": math.nan}, "control=nan"),
         ({"n": None}, "n=None"),
     ],

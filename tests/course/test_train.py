@@ -104,7 +104,7 @@ def test_a_run_stopped_while_it_is_scored_leaves_the_adapter_of_the_earlier_one(
 def test_foreign_files_are_found_before_anything_runs(tmp_path):
     (tmp_path / "tiny_seed0.json").write_text("my thesis")
     never = Recipe("tiny", "nothing", lambda run: pytest.fail("it ran"))
-    with pytest.raises(LabError, match="it is kept"):
+    with pytest.raises(LabError, match="stays as it is"):
         make(never, out=tmp_path)
     assert (tmp_path / "tiny_seed0.json").read_text() == "my thesis"
     (tmp_path / "tiny_seed1").mkdir()

@@ -166,3 +166,15 @@ def test_depth_is_a_dial_of_the_approximate_kinds():
     assert index.depth == 5
     with pytest.raises(ValueError, match="no depth"):
         filled("exact").depth = 3
+
+
+@pytest.mark.parametrize("change", [{"kind": "ivf"}, {"dimension": 9}, {"checksums": {}}, {"depth": 3}, {"embedder": "another"}])
+def test_nothing_that_is_said_about_the_vectors_may_be_changed(tmp_path, change):
+    index = Index(4, "an embedder")
+    index.add(["a", "b"], np.eye(4, dtype=np.float32)[:2])
+    index.save(tmp_path / "index")
+    file = tmp_path / "index" / "index.json"
+    about = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps({**about, **change} if "checksums" not in change else {**about, "checksums": {"a": "0"}}), encoding="utf-8")
+    with pytest.raises(LabError, match="do not match their checksum"):
+        Index.load(tmp_path / "index", "an embedder")
