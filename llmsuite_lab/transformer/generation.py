@@ -138,7 +138,9 @@ def generate(
         streams: each row's random numbers, from `sampling.streams`; by default made of the prompts' ids.
 
     Raises:
-        ValueError: no prompt or an empty one, ids outside the vocabulary, prompt + new tokens beyond the context; and as `engine_for`.
+        ValueError: no prompt or an empty one, ids outside the vocabulary, prompt + new tokens beyond the context, streams of another number; and as
+            `engine_for`.
+        LabError: a model whose scores are nan.
     """
     rows = [GeneratedRow() for _ in prompts]
     options = {"eos_ids": eos_ids, "sampling": sampling, "should_stop": should_stop, "logprobs": logprobs, "streams": streams}
@@ -171,7 +173,10 @@ def steps(
     eos = {eos_ids} if isinstance(eos_ids, int) else set(eos_ids)
     start = engine_for(model) if isinstance(model, nn.Module) else model
     engine = start(prompts, max_new_tokens)
-    return _run(engine, max_new_tokens, eos, sampling, streams or sampling.streams(prompts), should_stop, logprobs)
+    streams = sampling.streams(prompts) if streams is None else streams
+    if len(streams) != len(prompts) or (sampling.temperature > 0 and None in streams):
+        raise ValueError(f"{len(prompts)} prompts need as many streams of random numbers, got {len(streams)}: take them from sampling.streams(prompts)")
+    return _run(engine, max_new_tokens, eos, sampling, streams, should_stop, logprobs)
 
 
 def _run(engine, max_new_tokens, eos, sampling, streams, should_stop, logprobs) -> Iterator[list[NewToken]]:

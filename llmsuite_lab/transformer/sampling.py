@@ -22,6 +22,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from llmsuite_lab.core.errors import LabError
+
+COLDEST = 1e-6  # below it x / T leaves float32's range, and infinite scores are no distribution
 CANDIDATES = 256  # nucleus sampling looks at this many tokens before it sorts the whole vocabulary
 
 
@@ -59,6 +62,8 @@ class Sampling:
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
             raise ValueError(f"temperature={self.temperature} must be 0 (greedy) or more, and finite")
+        if 0 < self.temperature < COLDEST:
+            raise ValueError(f"temperature={self.temperature} is too small to divide by: use 0 (greedy), or {COLDEST} and more")
         if self.top_k is not None and self.top_k < 1:
             raise ValueError(f"top_k={self.top_k} must be at least 1, or None for all tokens")
         if self.top_p is not None and not 0 < self.top_p <= 1:
@@ -83,7 +88,7 @@ class Sampling:
         return made
 
     def pick(self, logits: Float[Tensor, "rows vocabulary"], streams: Sequence[np.random.Generator | None]) -> Int[Tensor, " rows"]:
-        """The next token of each row."""
+        """The next token of each row. Raises LabError for scores that are not numbers: any token would be as good."""
         return self._choose(logits, streams)[0]
 
     def pick_scored(
@@ -103,11 +108,14 @@ class Sampling:
     def _choose(self, logits: Tensor, streams: Sequence[np.random.Generator | None]) -> tuple[Tensor, Tensor | None]:
         """Tokens, and the probability with which each was drawn (None when greedy)."""
         if self.temperature == 0:
-            return logits.argmax(-1), None
+            tokens = logits.argmax(-1)  # takes a nan for the largest
+            _check(logits.gather(-1, tokens[:, None]))
+            return tokens, None
         p, ids = self._candidates(logits)
         wide = torch.float32 if logits.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
         u = torch.tensor([stream.random() for stream in streams], device=logits.device, dtype=wide)[:, None]
         cumulative = p.to(wide).cumsum(-1)
+        _check(cumulative[:, -1])
         index = torch.searchsorted(cumulative, u * cumulative[:, -1:], right=True).clamp(max=p.shape[-1] - 1)
         tokens = index if ids is None else ids.gather(1, index)
         return tokens[:, 0], p.gather(1, index)[:, 0] / cumulative[:, -1]
@@ -128,3 +136,8 @@ class Sampling:
                 kept, ids = x.sort(descending=True)
                 p = (kept - normaliser).exp()
         return p if self.top_p is None else nucleus(p, self.top_p), ids
+
+
+def _check(chosen: Tensor) -> None:
+    if bool(chosen.isnan().any()):
+        raise LabError("the model's scores are not numbers (nan), so no token can be chosen: its training diverged, or its dtype is too narrow")

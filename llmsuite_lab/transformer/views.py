@@ -48,7 +48,12 @@ def _differences(model: nn.Module, kind: type, linear: tuple[type, ...]) -> dict
         fresh = dict(kind(model.config).named_modules(remove_duplicate=False))
     slots = {name for name, module in fresh.items() if type(module) in linear}
     found = dict(model.named_modules(remove_duplicate=False))
-    swapped = {name: found[name] for name in slots if name in found and not is_plain(found[name], linear)}
+    same = {name: (fresh[name].bias is None, fresh[name].weight.shape) for name in slots}
+    swapped = {
+        name: module
+        for name, module in found.items()
+        if name in slots and not (is_plain(module, linear) and (module.bias is None, module.weight.shape) == same[name])
+    }
     inside = tuple(f"{name}." for name in swapped)
     rest = {name: module for name, module in found.items() if name not in slots and not name.startswith(inside)}
     expected = {name: type(module) for name, module in fresh.items() if name not in slots}

@@ -131,6 +131,21 @@ def test_a_swapped_linear_layer_is_called_as_it_is_in_the_packed_engine(kind, wh
     assert which == 2 or written(model) != before  # twice the logits have the same largest
 
 
+@pytest.mark.parametrize("which", [0, 1, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_linear_layer_swapped_for_one_with_a_bias_counts_too(kind, which):
+    """The published family's layer of that name may have none: a plain linear layer that differs in it must be called, not refused."""
+    model = make(kind)
+    before, name = written(model), linear_names(kind)[which]
+    old = model.get_submodule(name)
+    W = old.weight if isinstance(old, nn.Linear) else nn.Parameter(old.weight.T.contiguous())
+    new = nn.Linear(W.shape[1], W.shape[0], bias=True)
+    new.weight, new.bias = W, nn.Parameter(torch.randn(len(W), generator=torch.Generator().manual_seed(5)))
+    model.set_submodule(name, new)
+    assert packed(model) is not None
+    assert written(model) == expected(model) != before
+
+
 @pytest.mark.parametrize("merged", [False, True])
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize(("kind", "targets"), [("llama", ["q_proj", "v_proj", "up_proj", "down_proj"]), ("gpt2", ["c_attn", "c_proj"])])

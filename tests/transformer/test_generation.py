@@ -185,6 +185,9 @@ def test_bad_requests_are_refused_with_numbers():
     ):
         with pytest.raises(ValueError, match=message):
             generate(MODEL, prompts, **{"max_new_tokens": 4} | options)
+    for streams in ([], [None], Sampling(1.0).streams([[1]]), [None, None]):
+        with pytest.raises(ValueError, match=f"2 prompts need as many streams of random numbers, got {len(streams)}"):
+            generate(MODEL, [[1], [2]], 4, sampling=Sampling(1.0), streams=streams)
     with pytest.raises(ValueError, match="relative"):
         generate(Decoder(t5_config(VOCABULARY, 24, 1, 3, 40)), [[1]])
     with pytest.raises(TypeError, match="transformer.Decoder or a causal transformers model, got Linear"):

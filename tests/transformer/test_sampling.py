@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.transformer.sampling import CANDIDATES, Sampling, nucleus, tempered, top_k
 
 LOGITS = torch.randn(7, 613, generator=torch.Generator().manual_seed(2)) * 3
@@ -85,6 +86,7 @@ def test_a_stream_knows_its_seed_its_prompt_and_how_often_it_came_before():
         ({"temperature": -0.1}, "temperature=-0.1 must be 0"),
         ({"temperature": float("nan")}, "temperature=nan"),
         ({"temperature": float("inf")}, "temperature=inf"),
+        ({"temperature": 1e-38, "top_k": 5}, "temperature=1e-38 is too small"),
         ({"temperature": 1.0, "top_k": 0}, "top_k=0 must be at least 1"),
         ({"temperature": 1.0, "top_p": 1.5}, "top_p=1.5 must be above 0"),
         ({"top_k": 5}, "no effect at temperature 0"),
@@ -93,3 +95,14 @@ def test_a_stream_knows_its_seed_its_prompt_and_how_often_it_came_before():
 def test_impossible_settings_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         Sampling(**values)
+
+
+@pytest.mark.parametrize("settings", [{}, {"temperature": 1.0}, {"temperature": 0.7, "top_k": 9}, {"temperature": 1e-6}, {"temperature": 1.0, "top_p": 0.9}])
+def test_scores_that_are_no_numbers_choose_no_token(settings):
+    sampling, logits = Sampling(**settings), torch.randn(3, 40, generator=torch.Generator().manual_seed(2))
+    streams = sampling.streams([[1], [2], [3]])
+    assert sampling.pick(logits, streams).shape == (3,)
+    logits[1] = torch.nan
+    for choose in (sampling.pick, sampling.pick_scored):
+        with pytest.raises(LabError, match="scores are not numbers"):
+            choose(logits, streams)
