@@ -173,7 +173,7 @@ def write_adapter(
     """Save an adapter whole or not at all: bfloat16 safetensors, config, and `provenance` with the files' SHA-256. Returns `folder`.
 
     `adapter`: a PeftModel, or (state dict in PEFT's naming, config as PEFT's JSON). `base`: the zoo name it belongs to.
-    Raises ValueError for an adapter without weights or with values that are not finite: a diverged run is not worth keeping.
+    Raises ValueError for an adapter without weights, with values that are not finite (a diverged run is not worth keeping), or several active ones.
     """
     import torch
     from safetensors.torch import save_file
@@ -183,8 +183,11 @@ def write_adapter(
     else:
         from peft import get_peft_model_state_dict
 
-        state = get_peft_model_state_dict(adapter, save_embedding_layers=False)  # a LoRA on the embedding is small, the embedding is not
-        config = adapter.peft_config[adapter.active_adapter].to_dict()
+        if len(active := adapter.active_adapters) != 1:
+            raise ValueError(f"{len(active)} adapters are active ({', '.join(active)}), and a folder holds one: choose it with set_adapter")
+        # a LoRA on the embedding is small, the embedding is not
+        state = get_peft_model_state_dict(adapter, adapter_name=active[0], save_embedding_layers=False)
+        config = adapter.peft_config[active[0]].to_dict()
     if not state:
         raise ValueError("the adapter has no weights: nothing was written")
     if packed := [name for name, value in state.items() if not value.is_floating_point()]:

@@ -7,11 +7,15 @@ change the other. In production: `peft.PeftModel.from_pretrained(...).merge_and_
 
 import itertools
 import json
+import math
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.files import load_tensors
+from llmsuite_lab.core.forks import compute_safely
 from llmsuite_lab.lm.adapters import CONFIG, WEIGHTS, adapter_base, carries_adapter, quiet_peft, zoo_name
 
 if TYPE_CHECKING:
@@ -25,8 +29,9 @@ def merge_adapter(model: "PreTrainedModel", folder: Path) -> "PreTrainedModel":
     """The model with the adapter added into its weights (in the model's dtype: use float32), eval mode.
 
     Raises ValueError, with the model as it was, for an adapter that does not fit, naming the first tensor that does not (missing, of no layer, of
-    another shape or rank, not floating, not finite), for one made for another base, a model in int8, one that carries a LoRA already or into
-    which an adapter was merged before; LabError for files that cannot be read.
+    another shape or rank, not floating, not finite), for settings that cannot be added to weights (virtual tokens, replicated layers, no α), one made
+    for another base, a model in int8, one that carries a LoRA already or into which an adapter was merged before; LabError for files that cannot
+    be read.
     """
     from peft import PeftConfig, get_peft_model
     from safetensors import SafetensorError
@@ -34,30 +39,27 @@ def merge_adapter(model: "PreTrainedModel", folder: Path) -> "PreTrainedModel":
     from llmsuite_lab.core.runtime import offline
 
     _refuse_model(model, folder)
+    compute_safely()
     own = dict(model.named_parameters(remove_duplicate=False))
-    trainable = [p for p in own.values() if p.requires_grad]
+    put_back = _remembered(model)
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         state = load_tensors(folder / WEIGHTS)
         settings = PeftConfig.from_pretrained(folder)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise LabError(f"the adapter in {folder} cannot be read: {_first_line(error)}") from error
+    if problem := _unusable(settings, config):
+        raise ValueError(f"the adapter in {folder} cannot be merged: {problem}")
     with offline(), quiet_peft():
         try:
             wrapped = get_peft_model(model, settings)
-        except (RuntimeError, KeyError, ValueError) as error:
-            raise ValueError(f"the adapter in {folder} does not fit this model: {_first_line(error)}") from error
-        try:
-            if not hasattr(wrapped, "merge_and_unload"):
-                raise ValueError(f"the adapter in {folder} is {settings.peft_type}, which has no weights to be added to the model's")
             if problem := _misfit(state, wrapped, own, config) or _not_applied(state, wrapped):
-                raise ValueError(f"the adapter in {folder} does not fit this model: {problem}")
-            _untie(wrapped, folder)
-        except ValueError:
-            wrapped.unload()
-            for parameter in trainable:  # peft froze them
-                parameter.requires_grad_(True)
-            raise
+                raise ValueError(problem)
+            _untie(wrapped)
+            _rehearse(wrapped)
+        except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, re.error) as error:  # peft's own, for settings it cannot follow
+            put_back()
+            raise ValueError(f"the adapter in {folder} does not fit this model: {_first_line(error)}") from error
         merged = wrapped.merge_and_unload(safe_merge=True).eval()
     merged.merged_adapter = str(folder)
     return merged
@@ -93,7 +95,7 @@ def _misfit(state: "dict[str, Tensor]", wrapped: Any, own: "dict[str, Tensor]", 
             return f"{key} is in {str(value.dtype).removeprefix('torch.')}, and only floating values can be added to weights"
         if value.shape != wanted[key].shape:
             return f"{key} has the shape {list(value.shape)}, where the model and rank {config.get('r')} of {CONFIG} ask for {list(wanted[key].shape)}"
-        if not bool(value.isfinite().all()):
+        if not bool(value.float().isfinite().all()):
             return f"{key} holds values that are not finite"
     missing = [key for key in wanted if key not in state]
     return f"{missing[0]} is missing, one of {len(missing)} of {len(wanted)} tensors" if missing else None
@@ -110,7 +112,61 @@ def _not_applied(state: "dict[str, Tensor]", wrapped: Any) -> str | None:
     return f"{wrong[0]} was not taken over, one of {len(wrong)} of {len(arrived)} tensors" if wrong else None
 
 
-def _untie(wrapped: Any, folder: Path) -> None:
+def _unusable(settings: Any, config: dict[str, Any]) -> str | None:
+    """What in the adapter's settings cannot be added to weights, in words; None when all can."""
+    if settings.is_prompt_learning:
+        return f"it is {config['peft_type']}, which has no weights to be added to the model's"
+    if getattr(settings, "layer_replication", None):
+        return "it replicates layers, and a weight that stands in two places can take only one of two differences: keep it unmerged"
+    if settings.peft_type == "LORA":
+        r, alpha = config.get("r"), config.get("lora_alpha")
+        if not isinstance(r, int) or not isinstance(alpha, int | float) or not 0 < abs(alpha) < math.inf:
+            return f"{CONFIG} says r={r!r} and lora_alpha={alpha!r}, and W + (alpha / r) B A needs two numbers: get the adapter again"
+    return None
+
+
+def _remembered(model: "nn.Module") -> Callable[[], None]:
+    """What puts the model back as it is now: its modules, which of its parameters are whose, and what is trained. Weights are not copied."""
+    parts = {module: (dict(module._modules), dict(module._parameters), module.training) for module in model.modules()}
+    asked = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    config, attributes = getattr(model, "config", None), set(vars(model))
+    tied = getattr(config, "tie_word_embeddings", None)
+
+    def put_back() -> None:
+        for module, (modules, parameters, training) in parts.items():
+            module._modules.clear()
+            module._modules.update(modules)
+            module._parameters.clear()
+            module._parameters.update(parameters)
+            module.training = training
+        for parameter, wanted in asked.items():
+            parameter.requires_grad_(wanted)
+        for name in set(vars(model)) - attributes:
+            delattr(model, name)
+        if tied is not None:
+            config.tie_word_embeddings = tied
+
+    return put_back
+
+
+def _rehearse(wrapped: Any) -> None:
+    """Merge each layer alone and take it back, so that one that cannot be merged is found before another is. Raises what peft does."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for layer in [module for module in wrapped.modules() if isinstance(module, BaseTunerLayer) and hasattr(module, "merge")]:
+        kept = {parameter: parameter.data for parameter in layer.get_base_layer().parameters()}
+        for parameter, data in kept.items():
+            parameter.data = data.clone()
+        try:
+            layer.merge(safe_merge=True)
+        finally:
+            if layer.merged:
+                layer.unmerge()
+            for parameter, data in kept.items():  # bit by bit: what was added and taken off again is rounded
+                parameter.data = data
+
+
+def _untie(wrapped: Any) -> None:
     """Give a tied output layer a matrix of its own when it or the embedding carries an adapter."""
     from peft.tuners.tuners_utils import BaseTunerLayer
     from torch import nn
@@ -122,7 +178,7 @@ def _untie(wrapped: Any, folder: Path) -> None:
         return
     if getattr(model.config, "is_encoder_decoder", False):
         raise ValueError(
-            f"the adapter in {folder} changes an output layer that is tied to the embedding, and this family rescales when they are apart: keep it unmerged"
+            "it changes an output layer that is tied to the embedding, and this family rescales when they are apart: keep it unmerged"
         )
     bare[1].weight = nn.Parameter(bare[1].weight.detach().clone(), requires_grad=False)
     model.config.tie_word_embeddings = False

@@ -5,7 +5,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import IA3Config, LNTuningConfig, LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from llmsuite_lab.core.errors import LabError
@@ -167,3 +167,92 @@ def test_an_encoder_decoder_with_a_tied_output_layer_is_refused(tmp_path):
     with pytest.raises(ValueError, match="keep it unmerged"):
         merge_adapter(model, tmp_path / "t5")
     assert model.lm_head.weight is model.shared.weight
+
+
+LORA = {"r": 3, "lora_alpha": 7, "target_modules": ["q_proj", "down_proj"], "task_type": "CAUSAL_LM"}
+KINDS = {
+    "dora": lambda: LoraConfig(**LORA, use_dora=True),
+    "rslora": lambda: LoraConfig(**LORA, use_rslora=True),
+    "a norm saved": lambda: LoraConfig(**LORA, modules_to_save=["norm"]),
+    "a head saved": lambda: LoraConfig(**LORA, modules_to_save=["lm_head"]),
+    "ranks by pattern": lambda: LoraConfig(**LORA, rank_pattern={"q_proj": 5}),
+    "one layer": lambda: LoraConfig(**LORA, layers_to_transform=[1]),
+    "(IA)3": lambda: IA3Config(task_type="CAUSAL_LM", target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"]),
+    "norms tuned": lambda: LNTuningConfig(task_type="CAUSAL_LM", target_modules=["input_layernorm"]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.filterwarnings("ignore")  # peft's, about tied layers
+def test_every_kind_of_adapter_that_has_weights_to_add_is_added(tmp_path, tiny_model, kind):
+    model = get_peft_model(deepcopy(tiny_model), KINDS[kind]())
+    torch.manual_seed(4)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data += torch.randn_like(parameter) * 0.3
+    expected = logits(model.eval())
+    model.save_pretrained(tmp_path / "it")
+    assert not torch.allclose(expected, logits(tiny_model), atol=1e-2)
+    torch.testing.assert_close(logits(merge_adapter(tiny_model, tmp_path / "it")), expected, rtol=1e-4, atol=1e-4)
+
+
+UNUSABLE = {
+    "virtual tokens": ({"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 4}, "PROMPT_TUNING, which has no weights"),
+    "virtual keys": ({"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 4}, "PREFIX_TUNING, which has no weights"),
+    "replicated layers": ({"layer_replication": [[0, 2], [1, 3]]}, "replicates layers"),
+    "a bias that no layer has": ({"lora_bias": True}, "does not fit"),
+    "an unknown bias": ({"bias": "some"}, "does not fit"),
+    "no rank": ({"r": None}, "says r=None"),
+    "no alpha": ({"lora_alpha": None}, "lora_alpha=None"),
+    "alpha nan": ({"lora_alpha": float("nan")}, "lora_alpha=nan"),
+    "alpha as text": ({"lora_alpha": "7"}, "lora_alpha='7'"),
+    "alpha 0": ({"lora_alpha": 0}, "lora_alpha=0"),
+    "targets of another type": ({"target_modules": [5]}, "does not fit"),
+    "targets that are no expression": ({"target_modules": "("}, "does not fit"),
+}
+
+
+@pytest.mark.parametrize("why", UNUSABLE)
+@pytest.mark.filterwarnings("ignore")
+def test_settings_that_cannot_be_followed_are_refused_and_leave_the_model_as_it_was(saved, tiny_model, why):
+    change, says = UNUSABLE[why]
+    refused_and_unchanged(tiny_model, tampered(saved[0], **change), says)
+
+
+def test_values_that_overflow_in_the_last_layer_leave_the_first_unmerged(saved, tiny_model):
+    def huge(state):
+        last = [name for name in state if "layers.2.mlp" in name]
+        assert len(last) == 2
+        return {name: value * 1e30 if name in last else value for name, value in state.items()}
+
+    refused_and_unchanged(tiny_model, tampered(saved[0], huge), "does not fit")
+
+
+def refused_and_unchanged(model, folder, says):
+    before, modules = {name: tensor.clone() for name, tensor in model.state_dict().items()}, dict(model.named_modules())
+    asked = {name: p.requires_grad for name, p in model.named_parameters()}
+    with pytest.raises(ValueError, match=says) as refusal:
+        merge_adapter(model, folder)
+    assert "\n" not in str(refusal.value)
+    assert dict(model.named_modules()) == modules
+    assert {name: p.requires_grad for name, p in model.named_parameters()} == asked
+    after = model.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert not adapters.carries_adapter(model)
+
+
+def test_of_two_adapters_the_active_one_is_written(tmp_path, tiny_model):
+    model = tuned(tiny_model, ("q_proj",))
+    model.add_adapter("second", LoraConfig(r=3, lora_alpha=7, target_modules=["q_proj"], task_type="CAUSAL_LM", init_lora_weights=False))
+    model.set_adapter("second")
+    for name, parameter in model.named_parameters():
+        if ".second." in name:
+            parameter.data = parameter.data.bfloat16().float()
+    expected = logits(model.eval())
+    adapters.write_adapter(tmp_path / "second", model, {})
+    torch.testing.assert_close(logits(merge_adapter(tiny_model, tmp_path / "second")), expected, rtol=1e-4, atol=1e-4)
+    model.base_model.set_adapter(["default", "second"])
+    with pytest.raises(ValueError, match="2 adapters are active"):
+        adapters.write_adapter(tmp_path / "both", model, {})
+    assert not (tmp_path / "both").exists()
