@@ -49,7 +49,11 @@ class Prompt(str):
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of each text: control tokens only where a template put them (`Prompt`), no start or end token added. Safe in several threads."""
+    """Token ids of each text: control tokens only where a template put them (`Prompt`), no start or end token added. Safe in several threads.
+
+    Raises ValueError for half a character (a lone surrogate), which is no text.
+    """
+    _check(texts)
     plain = [piece for text in texts for piece in _pieces(text) if isinstance(piece, str)]
     ids = iter(_encoded(tokenizer, plain))
     return [[i for piece in _pieces(text) for i in (next(ids) if isinstance(piece, str) else (piece,))] for text in texts]
@@ -57,6 +61,7 @@ def encode(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[l
 
 def encode_wrapped(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], longest: int) -> list[list[int]]:
     """The same for an encoder: text cut so that with the tokenizer's own frame ([CLS] … [SEP] for BERT) it has at most `longest` tokens."""
+    _check(texts)
     backend = _without_special_tokens(tokenizer)
     room = longest - backend.num_special_tokens_to_add(False)
     found = backend.encode_batch([str(text) for text in texts], add_special_tokens=False)
@@ -67,6 +72,7 @@ def encode_wrapped(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], l
 
 def offsets(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[tuple[int, int]]:
     """(start, end) in characters of each token of `text`."""
+    _check([text])
     return list(_without_special_tokens(tokenizer).encode(str(text), add_special_tokens=False).offsets)
 
 
@@ -83,6 +89,7 @@ def chat_prompt(tokenizer: "PreTrainedTokenizerBase", conversation: Sequence[dic
             raise ValueError(f'a message must be {{"role": "user", "content": "…"}} with two strings, got {turn!r}')
         if held := [word for word in _controls(tokenizer) if word in turn["role"]]:
             raise ValueError(f"the role {turn['role']!r} holds the control token {held[0]!r}: a role is a word such as user")
+        _check([turn["role"], turn["content"]])
     if not conversation:
         raise ValueError("a conversation needs at least one message")
     if not getattr(tokenizer, "chat_template", None):
@@ -111,7 +118,7 @@ def _traced(tokenizer: Any, conversation: Sequence[dict[str, str]], rendered: An
 
     Contents are replaced by marks in a first rendering, so that what lies between the marks is the template's.
     """
-    mark = next(m for m in ("\ue000", "\ue001", "\ue002", "\ue003") if m not in text)
+    mark = next(m for m in map(chr, range(0xE000, 0xF900)) if m not in text)  # characters for private use; a text with all 6,400 is none
     marked = [turn | {"content": f"{mark}{i}{mark}"} for i, turn in enumerate(conversation)]
     parts = re.split(f"{mark}([0-9]+){mark}", rendered(marked))
     pieces: list[int | str] = [""]
@@ -131,6 +138,17 @@ def _traced(tokenizer: Any, conversation: Sequence[dict[str, str]], rendered: An
             else:
                 pieces[-1] += word
     return [piece for piece in pieces if piece != ""]
+
+
+def _check(texts: Sequence[str]) -> None:
+    for text in texts:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            half = text[error.start]
+            raise ValueError(
+                f"a text holds half a character ({half!r} at {error.start}), which no tokenizer knows: read its file with errors='replace'"
+            ) from error
 
 
 def _controls(tokenizer: Any) -> dict[str, int]:

@@ -163,3 +163,19 @@ def test_nothing_else_in_the_package_tokenises():
                 if called in ("tokenizer", "apply_chat_template", "encode_plus", "batch_encode_plus"):
                     found.append(f"{name}:{node.lineno} {called}")
     assert found == []
+
+
+def test_marks_in_a_message_are_text_and_half_a_character_is_told(tiny_tokenizer):
+    for content in ("\ue000\ue001\ue002\ue003<s>", "\ue0000\ue000</s>"):  # the private characters that mark contents while a template is read
+        found = ids(tiny_tokenizer, text.chat_prompt(tiny_tokenizer, [{"role": "user", "content": content}]))
+        assert [i for i in found if i in CONTROL] == [257, 258, 257]
+        assert content in tiny_tokenizer.decode(found)
+    for call in (
+        lambda half: text.encode(tiny_tokenizer, ["a", half]),
+        lambda half: text.encode_wrapped(tiny_tokenizer, [half], 9),
+        lambda half: text.offsets(tiny_tokenizer, half),
+        lambda half: text.chat_prompt(tiny_tokenizer, [{"role": "user", "content": half}]),
+        lambda half: text.chat_prompt(tiny_tokenizer, [{"role": half, "content": "a"}]),
+    ):
+        with pytest.raises(ValueError, match=r"half a character \('\\udcff' at 2\)"):
+            call("ab\udcff")
