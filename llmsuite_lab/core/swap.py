@@ -74,7 +74,7 @@ def _close(shop: Path, target: Path, lock: "FileLock") -> None:
         else:
             os.replace(shop / "old", shop / "gone")  # half removed, it must not be taken for what is to be put back
     with suppress(OSError):  # whatever withstands removal now is cleared by the next who comes
-        for thing in [p for p in shop.iterdir() if p.name != "lock"]:
+        for thing in [shop / name for name in ("new", "gone") if os.path.lexists(shop / name)]:  # anything else is not ours
             shutil.rmtree(thing) if thing.is_dir() and not thing.is_symlink() else thing.unlink()
         lock.release()  # Windows removes no open file
         (shop / "lock").unlink()  # last: a workshop without a lock is nobody's to clear

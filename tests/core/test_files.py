@@ -154,6 +154,16 @@ def test_the_workshop_of_a_living_process_is_let_be(tmp_path):
     assert not shop.exists()
 
 
+def test_what_somebody_put_into_a_dead_workshop_stays(tmp_path):
+    shop = tmp_path / f".heap.abcdefgh{SUFFIX}"
+    (shop / "new").mkdir(parents=True)
+    (shop / "lock").touch()
+    (shop / "thesis.txt").write_text("mine")
+    settle(tmp_path / "heap")
+    assert [p.name for p in shop.iterdir()] == ["thesis.txt"]
+    assert (shop / "thesis.txt").read_text() == "mine"
+
+
 def test_only_workshops_of_this_very_target_are_cleared(tmp_path):
     """Somebody's hidden folder, a folder of the same form without a lock, and the workshop of another target are not touched."""
     theirs = [tmp_path / ".heap.abcdefgh", tmp_path / f".heap.abcdefgh{SUFFIX}", tmp_path / f".heap.more.abcdefgh{SUFFIX}"]
