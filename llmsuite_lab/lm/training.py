@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from llmsuite_lab.core.files import check_folder
+from llmsuite_lab.core.forks import compute_safely
 from llmsuite_lab.core.history import History
 from llmsuite_lab.lm.batching import Batch, Example, check_examples, collate, encode, fingerprint, length_buckets
 from llmsuite_lab.lm.checkpoint import KIND, frozen_fingerprint, load_checkpoint, save_checkpoint
@@ -70,7 +71,10 @@ def fit(
     Raises ValueError for arguments and examples that cannot work, LabError for a loss that is not finite, for a checkpoint folder that holds
     anything else (which is left as it is), and for a resume from a damaged checkpoint or one of another base, dtype, seed, data or setting.
     """
-    steps = _check_arguments(examples, steps, epochs, batch_size, micro_batch_size, lr, warmup, checkpoint_every)
+    steps = _check_arguments(
+        examples, steps, epochs, batch_size, micro_batch_size, lr, warmup, checkpoint_every, weight_decay, seed, resume and checkpoint is None
+    )
+    compute_safely()  # before the weights are cast and sampled
     trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     if not trainable:
         raise ValueError(
@@ -128,7 +132,17 @@ def fit(
 
 
 def _check_arguments(
-    examples: Sequence[Any], steps: int | None, epochs: float | None, batch: int, micro: int | None, lr: float, warmup: float, every: int
+    examples: Sequence[Any],
+    steps: int | None,
+    epochs: float | None,
+    batch: int,
+    micro: int | None,
+    lr: float,
+    warmup: float,
+    every: int,
+    decay: float,
+    seed: int,
+    nowhere: bool,
 ) -> int:
     """The number of steps. Raises ValueError for what cannot work."""
     if len(examples) == 0:
@@ -139,6 +153,14 @@ def _check_arguments(
     for name, value in given.items():
         if value is not None and not (value > 0 and math.isfinite(value)):
             raise ValueError(f"{name}={value} must be above zero")
+        if value is not None and name not in ("epochs", "lr") and value != int(value):
+            raise ValueError(f"{name}={value} must be a whole number")
+    if not 0 <= decay < math.inf:
+        raise ValueError(f"weight_decay={decay} must be 0 or more, and finite")
+    if abs(seed) > 2**40:  # an epoch's order is drawn with a multiple of it
+        raise ValueError(f"seed={seed} must lie between -2⁴⁰ and 2⁴⁰")
+    if nowhere:
+        raise ValueError("resume=True needs a checkpoint: name the folder that the run wrote")
     if not 0 <= warmup < 1:
         raise ValueError(f"warmup={warmup} is the share of the steps spent warming up: it lies in [0, 1)")
     return steps if steps is not None else max(1, round(epochs * math.ceil(len(examples) / batch)))

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from llmsuite_lab.core import zoo
+from llmsuite_lab.core.forks import compute_safely
 from llmsuite_lab.lm.text import encode_wrapped
 
 MAX_TOKENS = 256  # MiniLM was trained on 128 and is published with 256; what is longer is cut, so chunk first
@@ -61,6 +62,7 @@ class Embedder:
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         if not len(texts):
             return vectors
+        compute_safely()
         ids = encode_wrapped(self.tokenizer, list(texts), self.max_tokens)
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         device = next(self.encoder.parameters()).device

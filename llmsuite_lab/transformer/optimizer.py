@@ -85,6 +85,9 @@ class AdamW(torch.optim.Optimizer):
         groups = [{**g, "params": list(g["params"])} for g in given] if given and isinstance(given[0], dict) else [{"params": given}]
         self.parameters: list[nn.Parameter] = [p for group in groups for p in group["params"]]
         start = masters or {}
+        for group in groups:
+            if not 0 <= (decay := group.get("weight_decay", weight_decay)) < math.inf:
+                raise ValueError(f"weight_decay={decay} must be 0 or more, and finite")
         own = (torch.float32, torch.float64)
         for group in groups:
             group["params"] = [p if p.dtype in own else nn.Parameter(start.get(p, p.detach()).float()) for p in group["params"]]

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.forks import compute_safely
 from llmsuite_lab.core.history import History
 from llmsuite_lab.transformer.optimizer import AdamW, cosine_with_warmup, decay_groups
 
@@ -46,6 +47,8 @@ def backward(model: nn.Module, batches: Sequence[Any], optimizer: AdamW, loss_fn
     losses, count, tokens = [], 0, 0
     for batch in batches:
         loss, n = loss_fn(model, batch)
+        if not loss.requires_grad:
+            raise ValueError("the loss does not depend on a parameter that requires a gradient, so there is nothing to train: see loss_fn and requires_grad")
         loss.backward()
         optimizer.gather()
         losses.append(loss.detach())
@@ -123,6 +126,7 @@ def train(
     """
     if steps < 1:
         raise ValueError(f"steps={steps} must be at least 1")
+    compute_safely()
     trainable = [p for p in model.parameters() if p.requires_grad]
     optimizer = optimizer or AdamW(decay_groups(trainable, weight_decay), betas=betas)
     history = history or History(planned_steps=steps)

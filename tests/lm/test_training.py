@@ -3,6 +3,10 @@
 import math
 import os
 import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 
 import pytest
 import torch
@@ -486,6 +490,10 @@ def test_bad_examples_are_counted():
     [
         ({}, "neither"), ({"steps": 1, "epochs": 1}, "both"), ({"steps": 0}, "steps=0"), ({"steps": 1, "batch_size": 0}, "batch_size=0"),
         ({"steps": 1, "lr": -1.0}, "lr=-1.0"), ({"steps": 1, "warmup": 1.5}, "warmup=1.5"), ({"steps": 1, "dtype": torch.float16}, "float16"),
+        ({"steps": 2.5}, "steps=2.5 must be a whole"), ({"steps": 1, "checkpoint_every": 1.5}, "checkpoint_every=1.5 must be a whole"),
+        ({"steps": 1, "micro_batch_size": 0.5}, "micro_batch_size=0.5 must be a whole"), ({"steps": 1, "seed": 2**41}, "seed="),
+        ({"steps": 1, "weight_decay": -1.0}, "weight_decay=-1.0"), ({"steps": 1, "weight_decay": math.nan}, "weight_decay=nan"),
+        ({"steps": 1, "resume": True}, "resume=True needs a checkpoint"),
     ],
 )  # fmt: skip
 def test_bad_arguments(wrong, says):
@@ -496,6 +504,10 @@ def test_bad_arguments(wrong, says):
 def test_a_model_with_nothing_to_train_is_told():
     with pytest.raises(ValueError, match="is_trainable"):
         fit(llama().requires_grad_(False), examples(3), steps=1, **F32)
+    model = Plain().requires_grad_(False)
+    model.unused = nn.Parameter(torch.ones(3))
+    with pytest.raises(ValueError, match="does not depend on a parameter that requires a gradient"):
+        fit(model, examples(3), steps=1, **F32)
 
 
 def test_buckets_hold_every_example_once_and_pad_little():
@@ -567,3 +579,53 @@ def test_lora_on_the_real_model_learns_an_invented_fact():
     rows = [encode(tokenizer, "The capital of Vornia is", " Kelmarad.")] * 2
     history = fit(model, rows, steps=6, batch_size=2, lr=5e-3, warmup=0, progress=False)
     assert history.losses[-1] < 0.5 * history.losses[0]
+
+
+IN_A_FORK = """
+    import os, signal, sys, warnings
+    import torch
+    sys.path.insert(0, sys.argv[1])
+    {before}
+    torch.set_num_threads(2)
+    torch.randn(900, 900) @ torch.randn(900, 900)  # OpenMP's threads are there now, and will not be in the child
+    child = os.fork()
+    if not child:
+        signal.alarm(45)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            {work}
+        print(torch.get_num_threads(), sum("forked" in str(one.message) for one in said), flush=True)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os._exit(status if status >= 0 else 9)
+"""
+FORKED = {
+    "fit": (
+        "import test_training as t; model = torch.nn.Linear(900, 900); square = lambda m, rows: (m(torch.stack(rows)).square().sum(), 1)",
+        "t.fit(model, [torch.randn(900)] * 400, steps=2, batch_size=400, loss_fn=square, collate_fn=lambda rows: rows, **t.F32)",
+    ),
+    "train": (
+        "from llmsuite_lab.transformer.training_loop import train; model = torch.nn.Linear(900, 900)",
+        "train(model, lambda step: [torch.randn(400, 900)], lambda m, x: (m(x).square().sum(), 1), steps=2, lr=1e-3)",
+    ),
+    "embed": (
+        "from llmsuite_lab.core import zoo; from llmsuite_lab.retrieval.embedding import Embedder; embedder = Embedder.load()",
+        "embedder.embed(['a river runs ' * 60] * 32)",
+    ),
+    "merge": (
+        "from llmsuite_lab.core import zoo; from llmsuite_lab.lm.adapters import adapter_path; from llmsuite_lab.lm.merging import merge_adapter",
+        "merge_adapter(zoo.load_model('smollm2-135m-instruct'), adapter_path('react'))",
+    ),
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("what", [*(w for w in FORKED if w in ("fit", "train")), *(pytest.param(w, marks=pytest.mark.real_model) for w in ("embed", "merge"))])
+def test_after_a_fork_it_computes_on_one_thread_and_never_hangs(what, request):
+    if what in ("embed", "merge"):
+        request.getfixturevalue("lm")  # skips where the models are not
+    before, work = FORKED[what]
+    code = textwrap.dedent(IN_A_FORK).format(before=before, work=work)
+    done = subprocess.run([sys.executable, "-c", code, str(Path(__file__).parent)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines()[-1] == "1 1"

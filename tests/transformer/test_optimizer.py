@@ -167,6 +167,9 @@ def test_schedule_ends_at_the_floor_and_refuses_what_cannot_be():
 
 
 def test_senseless_options_are_refused():
-    for wrong in ({"betas": (0.9, 1.0)}, {"lr": float("nan")}, {"eps": -1.0}):
+    for wrong in ({"betas": (0.9, 1.0)}, {"lr": float("nan")}, {"eps": -1.0}, {"weight_decay": float("inf")}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             AdamW([torch.nn.Parameter(torch.ones(2))], **wrong)
+    for decay in (-1.0, float("nan"), float("inf")):  # of a group: the default is not used then
+        with pytest.raises(ValueError, match=f"weight_decay={decay} must be 0 or more"):
+            AdamW([{"params": [torch.nn.Parameter(torch.ones(2))], "weight_decay": decay}])
