@@ -5,7 +5,8 @@
 Python stumbles over a wrong argument somewhere inside ('int' object has no attribute 'split'). So every public function and method is called through
 `explained`: when it stumbles, the arguments are held against the annotations, and the first that does not fit, is empty or is nan is named. Nothing is
 looked at while all goes well, and nothing that works is refused: an object that behaves as it must needs no particular class. A check that a function
-makes by itself, and any error that no argument explains, passes through unchanged. `install` does this for each module as it is imported.
+makes by itself, and any error that no argument explains, passes through unchanged; so does all that happens in a call which the package makes itself,
+where a KeyError may be caught as one. `install` does this for each module as it is imported.
 In production: pydantic's `validate_call`, beartype; both look at every call.
 """
 
@@ -131,10 +132,18 @@ def _explained_context(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _explain(function: Callable[..., Any], args: tuple, kwargs: Mapping[str, Any], error: BaseException | None) -> None:
-    if error is not None and _raised_on_purpose(error):
+    if _called_from_within() or (error is not None and _raised_on_purpose(error)):
         return
     if (told := complaint(function, args, kwargs, error)) is not None:
         raise told from error
+
+
+def _called_from_within() -> bool:
+    """Whether the package itself made this call: then the error is its own to catch, as it was raised, and the outermost call explains it."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__") in (__name__, "contextlib"):
+        frame = frame.f_back
+    return frame is not None and frame.f_globals.get("__name__", "").startswith(f"{__name__.partition('.')[0]}.")
 
 
 def _raised_on_purpose(error: BaseException) -> bool:

@@ -53,7 +53,7 @@ def speaks(k: int) -> int:
         (lambda: ratio(math.nan, 1.0), ValueError, "ratio: a is nan, and a number is needed"),
         (lambda: list(endless([1])), TypeError, "endless: texts[0]=1 is an int, but texts must be Sequence[str]"),
         (lambda: speaks(0), ValueError, "k must be at least one, says the function itself"),
-        (lambda: metrics.exact_match(None, "a"), TypeError, "plain: text=None, but text must be str"),
+        (lambda: metrics.exact_match(None, "a"), TypeError, "exact_match: prediction=None, but prediction must be str"),
     ],
 )
 def test_a_wrong_argument_is_named(call, kind, words):
@@ -159,3 +159,35 @@ def test_a_context_is_explained_up_to_its_block_and_the_block_keeps_its_own_erro
         [][0]
     assert events == ["A", "closed", "swallowed", "closed", "closed"]
     assert [opened.__name__, list(inspect.signature(opened).parameters)] == ["opened", ["name"]]
+
+
+def test_an_error_inside_the_package_is_the_packages_own_to_catch(monkeypatch):
+    """What one of our functions catches from another must come as it was raised; only the call from outside is explained."""
+
+    @explained
+    def look_up(row: Mapping[str, int], key: str) -> int:
+        return row[key]
+
+    @explained
+    def or_zero(row: Mapping[str, int], key: str) -> int:
+        try:
+            return look_up(row, key)
+        except KeyError:
+            return 0
+
+    with pytest.raises(ValueError, match="row has no 'b'"):
+        or_zero({"a": 1}, "b")  # called from here, look_up is called from outside the package
+    monkeypatch.setitem(globals(), "__name__", "llmsuite_lab.somewhere")
+    assert or_zero({"a": 1}, "b") == 0
+    with pytest.raises(KeyError):
+        look_up({"a": 1}, "b")
+
+
+def test_a_students_error_is_told_as_it_is():
+    from llmsuite_lab.course.exercises import exercise
+
+    def answer(*_):
+        raise RuntimeError("mine")
+
+    assert "RuntimeError" in str(exercise("transformer.split_heads").check(answer))
+    assert "forbidden" not in str(exercise("transformer.split_heads").check(answer))
