@@ -73,7 +73,7 @@ def prompt(question: str, examples: Sequence[tuple[str, str]] = (), *, may_decli
 
 def ask(
     lm: LanguageModel,
-    questions: "list[handbook.Question] | list[general_facts.Fact]",
+    questions: "Sequence[handbook.Question | general_facts.Fact]",
     *,
     examples: Sequence[tuple[str, str]] = (),
     may_decline: bool = False,
