@@ -234,7 +234,7 @@ def test_an_unwritable_cache_is_one_sentence(toy, no_pip, monkeypatch, tmp_path)
 
 def test_what_a_killed_process_left_is_swept_away_and_other_hidden_folders_are_not(toy, cache, no_pip):
     dead, theirs = cache / "models" / ".toy.abc12345.making", cache / "models" / ".toy.abc123"
-    for folder in (dead, theirs):
+    for folder in (dead / "new", theirs):
         folder.mkdir(parents=True)
         (folder / "model.safetensors").write_bytes(b"half")
     (dead / "lock").touch()

@@ -133,7 +133,8 @@ def test_a_reader_that_goes_away_is_no_error_to_speak_of():
 
 def interrupted(code, started, folder):
     """Run `code`, send a SIGINT as soon as the file `started` is there: (status, stderr)."""
-    running = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder)
+    heard = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731  (a job in a shell's background ignores it, and so would its children)
+    running = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder, preexec_fn=heard)
     end = time.monotonic() + LIMIT_S
     while not (started.is_file() and started.read_text(encoding="utf-8")) and running.poll() is None and time.monotonic() < end:
         time.sleep(0.05)

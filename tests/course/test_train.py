@@ -31,7 +31,7 @@ def tiny_train(seed, checkpoint, stop_at=None):
     model = adapters.add_lora(LlamaForCausalLM(LlamaConfig(vocab_size=61, **shape)), seed, rank=4)
     history = training.fit(
         model, [training.Example([5, 6, 7], [8, 9])] * 2, steps=2, batch_size=2, lr=1e-2, dtype=torch.float32, progress=False,
-        checkpoint=checkpoint, resume=True, on_step=stop,
+        checkpoint=checkpoint, resume=checkpoint is not None, on_step=stop,
     )  # fmt: skip
     return model, history, {"model": "smollm2-135m-instruct", "seed": seed}
 
