@@ -73,13 +73,13 @@ def carries(a: int = 4876, b: int = 5367) -> Any:
 
 
 def exercise_loop() -> Any:
-    """How an exercise answers: an attempt is checked on one's own machine, and a mistake comes back with its name."""
-    drawn, ax = canvas("The check names the mistake", 6.4, 4.9)
+    """How an exercise answers: an attempt is checked on one's own machine, and a mistake comes back with its name or the case that shows it."""
+    drawn, ax = canvas("The check says what was wrong", 6.4, 4.9)
     box(ax, 1.35, 4.1, 2.4, 0.8, "statement", "and a stub", fill="base")
     box(ax, 1.35, 2.4, 2.4, 0.8, "your code", fill="baseline")
     box(ax, 4.9, 2.4, 2.4, 0.8, "check", "on this machine", fill="bound")
     box(ax, 4.9, 4.1, 2.4, 0.8, "passed", fill="accent")
-    box(ax, 3.15, 0.62, 5.6, 0.96, "what was wrong, by name", "input, expected, got · or: “the mask comes after softmax”", fill="tuned")
+    box(ax, 3.15, 0.62, 5.6, 0.96, "by name, or by a case", "input, expected, got · or: “the mask comes after softmax”", fill="tuned")
     arrow(ax, (1.35, 3.68), (1.35, 2.84))
     arrow(ax, (2.58, 2.4), (3.67, 2.4))
     arrow(ax, (4.9, 2.83), (4.9, 3.67), ink="accent")

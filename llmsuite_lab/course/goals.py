@@ -1,4 +1,4 @@
-"""What the sections of paper 2 set out to reach on held-out data, beside what they reached: bars set before the runs, a missed one stays in.
+"""What the sections of paper 2 set out to reach on held-out data, beside what they reached: the bars are aims, a missed one stays in.
 
     reached ⇔ mean ≥ bar  (or mean < bar, where less is better)        the mean alone decides; the interval says how sure it is
 

@@ -43,7 +43,7 @@ SERIES = {"direct": "base", "chain of thought": "baseline", "program-aided": "tu
 @_from_records
 def by_size(results: dict[str, list[Result]] | None = None) -> Any:
     """Accuracy over the operands' digits for the three methods; `results` by series name, else the recorded runs."""
-    return _lines(lambda r: r.digits, "Programs do not care how long the numbers are", "digits of the operands", results)
+    return _lines(lambda r: r.digits, "With programs, no fall with longer numbers is seen", "digits of the operands", results)
 
 
 @_from_records
@@ -64,11 +64,11 @@ def _lines(key: Any, title: str, xlabel: str, results: dict[str, list[Result]] |
 
 
 @_from_records
-def equation_truth(results: list[Result] | None = None) -> Any:
-    """Of the equations a chain of thought states, how many are true, by operand size; `results`, else the recorded runs."""
-    answers = results if results is not None else [r for run in records.runs("cot") for r in run.results["test"]]
-    shares = {d: [r.true / r.equations for r in answers if r.digits == d and r.equations] for d in sorted({r.digits for r in answers})}
-    values = {f"{d}": mean_interval(found) for d, found in shares.items() if found}
+def equation_truth() -> Any:
+    """Of the equations the recorded chains of thought state, how many are true, by operand size; a problem counts once, with its mean over the seeds."""
+    found = records.runs("cot")
+    sizes = sorted({r.digits for r in found[0].results["test"]})
+    values = {f"{d}": mean_interval(shares) for d in sizes if (shares := records.equation_truth(found, (d,)))}
     return bars_with_intervals(
         values, title="The longer the numbers, the fewer equations are true", xlabel="digits of the operands", ylabel="true equations",
         colours=dict.fromkeys(values, "baseline"), ylim=(0, 1.1),
@@ -85,7 +85,7 @@ def seen_and_unseen() -> Any:
             for name, kind in (("chain of thought", "cot"), ("program-aided", "pal"))
         }
     return bars_with_intervals(
-        values, title="New sentences cost accuracy, but the method carries over", ylabel="right answers", colours=SERIES, ylim=(0, 1.1)
+        values, title="The method carries over to sentences never seen", ylabel="right answers", colours=SERIES, ylim=(0, 1.1)
     )
 
 

@@ -1,4 +1,4 @@
-"""What the recipes of this section measure: the gate fitted on a development company, every condition on held-out questions, a tuned reader.
+"""What the recipes of this section measure: the gate fitted on development companies, every condition on held-out questions, a tuned reader.
 
 A notebook runs the same functions live on fewer questions.
 """

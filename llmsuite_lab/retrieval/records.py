@@ -20,7 +20,7 @@ def load() -> dict:
 
 
 def gate(found: dict | None = None) -> Gate:
-    """The shipped gate: weights and threshold chosen on the development company. Raises LabError as `load`."""
+    """The shipped gate: weights and threshold chosen on the development companies. Raises LabError as `load`."""
     row = (found or load())["gate"]
     return Gate(tuple(row["names"]), tuple(row["mean"]), tuple(row["scale"]), tuple(row["weights"]), row["threshold"])
 

@@ -10,7 +10,7 @@ from llmsuite_lab.transformer.bpe_training import train_bpe
 
 
 def recall_task() -> Any:
-    """The task that an LSTM fails: pairs are read, then keys are asked for; attention looks back, the LSTM has one vector."""
+    """The task of the first experiment: pairs are read, then keys are asked for; attention looks back, the LSTM has one vector."""
     drawn, ax = canvas("The question can look back, or hope it was remembered")
     pairs = ["k7 v2", "k12 v0", "k3 v3", "k5 v1"]
     for y, name in ((3.55, "attention"), (1.25, "LSTM")):

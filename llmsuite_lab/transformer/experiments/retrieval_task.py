@@ -3,7 +3,8 @@
     k₇v₂  k₁₂v₀  k₃v₃  …  k₁₁v₁   k₁₂?  k₃? …   →   v₀  v₃ …            distance = positions from the question back to its entry
 
 Attention compares the question with every entry at once: one step, whatever the distance. A recurrent network has to carry all entries in
-one state vector through every step between. Every key occurs once, values are random, so nothing but reach answers; guessing gets 1 / VALUES.
+one state vector through every step between. Every key occurs once, values are random, so nothing but the entry answers; guessing gets 1 / VALUES. The
+nearest quarter is the control: a model that fails there too has not learned to keep the entries, whatever the distance.
 
 Source of the claim: Vaswani et al. 2017, section 4 and table 1 (maximum path length O(1) against O(n)). The task is associative recall:
 Graves et al., "Neural Turing Machines", 2014, section 4.3; Arora et al., "Zoology", 2023.
