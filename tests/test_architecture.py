@@ -33,7 +33,7 @@ def test_floors_hold():
         timeout=LIMIT_S,
     )
     assert done.returncode == 0, done.stdout[-3000:]
-    assert "1 kept, 0 broken" in done.stdout
+    assert re.search(r"[1-9]\d* kept, 0 broken", done.stdout)
 
 
 def test_ruff_is_content():
