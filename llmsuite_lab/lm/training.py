@@ -91,7 +91,7 @@ def fit(
     order = _order(lengths, batch_size, seed, buckets)
     folder = None if checkpoint is None else Path(checkpoint)
     if folder is not None:
-        check_folder(folder, KIND)  # before hours of training, not after
+        check_folder(folder, KIND, by_name=resume)  # before hours of training, not after; what is damaged is told when it is read
 
     def draw(step: int) -> list[Any]:
         chosen = [examples[i] for i in next(order)]

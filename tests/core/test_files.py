@@ -1,11 +1,14 @@
 """Files and folders: whole or not at all, whenever the process dies; and nothing that is not the course's is removed or replaced."""
 
 import errno
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -340,8 +343,35 @@ def test_output_killed_between_its_two_files_is_still_ours(tmp_path, monkeypatch
 def test_output_in_a_whole_folder_belongs_to_it(tmp_path):
     make(tmp_path / "heap", "old")
     write_output(tmp_path / "heap" / "run.json", "{}")
+    with pytest.raises(LabError, match="a.txt is there already"):  # a part of the folder is no output
+        write_output(tmp_path / "heap" / "a.txt", "x")
+    (tmp_path / "heap" / "run.json").write_text("{ mine }")
+    with pytest.raises(LabError, match=r"not as the course wrote it \(run.json\)"):
+        make(tmp_path / "heap", "new")
+    (tmp_path / "heap" / "run.json").write_text("{}")
     make(tmp_path / "heap", "new")
     assert states(tmp_path / "heap") == "new"
+
+
+def test_a_mark_that_knows_names_alone_still_names_the_course_s_own(tmp_path):
+    make(tmp_path / "heap", "old")
+    mark = json.loads((tmp_path / "heap" / MARK).read_text())
+    assert mark == {"kind": KIND, "files": {name: hashlib.sha256(b"old").hexdigest() for name in ("a.txt", "deep/b.txt")}}
+    (tmp_path / "heap" / MARK).write_text(json.dumps(mark | {"files": dict.fromkeys(mark["files"])}))
+    make(tmp_path / "heap", "new")
+    assert states(tmp_path / "heap") == "new"
+
+
+def test_a_cache_mends_what_is_not_as_it_was_written(tmp_path, monkeypatch):
+    make(tmp_path / "heap", "old")
+    (tmp_path / "heap" / "a.txt").write_text("rot")
+    with whole_folder(tmp_path / "heap", KIND, by_name=True) as new:
+        (new / "a.txt").write_text("new")
+    assert states(tmp_path / "heap") == "new"
+    (tmp_path / "heap" / "a.txt").write_text("rot")
+    monkeypatch.setattr(files, "data_dir", lambda: tmp_path)  # in the course's own data everything is the course's
+    make(tmp_path / "heap", "newer")
+    assert states(tmp_path / "heap") == "newer"
 
 
 def test_texts_are_utf_8_and_parents_are_made(tmp_path):
@@ -428,6 +458,10 @@ def save_checkpoint(folder: Path, resume: bool = False) -> None:
     fit(model, xs, steps=1, loss_fn=squared, collate_fn=torch.stack, progress=False, checkpoint=folder, resume=resume)
 
 
+def make_old(folder: Path) -> None:
+    make(folder, "old")
+
+
 @pytest.mark.parametrize("save", [save_tokenizer, save_index, save_adapter, save_checkpoint])
 def test_whatever_takes_a_folder_replaces_its_own_and_no_other(tmp_path, save):
     for _ in range(2):
@@ -439,6 +473,25 @@ def test_whatever_takes_a_folder_replaces_its_own_and_no_other(tmp_path, save):
         with pytest.raises(LabError, match=r"holds what the course did not put there \(thesis.txt"):
             save(folder)
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("save", [save_tokenizer, save_index, save_adapter, save_checkpoint, partial(save_checkpoint, resume=True), make_old])
+def test_an_edit_in_any_file_of_a_folder_is_the_users_and_stays(tmp_path, save):
+    """Each file of each thing that a call makes."""
+    save(tmp_path / "made")
+    written = [p for p in (tmp_path / "made").rglob("*") if p.is_file() and p.name != MARK]
+    assert len(written) >= 2
+    for file in written:
+        before = file.read_bytes()
+        for edited in (before + b" ", b"my own notes", b""):
+            file.write_bytes(edited)
+            with pytest.raises(LabError, match=rf"is not as the course wrote it \({file.relative_to(tmp_path / 'made')}|is damaged|belongs to another") as said:
+                save(tmp_path / "made")
+            assert "\n" not in str(said.value)
+            assert file.read_bytes() == edited
+        file.write_bytes(before)
+    save(tmp_path / "made")
+    assert [p.name for p in tmp_path.iterdir()] == ["made"]
 
 
 def load_index(folder: Path) -> None:
@@ -464,7 +517,9 @@ def test_whoever_reads_puts_back_what_a_dead_process_had_moved_away(tmp_path, sa
     if save is save_checkpoint:
         state = json.loads((tmp_path / "made" / "state.json").read_text())
         state["history"]["losses"] = [9.0]
-        (tmp_path / "made" / "state.json").write_text(json.dumps(state))
+        with files.whole_folder(tmp_path / "made", "a training checkpoint") as new:
+            shutil.copy(tmp_path / "made" / "state.safetensors", new)
+            (new / "state.json").write_text(json.dumps(state))
     shop = tmp_path / f".made.abcdefgh{SUFFIX}"
     shop.mkdir()
     (shop / "lock").touch()
