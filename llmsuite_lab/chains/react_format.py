@@ -78,7 +78,7 @@ def arguments_of(text: str, tool: dict[str, Any] | None) -> dict[str, Any]:
     properties = (tool or {}).get("function", {}).get("parameters", {}).get("properties", {})
     if len(properties) != 1:
         try:
-            value = json.loads(text)
+            value = json.loads(text, parse_float=finite, parse_constant=finite)  # 1e9999 and Infinity are no arguments
         except ValueError:
             value = None
         if isinstance(value, dict):

@@ -2,7 +2,8 @@
 
 | written | read as |
 |---|---|
-| 1,234 · 1.234.567 · 1 234 · 1'234 · 1٬234 | thousands: one to three digits, not 0, then groups of exactly three |
+| 1,234 · 1.234.567 · 1 234 · 1'234 · 1٬234 · 1_234 | thousands: one to three digits, not 0, then groups of exactly three |
+| 1,00,000 · 12,34,567.50 | lakh and crore: one or two digits, not 0, groups of two, the last of three, by commas |
 | 1.5 · .5 · 1٫5 | a single dot is the decimal point: 1.000 is one |
 | 1,5 · 0,125 · 1234,5 | a single comma that cannot group thousands is the decimal comma |
 | 1.000,50 · 1,000.50 | of two marks the last, if it stands once, is the decimal one |
@@ -12,8 +13,10 @@
 | ٧٤ · ७४ · ７４ | digits of any script |
 
 What is ambiguous is read as English: 1,000 is a thousand and 1.000 is one. In running text a minus behind a number is an operator ("12 - 5 = 7"), an
-ordinary space groups nothing (a no-break one does; in an answer both do), and dates, clock times, versions (1.2.3) and codes (AD-176, A4) are no
-numbers. "nan", "inf" and number words are none either. In production: ICU's number parsing, which is told the locale.
+ordinary space groups nothing (a no-break one does; in an answer both do), and dates, clock times, versions (1.2.3), codes (AD-176, A4, 0x10, 1_00) and
+digits in another base (10₂) are no numbers: none is read from a part of them. Nor are "nan", "inf", number words, and powers of ten beyond three digits
+(1e9999), so that nothing becomes infinite. An answer that is only an expression ("12 - 5", "12 - 5 = 3 + 4") states no number: nothing is worked out
+on its behalf. In production: ICU's number parsing, which is told the locale.
 """
 
 import math
@@ -34,7 +37,7 @@ _TIMES = re.compile(  # an x that multiplies: 5 x 3 and 2x3x4, but not 0x10, B12
 )
 _MARKS = str.maketrans("‐‒–−‘’ʼ“”„«»⁄٫٬٪", "----" + "'''" + '"""""' + "/.'%")
 # digits with marks between them: what comes between two digits and is no part of a number is found out in `_read`
-NUMERAL = rf"(?:(?<![\w.])\.)?[0-9](?:[0-9]|[.,](?=[0-9])|['{_NO_BREAK_SPACE}](?=[0-9]{{3}}(?![0-9])))*"
+NUMERAL = rf"(?:(?<![\w.])\.)?[0-9](?:[0-9]|[.,](?=[0-9])|['_{_NO_BREAK_SPACE}](?=[0-9]{{3}}(?![0-9])))*"
 _LONGEST = 400  # characters of a numeral: no float is longer, and Python refuses to read an integer of some thousands
 _CURRENCY = "$£€¥₹₽₩₺₴₪¢"
 _NUMBER = re.compile(
@@ -51,7 +54,9 @@ _NO_NUMBER = re.compile(
     |(?<!\d)[0-9]{{1,2}}:[0-9]{{2}}(?::[0-9]{{2}})?(?![0-9])
     |(?<!\d)[0-9]{{1,2}}(?:st|nd|rd|th)?(?:\ of)?\ {_MONTH}\b{_YEAR}?
     |\b{_MONTH}\ [0-9]{{1,2}}(?:(?:st|nd|rd|th)\b{_YEAR}?|{_YEAR})
-    |[^\W\d]\w*(?:[-_]?[0-9][\w.]*(?<!\.))+|[\^_][0-9]+""",
+    |(?<![\w.])(?:0[xXbBoO][0-9a-fA-F]+|(?![1-9][0-9]{{0,2}}(?:_[0-9]{{3}})+(?![0-9_]))[0-9]+(?:_[0-9]+)+)
+    |(?<![\w.])[0-9][0-9.,]*(?:(?:\s?[×·*]\s?10)?\^|[eE])[-+]?[0-9]{{4,}}
+    |(?!(?<=[0-9])_)[^\W\d]\w*(?:[-_]?[0-9][\w.]*(?<!\.))+|\^[0-9]+|(?:(?<![0-9])_|_(?![0-9]{{3}}(?![0-9])))[0-9]+""",
     re.VERBOSE,
 )
 _VALUE_BEFORE = re.compile(r"(?:[\d)%]\s*|\w)\Z")  # a sign behind one is an operator or the dash of a range
@@ -124,17 +129,15 @@ def numbers(text: str) -> list[Number]:
 
 
 def stated(text: str) -> Number | None:
-    """The number that an answer states: its first, or, where an equation begins there, the number behind the equals sign ("12 - 5 = 7" says 7, and
-    so does "7 = 12 - 5")."""
+    """The number that an answer states: its first, or, where an equation begins there, the last side that is a number alone ("12 - 5 = 7" says 7, and so
+    does "7 = 12 - 5"). None where that is an expression and no side is a number: "12 - 5 = 3 + 4" states none."""
     text = _SPACED_GROUPS.sub(_unbroken, plain(text))
     found = numbers(text)
     if not found:
         return None
-    said = found[0]
-    while (rest := _REST_OF_EQUATION.match(text, said.end)) and (right := next((n for n in found if n.start == rest.end()), None)):
-        if continues(text, right.end) and not _REST_OF_EQUATION.match(text, right.end):
-            break
-        said = replace(right, start=found[0].start)
+    side, said = found[0], None if continues(text, found[0].end) else found[0]
+    while (rest := _REST_OF_EQUATION.match(text, side.end)) and (right := next((n for n in found if n.start == rest.end()), None)):
+        side, said = right, said if continues(text, right.end) else replace(right, start=found[0].start)
     return said
 
 
@@ -219,4 +222,5 @@ def _decimal(numeral: str) -> tuple[Fraction, int] | None:
 
 def _grouped(numeral: str, mark: str) -> bool:
     first, *groups = numeral.split(mark)
-    return 1 <= len(first) <= 3 and first[0] != "0" and all(len(group) == 3 for group in groups)
+    lakhs = mark == "," and len(groups) > 1 and len(first) < 3  # 1,00,000: only the last group has three
+    return 1 <= len(first) <= 3 and first[0] != "0" and [len(g) for g in groups] in ([3] * len(groups), [2] * (len(groups) - 1) + [3] * lakhs)

@@ -106,6 +106,8 @@ def test_several_arguments_travel_as_json_and_nonsense_stays_text():
     one = {"function": {"name": "N", "parameters": {"properties": {"n": {"type": "integer"}}}}}
     assert react_format.arguments_of("41", one) == {"n": 41}
     assert react_format.arguments_of("many", one) == {"n": "many"}
+    for nonsense in ('{"a": 1e9999, "b": 2}', '{"a": -Infinity, "b": NaN}'):  # no number becomes infinite
+        assert react_format.arguments_of(nonsense, schema) == {"a": nonsense}
 
 
 def test_any_of_several_tools_is_the_likeliest(model):

@@ -160,7 +160,13 @@ def test_a_right_answer_may_change_its_input_in_place():
             x[i] *= factor
         return x
 
-    by_cases(_cases)(in_place)
+    cases = _cases()
+    check_cases(in_place, cases)
+    assert cases == _cases(), "the check handed out clones"
+    shared = [Case(case.args, case.want) for case in (cases[0], cases[0])]  # the same list twice: the second call must not see the first's
+    check_cases(in_place, shared)
+    with pytest.raises(Mistake):
+        check_cases(lambda x, factor: in_place(x, factor)[:1] * 2, cases)
 
 
 def test_a_mistake_is_named_only_when_every_case_proves_it():
@@ -217,6 +223,37 @@ def test_a_forbidden_function_is_seen_under_any_name_and_allowed_again_afterward
     with calls_watched({sum: "no sum"}) as called:
         pass
     sum([1])
+    assert called == []
+
+
+X = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
+WAYS = {
+    "functional": lambda: torch.nn.functional.log_softmax(X, -1),
+    "torch": lambda: torch.log_softmax(X, -1),
+    "method": lambda: X.log_softmax(-1),
+    "module": lambda: torch.nn.LogSoftmax(-1)(X),
+    "built-in": lambda: torch._C._VariableFunctions.log_softmax(X, -1),
+    "operation": lambda: torch.ops.aten.log_softmax(X, -1),
+    "overload": lambda: torch.ops.aten.log_softmax.int(X, -1),
+    "private": lambda: torch._log_softmax(X, -1, False),
+    "getattr": lambda: getattr(getattr(torch.ops, "at" + "en"), "log_" + "softmax")(X, -1),
+    "by the registry": lambda: torch._C._jit_get_operation("aten::log_softmax")[0](X, -1),
+    "under vmap": lambda: torch.vmap(lambda row: row.log_softmax(-1))(X),
+    "a subclass": lambda: X.as_subclass(torch.nn.Parameter).log_softmax(-1),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_forbidden_operation_is_seen_by_whatever_way_it_is_reached(way):
+    def answer(x, factor):
+        WAYS[way]()
+        return _scale(x, factor)
+
+    assert said(answer, forbidden=lambda: {"log_softmax.*": "no log_softmax"}) == "no log_softmax"
+    by_cases(_cases, forbidden=lambda: {"softmax": "no softmax", "log_soft": "the whole name counts"})(answer)
+    with calls_watched({"log_softmax": "no log_softmax"}) as called:
+        (X.exp() / X.exp().sum(-1, keepdim=True)).log()
+    WAYS[way]()
     assert called == []
 
 

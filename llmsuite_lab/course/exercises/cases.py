@@ -7,10 +7,11 @@ A mistake is diagnosed only when the answer does what the mistaken function does
 is shown as it is: the call, what is expected, what came back.
 """
 
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +36,8 @@ def by_cases(
 ) -> Callable[[Any], None]:
     """A check for Exercise.
 
-    `mistakes` are `Wrong`s whose hint is the whole diagnosis; `forbidden()` maps each function that the answer may not call to the reason.
+    `mistakes` are `Wrong`s whose hint is the whole diagnosis; `forbidden()` maps each function that the answer may not call to the reason, and each
+    regular expression of the names of torch's operations ("cross_entropy_loss"), by whatever way they are reached.
     """
 
     def check(answer: Any) -> None:
@@ -75,13 +77,18 @@ def check_cases(answer: Any, cases: Sequence[Case], mistakes: Sequence[Any] = ()
 
 @contextmanager
 def calls_watched(forbidden: Mapping[Any, str]) -> Iterator[list[str]]:
-    """Collect the reasons of the forbidden functions that run inside, under whatever name they were imported. This thread only."""
+    """Collect the reasons of the forbidden functions and operations that run inside, under whatever name they were imported. This thread only.
+
+    What was compiled beforehand (`torch.jit.trace`, `torch.compile`) is not looked into.
+    """
     called: list[str] = []
     if not forbidden:
         yield called
         return
-    python = {function.__code__: reason for function, reason in forbidden.items() if hasattr(function, "__code__")}
-    builtin = {function: reason for function, reason in forbidden.items() if not hasattr(function, "__code__")}
+    functions = {function: reason for function, reason in forbidden.items() if not isinstance(function, str)}
+    operations = {name: reason for name, reason in forbidden.items() if isinstance(name, str)}
+    python = {function.__code__: reason for function, reason in functions.items() if hasattr(function, "__code__")}
+    builtin = {function: reason for function, reason in functions.items() if not hasattr(function, "__code__")}
 
     def watch(frame: Any, event: str, function: Any) -> None:
         reason = python.get(frame.f_code) if event == "call" else builtin.get(function) if event == "c_call" else None
@@ -91,9 +98,23 @@ def calls_watched(forbidden: Mapping[Any, str]) -> Iterator[list[str]]:
     before = sys.getprofile()
     sys.setprofile(watch)
     try:
-        yield called
+        with _operations_watched(operations, called) if operations else nullcontext():
+            yield called
     finally:
         sys.setprofile(before)
+
+
+def _operations_watched(operations: Mapping[str, str], called: list[str]) -> AbstractContextManager:
+    """Torch hands every call to a mode first, whether it comes by torch.nn.functional, torch._C, torch.ops.aten or an operation's overload."""
+    from torch.overrides import TorchFunctionMode
+
+    class Watch(TorchFunctionMode):
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            name = getattr(function, "__name__", "").split(".")[0].lstrip("_")
+            called.extend(reason for operation, reason in operations.items() if re.fullmatch(operation, name))
+            return function(*args, **(kwargs or {}))
+
+    return Watch()
 
 
 def _outcome(answer: Any, case: Case) -> Any:

@@ -1,6 +1,8 @@
 """The equation of the section: softmax(Q Kᵀ / √d_k) V, with a mask."""
 
+import importlib
 import math
+import warnings
 
 import numpy as np
 import torch
@@ -78,6 +80,21 @@ def _first_text_only(Q, K, V, mask):
 
 def _library(Q, K, V, mask):
     return torch.nn.functional.scaled_dot_product_attention(Q, K, V, attn_mask=mask)
+
+
+def _library_by_its_operation(Q, K, V, mask):
+    return torch.ops.aten.scaled_dot_product_attention.default(Q, K, V, mask)
+
+
+def _library_by_its_kernel(Q, K, V, mask):
+    return getattr(torch._C._VariableFunctions, "_scaled_dot_product" + "_attention_math")(Q, K, V, mask)[0]
+
+
+def _library_in_python(Q, K, V, mask):
+    flex = importlib.import_module("torch.nn.attention.flex_attention").flex_attention
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is slow when it is not compiled
+        return flex(Q, K, V, score_mod=lambda score, b, h, q, k: torch.where(mask[q, k], score, -torch.inf))
 
 
 def _by_einsum_in_double(Q, K, V, mask):
@@ -176,10 +193,7 @@ EXERCISE = Exercise(
     check=by_cases(
         _cases,
         _MISTAKES,
-        lambda: {
-            torch.nn.functional.scaled_dot_product_attention: _TORCHS_OWN,
-            torch.nn.functional.multi_head_attention_forward: _TORCHS_OWN,
-        },
+        lambda: {r"scaled_dot_product.*|(\w+_)?multi_head_attention.*|(flash|efficient|cudnn|flex)_attention.*": _TORCHS_OWN},
     ),
     hints=(
         "Four steps: scores, scale, mask, softmax; then the weighted sum. Write the shape after each as a comment.",
@@ -191,7 +205,10 @@ EXERCISE = Exercise(
         *_MISTAKES,
         Wrong(_weights_only, "expected the shape (1, 1, 1, 3), got (1, 1, 1, 2)"),
         Wrong(_first_text_only, "entries differ"),
-        Wrong(_library, "torch's own attention"),
+        *(
+            Wrong(answer, "torch's own attention", shares_hint=True)
+            for answer in (_library, _library_by_its_operation, _library_by_its_kernel, _library_in_python)
+        ),
     ),
     right=(_by_einsum_in_double, _in_place, _in_numpy, _by_loops, _additive_mask, _as_lists),
     equivalent={

@@ -85,6 +85,14 @@ def _library(logits, ids):
     return torch.nn.CrossEntropyLoss()(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
 
 
+def _library_by_its_operation(logits, ids):
+    return torch.ops.aten.cross_entropy_loss(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+
+
+def _library_by_another_name(logits, ids):
+    return getattr(torch._C._nn, "_".join(("cross", "entropy", "loss")))(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+
+
 def _by_logsumexp(logits, ids):
     scores = logits[:, :-1].double()
     return (scores.logsumexp(-1) - scores.gather(-1, ids[:, 1:].unsqueeze(-1)).squeeze(-1)).mean()
@@ -170,7 +178,7 @@ EXERCISE = Exercise(
     ),
     name="next_token_loss",
     starter="def next_token_loss(logits, ids):\n    ...",
-    check=by_cases(_cases, _MISTAKES, lambda: {torch.nn.functional.cross_entropy: _TORCHS_OWN}),
+    check=by_cases(_cases, _MISTAKES, lambda: {"(linear_)?cross_entropy.*": _TORCHS_OWN}),
     hints=(
         "The last position has no successor in `ids`, and the first token has no predecessor: each side loses one.",
         "`logits[:, :-1]` predicts `ids[:, 1:]`. `gather(-1, ...)` picks one number per row of the vocabulary axis.",
@@ -179,7 +187,9 @@ EXERCISE = Exercise(
     solution=next_token_loss,
     wrong=(
         *_MISTAKES,
-        Wrong(_library, "torch's own cross-entropy"),
+        Wrong(_library, "torch's own cross-entropy", shares_hint=True),
+        Wrong(_library_by_its_operation, "torch's own cross-entropy", shares_hint=True),
+        Wrong(_library_by_another_name, "torch's own cross-entropy", shares_hint=True),
         Wrong(_one_text_missing, "got 0"),
         Wrong(_clamped, "must be finite, and right"),
         Wrong(_last_prediction, "over all batch * (seq - 1) predictions"),
