@@ -3,8 +3,8 @@
     view = decoder_view(model)      our Decoder: itself;  transformers' Llama or GPT-2: a Decoder that shares its tensors;  else None
 
 A linear layer may have been swapped (a quantised one) or wrapped (a LoRA not merged): its output is what counts, so the module itself takes the
-layer's place. Any other difference from the published architecture (another norm, an adapter between two blocks, a hook) means that
-only the model's own forward is right, and there is no view.
+layer's place. Any other difference from the published architecture (another norm or ε, another scale or rotary frequency, an adapter between two blocks,
+a hook) means that only the model's own forward is right, and there is no view.
 """
 
 import re
@@ -18,6 +18,7 @@ from llmsuite_lab.transformer.layers import Linear
 from llmsuite_lab.transformer.names import NAMES
 from llmsuite_lab.transformer.packing import Part, hooked, is_plain
 from llmsuite_lab.transformer.published import published_config
+from llmsuite_lab.transformer.settings import as_built
 from llmsuite_lab.transformer.weights import from_state
 
 FAMILIES = {"LlamaForCausalLM": "llama", "GPT2LMHeadModel": "gpt2"}
@@ -58,6 +59,8 @@ def _differences(model: nn.Module, kind: type, linear: tuple[type, ...]) -> dict
     rest = {name: module for name, module in found.items() if name not in slots and not name.startswith(inside)}
     expected = {name: type(module) for name, module in fresh.items() if name not in slots}
     if {name: type(module) for name, module in rest.items()} != expected or not slots <= set(found) or any(map(hooked, rest.values())):
+        return None
+    if not all(as_built(module, fresh[name], model.config) for name, module in rest.items()):
         return None
     return swapped
 

@@ -270,6 +270,79 @@ def test_packed_weights_follow_every_edit_of_rows_columns_or_tensors(monkeypatch
     assert written(model) == expected(model)
 
 
+def set_norm(model: nn.Module) -> None:
+    norm = next(m for name, m in model.named_modules() if name.endswith("1.input_layernorm") or name.endswith("1.ln_1") or name.endswith("1.attention_norm"))
+    setattr(norm, "variance_epsilon" if hasattr(norm, "variance_epsilon") else "eps", 300.0)
+
+
+def set_scale(model: nn.Module) -> None:
+    attention = next(m for m in model.modules() if hasattr(m, "scaling") or hasattr(m, "scale"))
+    setattr(attention, "scaling" if hasattr(attention, "scaling") else "scale", 2.5)
+
+
+def set_frequencies(model: nn.Module) -> None:
+    for module in model.modules():
+        if hasattr(module, "inv_freq"):
+            module.inv_freq.data.mul_(0.2)  # no version counter tells
+
+
+def set_order(model: nn.Module) -> None:
+    for module in model.modules():
+        if hasattr(module, "pre_norm"):
+            module.pre_norm = False
+
+
+SETTINGS = {
+    ("a norm's epsilon", set_norm): KINDS,
+    ("attention's scale", set_scale): KINDS,
+    ("rotary frequencies", set_frequencies): ("llama",),
+    ("where the norm stands", set_order): ("our llama", "our gpt2"),
+}
+
+
+@pytest.mark.parametrize("used", [True, False], ids=["after first use", "before it"])
+@pytest.mark.parametrize(("kind", "change"), [pytest.param(k, c, id=f"{n}, {k}") for (n, c), kinds in SETTINGS.items() for k in kinds])
+def test_what_a_module_is_set_to_counts_like_its_weights(kind, change, used):
+    model = make(kind)
+    before = written(model) if used else None
+    kept = copy.deepcopy(model)
+    change(model)
+    assert written(model) == expected(model)
+    assert used is False or written(model) != before
+    assert packed(model) is None  # a Decoder packed from the config would compute something else
+    assert packed(kept) is not None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_concerns_training_alone_packs_nothing_anew(kind):
+    """And neither does a cast, which rounds the rotary frequencies too, nor what a swapped layer counts for itself."""
+    model = make(kind)
+    name = {"llama": "model.layers.1.mlp.up_proj", "gpt2": "lm_head", "our llama": "stack.blocks.1.feed_forward.W_up", "our gpt2": "stack.blocks.1.attention.W_O"}[kind]
+
+    class Counting(nn.Module):
+        def __init__(self, inside: nn.Module) -> None:
+            super().__init__()
+            self.inside, self.weight, self.calls = inside, inside.weight, 0
+            self.register_buffer("last", torch.zeros(3))
+
+        def forward(self, x):
+            self.calls += 1
+            self.last += 1
+            return self.inside(x)
+
+    model.set_submodule(name, Counting(model.get_submodule(name)))
+    decoder = packed(model)
+    assert decoder is not None
+    written(model)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "gradient_checkpointing"):
+            module.gradient_checkpointing = True
+    assert packed(model.train()) is decoder
+    assert packed(make(kind).to(torch.bfloat16)) is not None
+
+
 @pytest.mark.parametrize(("rows", "columns"), [(5, 7), (49152, 576), (576, 1536), (3, 3), (2, 9), (64, 48)])
 def test_the_sample_of_a_large_matrix_meets_every_row_and_every_column(rows, columns):
     met = torch.arange(0, rows * columns, packed_weights._step(rows, columns))
