@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 PLAIN = (int, float, bool, str, tuple, torch.dtype, type(None))
-IDLE = {
-    "training", "gradient_checkpointing", "loss_type", "p", "inplace", "attention_dropout", "recorded",  # for training, or a note of it
-    "name_or_path", "kernel_config", "padding_idx", "vocab_size", "num_embeddings", "max_seq_len_cached", "merged_adapter",  # names, and sizes that weights tell
+IDLE = {  # for training or a note of it, names, and sizes that the weights tell
+    "training", "gradient_checkpointing", "loss_type", "p", "inplace", "attention_dropout", "recorded", "name_or_path", "merged_adapter",
+    "kernel_config", "padding_idx", "vocab_size", "num_embeddings", "max_seq_len_cached",
 }  # fmt: skip
 
 

@@ -271,7 +271,7 @@ def test_packed_weights_follow_every_edit_of_rows_columns_or_tensors(monkeypatch
 
 
 def set_norm(model: nn.Module) -> None:
-    norm = next(m for name, m in model.named_modules() if name.endswith("1.input_layernorm") or name.endswith("1.ln_1") or name.endswith("1.attention_norm"))
+    norm = next(m for name, m in model.named_modules() if name.endswith(("1.input_layernorm", "1.ln_1", "1.attention_norm")))
     setattr(norm, "variance_epsilon" if hasattr(norm, "variance_epsilon") else "eps", 300.0)
 
 
@@ -317,7 +317,8 @@ def test_what_a_module_is_set_to_counts_like_its_weights(kind, change, used):
 def test_what_concerns_training_alone_packs_nothing_anew(kind):
     """And neither does a cast, which rounds the rotary frequencies too, nor what a swapped layer counts for itself."""
     model = make(kind)
-    name = {"llama": "model.layers.1.mlp.up_proj", "gpt2": "lm_head", "our llama": "stack.blocks.1.feed_forward.W_up", "our gpt2": "stack.blocks.1.attention.W_O"}[kind]
+    ours = {"our llama": "stack.blocks.1.feed_forward.W_up", "our gpt2": "stack.blocks.1.attention.W_O"}
+    name = ({"llama": "model.layers.1.mlp.up_proj", "gpt2": "lm_head"} | ours)[kind]
 
     class Counting(nn.Module):
         def __init__(self, inside: nn.Module) -> None:
