@@ -3,7 +3,7 @@
 `pydantic-monty` speaks a part of Python. What it lacks it mostly refuses by itself. Some things it takes and does otherwise, so each is refused
 here, as a counted failure: a special method that it never calls (`__bool__`, `__len__`, `__ne__`, `__setattr__`, …); a lazy value (a generator
 expression, `map`, `filter`, `zip`, `enumerate`, `reversed`) where it shows that here it is a list: used twice, indexed, measured, tested, passed
-on, made under another name; and asking whether a value has an attribute (`hasattr`, `getattr` with a default), since here methods of built-in values
+on, made under another name; half a character (a lone surrogate) in a text, which becomes U+FFFD; and asking whether a value has an attribute (`hasattr`, `getattr` with a default), since here methods of built-in values
 are none. Another, `round(x, n)` of a float, is put right by `PRELUDE`. The tests compare some 400 small programs with the Python that runs them.
 """
 
@@ -35,7 +35,7 @@ def needs_prelude(tree: ast.Module) -> bool:
 
 def otherwise(tree: ast.Module) -> str | None:
     """The first thing in the program that the sandbox would silently do otherwise than Python, in words; None when there is none."""
-    return _ignored_method(tree) or _lazy_value(tree) or _other_name(tree) or _attribute_asked(tree)
+    return _ignored_method(tree) or _lazy_value(tree) or _other_name(tree) or _attribute_asked(tree) or _half_a_character(tree)
 
 
 def _ignored_method(tree: ast.Module) -> str | None:
@@ -66,6 +66,13 @@ def _attribute_asked(tree: ast.Module) -> str | None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id not in own:
             if len(node.args) == arguments.get(node.func.id):
                 return f"{node.func.id} asks whether there is an attribute, and the sandbox's Python knows none of built-in values, such as [].append"
+    return None
+
+
+def _half_a_character(tree: ast.Module) -> str | None:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and any("\ud800" <= c <= "\udfff" for c in node.value):
+            return f"the text {node.value[:40]!a} holds half a character (a lone surrogate), and the sandbox's Python makes it another one (U+FFFD)"
     return None
 
 

@@ -10,7 +10,8 @@ Limits to know. The sandbox's Python is a part of Python, and what it lacks fail
 silently do otherwise is refused before it runs ("Unfaithful", see `dialect`); an answer that is no number, text or truth value (a function, a range,
 an iterator) is a failure that says what came. What remains, without a word: a lazy value computes at once (its side effects come early); a set lists
 its members in the order of their arrival; a key equal to an older one replaces it (1 and True); the text of an AssertionError repeats the condition;
-each run draws the same random numbers; floats are added without compensation (as Python did before 3.12).
+each run draws the same random numbers; floats are added without compensation (as Python did before 3.12); `math.cbrt`, `gamma`, `lgamma`, `erfc` and
+`atanh` may differ in the last digits.
 In a process that was forked from one that had used the sandbox it refuses to start: those workers belong to the parent.
 
 Source: the interpreter of PAL (Gao et al. 2023), whose authors ran programs with plain `exec`: do not.

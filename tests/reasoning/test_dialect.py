@@ -33,6 +33,7 @@ TOLD = {
     "a key equal to an older one replaces it": ['answer = str({1: "a", 1.0: "b", True: "c"})'],
     "each run draws the same random numbers": ["import random\nanswer = random.random()"],
     "the text of an AssertionError repeats the condition": [p for p in PROGRAMS if "except AssertionError as e" in p],
+    "`math.cbrt`, `gamma`, `lgamma`, `erfc` and `atanh` may differ in the last digits": [p for p in PROGRAMS if "math.gamma(k + " in p],
     "a lazy value computes at once": [p for p in PROGRAMS if p.startswith("def side(log, x)")],
 }
 SINCE_312 = [p for p in PROGRAMS if "sum(" in p and ("0.1" in p or "1e16" in p)]  # Python 3.12 adds floats with compensation; the sandbox does not
@@ -95,6 +96,8 @@ REFUSED = {
     "through another lazy one": "answer = len(list(map(reversed, [[1, 2]]))[0])",
     "hasattr": "answer = hasattr([], 'append')",
     "getattr with a default": "answer = getattr('a', 'upper', None) is None",
+    "half a character": "answer = 1 if '\\ud800' == '\\udfff' else 2",
+    "half a character that is shown": "x = 3\nprint(f'{x}\\udfff')\nanswer = x",
     "__bool__": "class A:\n    def __bool__(self):\n        return False\nanswer = 1 if A() else 2",
     "__len__": "class A:\n    def __len__(self):\n        return 0\nanswer = 1 if A() else 2",
     "__slots__": "class A:\n    __slots__ = ('x',)\nanswer = 1",
