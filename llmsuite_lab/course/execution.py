@@ -71,7 +71,9 @@ class PeakMemory:
         self._thread: threading.Thread | None = None
 
     def watch(self, pid: int) -> None:
-        """Start sampling the process tree below and including `pid`."""
+        """Start sampling the process tree below and including `pid`. Raises TypeError or ValueError for what is no process number."""
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(pid)  # a wrong number is told here: in the thread nobody would hear it
         self._thread = threading.Thread(target=self._sample, args=(pid,), daemon=True)
         self._thread.start()
 

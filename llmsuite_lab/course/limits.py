@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from llmsuite_lab.core.errors import within
 from llmsuite_lab.core.metrics import Interval, exact_match, mean_interval
+from llmsuite_lab.core.values import numbers
 from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.world import general_facts, handbook
 
@@ -23,7 +24,6 @@ REFUSALS = re.compile(
     r"|there is no (?:answer|information)|cannot be (?:answered|determined))",
     re.IGNORECASE,
 )
-_NUMBER = re.compile(r"-?\d[\d,]*")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Sum:
-    """One calculation: operands of `digits` digits, the operation, the true result and the number the model wrote (None: no number)."""
+    """One calculation: operands of `digits` digits, the operation, the true result and the number the model wrote (None: no whole number)."""
 
     digits: int
     operation: str
@@ -117,14 +117,16 @@ def calculations(per_size: int, seed: int = 0, operations: tuple[str, ...] = ("+
 
 
 def calculate(lm: LanguageModel, wanted: list[tuple[int, str, int, int]]) -> list[Sum]:
-    """Let the model continue "a + b =" directly, after two solved examples that fix the form. A completion without a number counts as wrong."""
+    """Let the model continue "a + b =" directly, after two solved examples that fix the form. The first number counts; a completion whose first is
+    none, or no whole one, is wrong."""
     examples = {"+": "7 + 2 = 9\n31 + 45 = 76\n", "×": "7 × 2 = 14\n12 × 11 = 132\n"}
     prompts = [f"{examples[operation]}{a} {operation} {b} =" for _, operation, a, b in wanted]
     completions = lm.complete(prompts, max_new_tokens=14, stop=["\n"])
     rows = []
     for (digits, operation, a, b), completion in zip(wanted, completions, strict=True):
-        number = _NUMBER.search(completion.text)
-        rows.append(Sum(digits, operation, a, b, OPERATIONS[operation](a, b), int(number[0].replace(",", "")) if number else None))
+        found = next((number.value for number in numbers(completion.text)), None)
+        answer = None if found is None or found.denominator != 1 else int(found)
+        rows.append(Sum(digits, operation, a, b, OPERATIONS[operation](a, b), answer))
     return rows
 
 

@@ -21,9 +21,9 @@ from llmsuite_lab.world.word_problems import Problem
 MAX_NEW_TOKENS = {DIRECT: 16, COT: 256}
 _ANSWER = re.compile(r"answer\s+is\s*:?\s*", re.IGNORECASE)
 _NUMERAL = re.compile(NUMERAL)
-_EQUATION = re.compile(rf"(?P<left>[-+(\d$][-+*/×÷()\d\s.,$%]*[\d)%])\s*=\s*\$?(?P<right>-?(?:\d+/\d+|{NUMERAL})%?)")
+_EQUATION = re.compile(rf"(?P<left>[-+(\d$](?:[-+*/×÷()\d\s.,$%]|[_'](?=\d{{3}}))*[\d)%])\s*=\s*\$?(?P<right>-?(?:\d+/\d+|{NUMERAL})%?)")
 _BULLET = re.compile(r"^[ \t]*(?:[-*•]|[0-9]+[.)])[ \t]+", re.MULTILINE)
-_BEFORE = re.compile(r"[-+*/×÷·^][ \t]*\Z")
+_BEFORE = re.compile(r"[-+*/×÷·^][ \t]*[0-9]?\Z|[\w'][0-9]\Z")  # an operator, or the first part of a number or a code (0x10, B12)
 _OPERATOR = re.compile(r"[\d)%]\s*[-+*/×÷]")
 
 
@@ -102,7 +102,7 @@ def equations(text: str) -> list[Equation]:
         more = continues(text, match.end())
         position = match.start("right") if more else match.end()
         left = match["left"].strip()
-        if more or _BEFORE.search(text, max(0, match.start() - 8), match.start()):
+        if more or _BEFORE.search(text, max(0, match.start() - 8), match.start() + match["left"][0].isdigit()):
             continue
         if _OPERATOR.search(left) and number(match["right"].rstrip("%")) is not None and (value := _value(left)) is not None:
             found.append(Equation(left, match["right"], value))

@@ -3,8 +3,9 @@
 `pydantic-monty` speaks a part of Python. What it lacks it mostly refuses by itself. Some things it takes and does otherwise, so each is refused
 here, as a counted failure: a special method that it never calls (`__bool__`, `__len__`, `__ne__`, `__setattr__`, …); a lazy value (a generator
 expression, `map`, `filter`, `zip`, `enumerate`, `reversed`) where it shows that here it is a list: used twice, indexed, measured, tested, passed
-on, made under another name; half a character (a lone surrogate) in a text, which becomes U+FFFD; and asking whether a value has an attribute (`hasattr`, `getattr` with a default), since here methods of built-in values
-are none. Another, `round(x, n)` of a float, is put right by `PRELUDE`. The tests compare some 400 small programs with the Python that runs them.
+on, made under another name; half a character (a lone surrogate) in a text, which becomes U+FFFD; and asking whether a value has an attribute
+(`hasattr`, `getattr` with a default), since here methods of built-in values are none. Another, `round(x, n)` of a float, is put right by `PRELUDE`.
+The tests compare some 400 small programs with the Python that runs them.
 """
 
 import ast

@@ -65,6 +65,8 @@ def test_a_calculation_is_exact_or_wrong():
     rows = limits.calculate(Parrot({"2 + 3": " 5", "1000 × 2000": " 2,000,000.", "999999": " about a million"}, []), wanted)
     assert [r.correct for r in rows] == [True, True, False]
     assert [r.answer for r in rows] == [5, 2_000_000, None]
+    said = {" 5.5": None, " −5": -5, " 5e0": 5, " 1 ½": None, " 0x5": None, " 5 or 6": 5, " 1,2": None}
+    assert [limits.calculate(Parrot({"2 + 3": text}, []), wanted[:1])[0].answer for text in said] == list(said.values())
 
 
 def test_accuracy_and_loss_come_from_the_rows():

@@ -20,6 +20,8 @@ from typing import Any
 
 import psutil
 
+from llmsuite_lab.core.errors import within
+
 
 @dataclass(frozen=True)
 class Row:
@@ -72,10 +74,10 @@ def interleaved(ours: Callable[[], float], *references: Callable[[], float], n: 
     """Call ours and each reference in turn, `n` times after `warmup` rounds; one list of measured values per callable, ours first.
 
     Each callable returns what it measured (seconds, tokens per second). Every second round runs in reverse order, so that none of them
-    always follows the same neighbour. Raises ValueError when n is below 1.
+    always follows the same neighbour. Raises ValueError when n is below 1 or warmup below 0, or either is above a million.
     """
-    if n < 1:
-        raise ValueError(f"n={n}: at least one measured round is needed")
+    within("n", n, 1, 1_000_000)
+    within("warmup", warmup, 0, 1_000_000)
     calls = (ours, *references)
     values: list[list[float]] = [[] for _ in calls]
     for turn in range(warmup + n):
