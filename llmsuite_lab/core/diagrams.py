@@ -4,9 +4,12 @@ A canvas measures in inches from its lower left corner, so that what is said of 
 Nothing here is data: a figure of results is made with `core.plots`. In production: TikZ, Graphviz, Mermaid.
 """
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
+from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.plots import COLOURS, figure
 
 BESIDE = (6.4, 5.2)  # inches: stands beside a slide's text
@@ -124,3 +127,21 @@ def cells(
         centres.append(x + wide / 2)
         x += wide + gap
     return centres
+
+
+def from_records(draw: Callable[..., Any]) -> Callable[..., Any]:
+    """A figure of recorded runs: drawn, or where a record is missing a figure that says which, with the command that makes it.
+
+    For any other error it raises what `draw` raises.
+    """
+
+    @wraps(draw)
+    def drawn(*arguments: Any, **named: Any) -> Any:
+        try:
+            return draw(*arguments, **named)
+        except LabError as error:
+            blank, ax = canvas("Not measured yet", 8.0, 2.2)
+            say(ax, 0.2, 1.2, "\n".join(textwrap.wrap(str(error), 90)), across="left")
+            return blank
+
+    return drawn

@@ -67,8 +67,7 @@ def declines(answer: str) -> bool:
 def prompt(question: str, examples: Sequence[tuple[str, str]] = (), *, may_decline: bool = False) -> str:
     """The closed-book prompt: `examples` (question, answer) in the same form, then the question, up to where the answer begins."""
     leave = "Answer the question. If you do not know the answer, say: I do not know.\n\n" if may_decline else ""
-    shown = "".join(f"Question: {asked}\nAnswer: {answer}\n\n" for asked, answer in examples)
-    return f"{leave}{shown}Question: {question}\nAnswer:"
+    return leave + general_facts.prompt(question, examples)
 
 
 def ask(

@@ -3,50 +3,24 @@
 A figure whose record does not exist yet says so, with the command that makes it: no picture of numbers that nobody measured.
 """
 
-import textwrap
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
-from llmsuite_lab.core.diagrams import arrow, box, canvas, say
-from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.diagrams import arrow, box, canvas, from_records, say
 from llmsuite_lab.core.metrics import mean_interval
-from llmsuite_lab.core.plots import COLOURS, bars_with_intervals, figure, lines_with_bands, loss_curve
+from llmsuite_lab.core.plots import bars_with_intervals, lines_with_bands, loss_curve
 from llmsuite_lab.reasoning import records
 from llmsuite_lab.reasoning.evaluation import Result, accuracy, accuracy_by
-
-
-def _from_records(draw: Callable[..., Any]) -> Callable[..., Any]:
-    """Draw, or where a record is missing a figure that says which."""
-
-    @wraps(draw)
-    def drawn(*arguments: Any, **named: Any) -> Any:
-        try:
-            return draw(*arguments, **named)
-        except LabError as error:
-            return _not_measured(str(error))
-
-    return drawn
-
-
-def _not_measured(reason: str) -> Any:
-    blank, ax = figure(8.0, 2.2)
-    ax.set_axis_off()
-    ax.set_title("Not measured yet")
-    ax.text(0.0, 0.6, "\n".join(textwrap.wrap(reason, 80)), fontsize=12, va="center", color=COLOURS["text"], transform=ax.transAxes)
-    return blank
-
 
 SERIES = {"direct": "base", "chain of thought": "baseline", "program-aided": "tuned"}
 
 
-@_from_records
+@from_records
 def by_size(results: dict[str, list[Result]] | None = None) -> Any:
     """Accuracy over the operands' digits for the three methods; `results` by series name, else the recorded runs."""
     return _lines(lambda r: r.digits, "With programs, no fall with longer numbers is seen", "digits of the operands", results)
 
 
-@_from_records
+@from_records
 def by_steps(results: dict[str, list[Result]] | None = None) -> Any:
     """Accuracy over the number of arithmetic steps for the three methods; `results` by series name, else the recorded runs."""
     return _lines(lambda r: r.steps, "The method matters more than the number of steps", "arithmetic steps", results)
@@ -63,7 +37,7 @@ def _lines(key: Any, title: str, xlabel: str, results: dict[str, list[Result]] |
     return lines_with_bands(x, lines, title=title, xlabel=xlabel, ylabel="right answers", colours=SERIES, ylim=(-0.03, 1.03))
 
 
-@_from_records
+@from_records
 def equation_truth() -> Any:
     """Of the equations the recorded chains of thought state, how many are true, by operand size; a problem counts once, with its mean over the seeds."""
     found = records.runs("cot")
@@ -75,7 +49,7 @@ def equation_truth() -> Any:
     )  # fmt: skip
 
 
-@_from_records
+@from_records
 def seen_and_unseen() -> Any:
     """Sentences from training against sentences never seen, both adapters, averaged over seeds."""
     values: dict[str, Any] = {}
@@ -89,7 +63,7 @@ def seen_and_unseen() -> Any:
     )
 
 
-@_from_records
+@from_records
 def tuned_or_not() -> Any:
     """The untuned model with four solved examples in the prompt, against the tuned one without any."""
     untuned = {"direct": "direct", "chain of thought": "cot", "program-aided": "pal"}
@@ -107,14 +81,14 @@ def tuned_or_not() -> Any:
     )
 
 
-@_from_records
+@from_records
 def losses() -> Any:
     """Training loss of both adapters, shipped seed."""
     chosen = {name: records.runs(kind)[0].history for name, kind in (("chain of thought", "cot"), ("program-aided", "pal"))}
     return loss_curve(chosen, title="Same problems, same steps: only the completion differs")
 
 
-@_from_records
+@from_records
 def public_sets() -> Any:
     """Real school problems (samples of SVAMP, GSM8K, GSM-Hard): the floor, recorded."""
     sets = records.public()

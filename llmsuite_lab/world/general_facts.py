@@ -4,6 +4,7 @@ A question form that scores nothing here says nothing about what a model knows: 
 short and of common knowledge; where two forms are usual, both count. `EXAMPLES` show the form and are never asked.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -75,3 +76,8 @@ def facts() -> list[Fact]:
     capitals = [(f"What is the capital of {country}?", capital) for country, capital in _CAPITALS.items()]
     mixed = [pair for both in zip(capitals, _OTHERS) for pair in both] + _OTHERS[len(capitals) :]
     return [Fact(question, (answer, *([_ALSO[answer]] if answer in _ALSO else []))) for question, answer in mixed]
+
+
+def prompt(question: str, examples: Sequence[tuple[str, str]] = EXAMPLES) -> str:
+    """`examples` (question, answer) in one form, then the question in the same form, up to where the answer begins."""
+    return "".join(f"Question: {asked}\nAnswer: {answer}\n\n" for asked, answer in examples) + f"Question: {question}\nAnswer:"

@@ -85,10 +85,11 @@ def test_unknown_benchmark_names_the_known():
 
 def test_references_read_the_batches_that_fit_reads():
     from llmsuite_lab.course.bench import _training
+    from llmsuite_lab.finetuning import with_trl
     from llmsuite_lab.lm.batching import Example, length_buckets
 
     examples = [Example([1] * (3 + i * 7 % 50), [2] * (1 + i % 5)) for i in range(_training.BATCH * 3)]
-    ordered = _training.ordered_batches(examples)
+    ordered = with_trl.in_order(examples, _training.BATCH, len(examples) // _training.BATCH)
     first = length_buckets([len(e) for e in examples], _training.BATCH, seed=0, epoch=0)[0]
     assert ordered[: _training.BATCH] == [examples[i] for i in first]
     batch = _training._collate_with_labels([Example([5, 6], [7]), Example([5], [7, 8, 9])])

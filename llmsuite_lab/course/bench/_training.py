@@ -20,7 +20,8 @@ from llmsuite_lab.core import zoo
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.runtime import profile
 from llmsuite_lab.course.bench import Row, clock, compare, interleaved, peak_resident_bytes, say, seconds_unit
-from llmsuite_lab.lm.batching import Example, length_buckets
+from llmsuite_lab.finetuning import with_trl
+from llmsuite_lab.lm.batching import Example
 from llmsuite_lab.lm.training import fit
 
 NAMES = ("fit", "Trainer", "SFTTrainer")
@@ -43,11 +44,6 @@ def bench_examples(n: int) -> list[Example]:
     return rows
 
 
-def ordered_batches(examples: list[Example]) -> list[Example]:
-    """The examples in the order in which fit() reads them with seed 0, for the references to read one after the other."""
-    return [examples[i] for batch in length_buckets([len(e) for e in examples], BATCH, seed=0, epoch=0) for i in batch]
-
-
 def lora_model() -> Any:
     """SmolLM2 in the profile's training dtype with the benchmark's LoRA on it; the same values every time."""
     from peft import LoraConfig, get_peft_model
@@ -64,11 +60,10 @@ def train(name: str, model: Any, examples: list[Example]) -> tuple[list[float], 
         seen = {"on_step": lambda *_: ends.append(clock())}
         history = fit(model, examples, steps=STEPS, batch_size=BATCH, lr=LR, warmup=0.0, progress=False, **seen)
         return history.losses, [end - start for start, end in zip(ends, ends[1:])]  # the first one with fit's own set-up in it
-    return _reference(name, model, ordered_batches(examples))
+    return _reference(name, model, with_trl.in_order(examples, BATCH, STEPS))
 
 
 def _reference(name: str, model: Any, rows: list[Example]) -> tuple[list[float], list[float]]:
-    from datasets import Dataset
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
     starts: list[float] = []
@@ -83,32 +78,15 @@ def _reference(name: str, model: Any, rows: list[Example]) -> tuple[list[float],
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
             ends.append(clock())
 
-    with tempfile.TemporaryDirectory() as folder:
-        shared = {
-            "output_dir": folder, "max_steps": STEPS, "per_device_train_batch_size": BATCH, "learning_rate": LR, "lr_scheduler_type": "cosine",
-            "train_sampling_strategy": "sequential", "logging_steps": 1, "save_strategy": "no", "report_to": "none", "disable_tqdm": True,
-            "bf16": profile().train_dtype == torch.bfloat16, "use_cpu": profile().device.type == "cpu", "gradient_checkpointing": False,
-            "dataloader_pin_memory": False, "seed": 0,
-        }  # fmt: skip
-        if name == "Trainer":
-            trainer = Trainer(model, TrainingArguments(**shared), train_dataset=rows, data_collator=_collate_with_labels)
-        else:
-            from trl import SFTConfig, SFTTrainer
-
-            data = Dataset.from_list(
-                [
-                    {
-                        "input_ids": [*e.prompt_ids, *e.completion_ids],
-                        "completion_mask": [0] * len(e.prompt_ids) + [1] * len(e.completion_ids),
-                    }
-                    for e in rows
-                ]
-            )
-            arguments = SFTConfig(**shared, completion_only_loss=True)
-            trainer = SFTTrainer(model, arguments, train_dataset=data, processing_class=zoo.load_tokenizer(profile().model))
-        trainer.add_callback(Watch())
-        trainer.train()
-    losses = [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
+    if name == "SFTTrainer":
+        tokenizer = zoo.load_tokenizer(profile().model)
+        losses = with_trl.sft(model, tokenizer, rows, steps=STEPS, batch_size=BATCH, lr=LR, callbacks=[Watch()])
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            arguments = TrainingArguments(**with_trl.settings(folder, STEPS, BATCH, LR))
+            trainer = Trainer(model, arguments, train_dataset=rows, data_collator=_collate_with_labels, callbacks=[Watch()])
+            trainer.train()
+        losses = [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
     return losses, [end - start for start, end in zip(starts, ends)]
 
 
