@@ -1,6 +1,7 @@
 """Errors a person can act on: what was given, what is allowed, what to do."""
 
 import difflib
+from numbers import Integral
 
 
 class LabError(RuntimeError):
@@ -11,6 +12,12 @@ def within(name: str, value: float, low: float, high: float) -> None:
     """Raise ValueError unless low ≤ value ≤ high; nan never is."""
     if not low <= value <= high:
         raise ValueError(f"{name}={value}, but it must lie between {low} and {high}")
+
+
+def whole(name: str, value: object, low: int, high: int) -> None:
+    """Raise ValueError unless value is a whole number (an int of any library, no bool, no 2.0) with low ≤ value ≤ high."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= value <= high:
+        raise ValueError(f"{name}={str(value)[:40]} must be a whole number from {low} to {high}")
 
 
 def unknown(kind: str, name: object, known: list[str]) -> str:

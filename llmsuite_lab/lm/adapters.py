@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmsuite_lab.core import zoo
-from llmsuite_lab.core.errors import LabError, unknown
+from llmsuite_lab.core.errors import LabError, unknown, whole
 from llmsuite_lab.core.fetch import sha256
 from llmsuite_lab.core.files import whole_folder, write_json
 from llmsuite_lab.core.paths import data_dir
@@ -129,6 +129,7 @@ def add_lora(model: Any, seed: int, *, rank: int = 8, alpha: int = 16, targets: 
 
     if isinstance(targets, str) or not targets:
         raise ValueError(f"targets={targets!r} must be a list of module names, such as {list(LORA_TARGETS)}")
+    whole("seed", seed, -(2**63), 2**63 - 1)
     if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1 or not 0 < alpha < float("inf"):
         raise ValueError(f"{rank=} must be a whole number from 1, and {alpha=} above zero")
     if carries_adapter(model):

@@ -11,12 +11,14 @@ a few per cent), and padding on the right, where causal attention never looks at
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from llmsuite_lab.core.errors import whole
 from llmsuite_lab.lm import text
 
 POOL_BATCHES = 32  # length buckets are cut from shuffled pools of this many batches: big enough to sort well, small enough to stay random
@@ -82,10 +84,12 @@ def check_examples(
     """Refuse what cannot be trained on, saying how many examples and which is the first.
 
     `separate=True` is the encoder–decoder case: prompt and completion each have the whole context to themselves.
-    Raises ValueError for no examples, an empty completion, one longer than the context, ids outside the vocabulary, and nothing to predict.
+    Raises ValueError for no examples, ids that are no whole numbers, an empty completion, one longer than the context, ids outside the vocabulary
+    (below zero where it is not known), and nothing to predict.
     """
     if len(examples) == 0:
         raise ValueError("there are no examples to train on: the list is empty")
+    _check_whole(examples)
     _refuse(examples, lambda e: len(e.completion_ids) == 0, "an empty completion: drop them or give them text")
     if separate:
         _refuse(examples, lambda e: len(e.prompt_ids) == 0, "an empty prompt: the encoder has nothing to read")
@@ -98,6 +102,22 @@ def check_examples(
     if vocabulary is not None:
         outside = lambda e: any(not 0 <= i < vocabulary for ids in (e.prompt_ids, e.completion_ids) for i in ids)  # noqa: E731
         _refuse(examples, outside, f"ids outside the vocabulary of {vocabulary}: does the tokenizer belong to the model?")
+    else:
+        _refuse(examples, lambda e: any(len(ids) and min(ids) < 0 for ids in (e.prompt_ids, e.completion_ids)), "ids below zero, which no token has")
+
+
+def _check_whole(examples: Sequence[Example]) -> None:
+    _refuse(examples, lambda e: not (_whole(e.prompt_ids) and _whole(e.completion_ids)), "ids that are no whole numbers: give token ids")
+
+
+def _whole(ids: Sequence[int]) -> bool:
+    """Whether these are whole numbers: a list of ints of any library, or a tensor or array of them. A float would be cut, silently, to another token."""
+    if hasattr(ids, "dtype"):
+        return "int" in str(ids.dtype)
+    kinds = set(map(type, ids))  # few kinds, many ids
+    if not all(issubclass(kind, Integral) and kind is not bool for kind in kinds - {Tensor}):
+        return False
+    return Tensor not in kinds or all("int" in str(i.dtype) for i in ids if isinstance(i, Tensor))
 
 
 def _refuse(items: Sequence[Any], bad: Any, what: str) -> None:
@@ -109,8 +129,9 @@ def _refuse(items: Sequence[Any], bad: Any, what: str) -> None:
 def collate(examples: Sequence[Example], *, separate: bool = False) -> Batch:
     """Pad examples on the right into one batch. `separate=True` lays it out for an encoder–decoder.
 
-    Padding holds id 0: no real position attends to it and none is supervised there.
+    Padding holds id 0: no real position attends to it and none is supervised there. Raises ValueError for ids that are no whole numbers.
     """
+    _check_whole(examples)
     if separate:
         ids, attention_mask = _pad([e.prompt_ids for e in examples])
         decoder_ids, present = _pad([e.completion_ids for e in examples])
@@ -142,8 +163,11 @@ def length_buckets(lengths: Sequence[int], batch_size: int, *, seed: int, epoch:
     """One epoch's batches as lists of indices: every index once, similar lengths together, in an order fixed by (seed, epoch).
 
     Shuffle, cut into pools of `POOL_BATCHES` batches, sort each pool by length, cut into batches, shuffle the batches. The last batch may
-    be smaller. `buckets=False` only shuffles.
+    be smaller. `buckets=False` only shuffles. Raises ValueError for a seed, epoch or batch size that is no whole number in range.
     """
+    whole("seed", seed, -(2**40), 2**40)
+    whole("epoch", epoch, 0, 2**31)
+    whole("batch_size", batch_size, 1, 2**31)
     generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
     order = torch.randperm(len(lengths), generator=generator).tolist()
     if buckets:

@@ -24,6 +24,7 @@ from llmsuite_lab.lm import adapters, text
 from llmsuite_lab.lm.length_batches import batches
 from llmsuite_lab.lm.merging import merge_adapter
 from llmsuite_lab.lm.stops import first_stop, held_back, stop_list
+from llmsuite_lab.lm.text import listed
 from llmsuite_lab.transformer.evaluating import evaluating
 from llmsuite_lab.transformer.generation import EngineFactory, engine_for, steps
 from llmsuite_lab.transformer.sampling import Sampling
@@ -133,7 +134,7 @@ class LanguageModel:
 
     def count_tokens(self, text: str) -> int:
         """How many tokens `text` has: of a `chat_prompt` its control tokens count one each, in any other text they are text."""
-        return len(self._encode(_listed([text], "count_tokens"))[0])
+        return len(self._encode(listed([text], "count_tokens"))[0])
 
     def complete(
         self,
@@ -168,7 +169,7 @@ class LanguageModel:
 
         The model's own chat template is applied; SmolLM2's adds a default system message when there is none.
         """
-        return self.complete([self.chat_prompt(conversation) for conversation in _listed(conversations, "chat", (str, list))], **options)
+        return self.complete([self.chat_prompt(conversation) for conversation in listed(conversations, "chat", (str, list))], **options)
 
     def chat_prompt(self, conversation: "str | list[dict[str, str]]") -> text.Prompt:
         """The prompt that the chat template makes of a conversation, ending where the assistant speaks. Errors as `lm.text.chat_prompt`.
@@ -205,9 +206,9 @@ class LanguageModel:
         Raises ValueError for lists of unequal length, an empty text, or a pair longer than the context.
         """
         from llmsuite_lab.lm.batching import Example, collate
-        from llmsuite_lab.lm.supervised import supervised_logits
+        from llmsuite_lab.lm.supervised import supervised_logprobs
 
-        prompts, continuations = _listed(prompts, "score"), _listed(continuations, "score")
+        prompts, continuations = listed(prompts, "score"), listed(continuations, "score")
         if len(prompts) != len(continuations):
             raise ValueError(
                 f"score() takes one continuation per prompt, got {len(prompts)} prompts and {len(continuations)} continuations"
@@ -223,8 +224,7 @@ class LanguageModel:
             start = time.perf_counter()
             inputs = collate([Example(row.prompt_ids, row.ids) for row in batch]).to(self.model.device)
             with torch.no_grad(), evaluating(self.model):
-                logits = supervised_logits(self.model, inputs).float()
-                logprobs = -torch.nn.functional.cross_entropy(logits, inputs.targets, reduction="none").double().cpu()
+                logprobs = supervised_logprobs(self.model, inputs)
             wall_s = time.perf_counter() - start
             for row, part in zip(batch, logprobs.split([len(row.ids) for row in batch])):
                 scores[id(row)] = Score(float(part.sum()), len(row.ids), wall_s)
@@ -241,7 +241,7 @@ class LanguageModel:
     def _rows(self, prompts: Sequence[str], max_new_tokens: int, sampling: Sampling) -> list[_Row]:
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens={max_new_tokens} must be at least 1")
-        prompts = _listed(prompts, "complete")
+        prompts = listed(prompts, "complete")
         rows = [_Row(ids, stream) for ids, stream in zip(self._encode(prompts), sampling.streams(prompts))]
         for i, row in enumerate(rows):
             if not row.prompt_ids:
@@ -296,14 +296,3 @@ class LanguageModel:
     def _completion(self, row: _Row, stop: list[str]) -> Completion:
         written = self._decode(row.ids)
         return Completion(written[: first_stop(written, stop)], len(row.prompt_ids), len(row.ids), row.finish_reason, row.wall_s)
-
-
-def _listed(values: Sequence[Any], method: str, kinds: tuple[type, ...] = (str,)) -> list[Any]:
-    """The argument as a list. Raises TypeError for a bare string (the usual slip) and for entries of another type."""
-    if isinstance(values, str | dict):
-        raise TypeError(f"{method}() takes a list: write {method}([…])[0] for a single one")
-    values = list(values)
-    for i, value in enumerate(values):
-        if not isinstance(value, kinds):
-            raise TypeError(f"{method}() takes a list of {' or '.join(k.__name__ for k in kinds)}; entry {i} is {type(value).__name__}")
-    return values

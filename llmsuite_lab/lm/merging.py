@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.files import load_tensors
 from llmsuite_lab.core.forks import compute_safely
-from llmsuite_lab.lm.adapters import CONFIG, WEIGHTS, adapter_base, carries_adapter, quiet_peft, zoo_name
+from llmsuite_lab.lm.adapters import CONFIG, WEIGHTS, adapter_base, adapter_damage, carries_adapter, quiet_peft, zoo_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -31,7 +31,7 @@ def merge_adapter(model: "PreTrainedModel", folder: Path) -> "PreTrainedModel":
     Raises ValueError, with the model as it was, for an adapter that does not fit, naming the first tensor that does not (missing, of no layer, of
     another shape or rank, not floating, not finite), for settings that cannot be added to weights (virtual tokens, replicated layers, no α), one made
     for another base, a model in int8, one that carries a LoRA already or into which an adapter was merged before; LabError for files that cannot
-    be read.
+    be read or that are not those of their provenance. Without a provenance the settings are believed as peft believes them.
     """
     from peft import PeftConfig, get_peft_model
     from safetensors import SafetensorError
@@ -39,6 +39,8 @@ def merge_adapter(model: "PreTrainedModel", folder: Path) -> "PreTrainedModel":
     from llmsuite_lab.core.runtime import offline
 
     _refuse_model(model, folder)
+    if problem := adapter_damage(folder) if folder.is_dir() else None:
+        raise LabError(f"the adapter in {folder} cannot be used: {problem}")
     compute_safely()
     own = dict(model.named_parameters(remove_duplicate=False))
     put_back = _remembered(model)

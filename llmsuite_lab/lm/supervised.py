@@ -13,7 +13,8 @@ The saving is for causal models. An encoder–decoder of `transformers`, a model
 all their logits.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -37,20 +38,45 @@ def is_encoder_decoder(model: nn.Module) -> bool:
 def supervised_loss(model: nn.Module, batch: Batch) -> tuple[Float[Tensor, ""], int]:
     """Summed cross-entropy in nats over the batch's supervised tokens, and their number. Differentiable; float32.
 
-    Raises TypeError for a plain module that offers no hidden states, or nothing to make logits of them.
+    Raises TypeError for a plain module that offers no hidden states, or nothing to make logits of them; ValueError for a token id that it has no row for.
     """
-    hidden, head = _hidden_and_head(model, batch)
-    gathered = hidden[batch.mask]
-    if type(head) is nn.Linear and head.bias is None and not head.weight.requires_grad:
-        return _FrozenHeadLoss.apply(gathered, head.weight, batch.targets), batch.count
-    logits = gathered if head is None else head(gathered)
-    return F.cross_entropy(logits.float(), batch.targets, reduction="sum"), batch.count
+    with _ids_told(batch):
+        hidden, head = _hidden_and_head(model, batch)
+        gathered = hidden[batch.mask]
+        if type(head) is nn.Linear and head.bias is None and not head.weight.requires_grad:
+            return _FrozenHeadLoss.apply(gathered, head.weight, batch.targets), batch.count
+        logits = gathered if head is None else head(gathered)
+        return F.cross_entropy(logits.float(), batch.targets, reduction="sum"), batch.count
 
 
 def supervised_logits(model: nn.Module, batch: Batch) -> Float[Tensor, "supervised vocab"]:
-    """Logits at the supervised positions only, in the order of `batch.targets`: what `LanguageModel.score` reads."""
-    hidden, head = _hidden_and_head(model, batch)
-    return hidden[batch.mask] if head is None else head(hidden[batch.mask])
+    """Logits at the supervised positions only, in the order of `batch.targets`. Raises as `supervised_loss`."""
+    with _ids_told(batch):
+        hidden, head = _hidden_and_head(model, batch)
+        return hidden[batch.mask] if head is None else head(hidden[batch.mask])
+
+
+def supervised_logprobs(model: nn.Module, batch: Batch) -> Float[Tensor, " supervised"]:
+    """log P(y_t | y_<t) in nats of each supervised token, float64 on the CPU: what `LanguageModel.score` sums. Raises as `supervised_loss`."""
+    logits = supervised_logits(model, batch).float()
+    with _ids_told(batch):
+        return -F.cross_entropy(logits, batch.targets, reduction="none").double().cpu()
+
+
+@contextmanager
+def _ids_told(batch: Batch) -> Iterator[None]:
+    """A model that does not tell its vocabulary stumbles over an id beyond it: say so, instead of torch's "index out of range in self"."""
+    try:
+        yield
+    except (IndexError, RuntimeError) as error:
+        said = (str(error).splitlines() or [""])[0]
+        if isinstance(error, RuntimeError) and "out of bounds" not in said:
+            raise
+        ids = torch.cat([part.flatten() for part in (batch.ids, batch.decoder_ids, batch.targets) if part is not None])
+        raise ValueError(
+            f"the batch holds token ids from {int(ids.min())} to {int(ids.max())}, and the model has no row for one of them ({said}): "
+            "does the tokenizer belong to the model?"
+        ) from error
 
 
 class _FrozenHeadLoss(torch.autograd.Function):

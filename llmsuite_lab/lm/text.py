@@ -180,3 +180,14 @@ def _without_special_tokens(tokenizer: Any) -> Any:
             backend.encode_special_tokens = True  # their name for it: what looks like a special token is encoded as text
             known = _plain[tokenizer] = len(tokenizer), backend
     return known[1]
+
+
+def listed(values: Sequence[Any], method: str, kinds: tuple[type, ...] = (str,)) -> list[Any]:
+    """The argument of a method that takes many, as a list. Raises TypeError for a bare string (the usual slip) and for entries of another type."""
+    if isinstance(values, str | dict):
+        raise TypeError(f"{method}() takes a list: write {method}([…])[0] for a single one")
+    values = list(values)
+    for i, value in enumerate(values):
+        if not isinstance(value, kinds):
+            raise TypeError(f"{method}() takes a list of {' or '.join(k.__name__ for k in kinds)}; entry {i} is {type(value).__name__}")
+    return values

@@ -11,6 +11,7 @@ loss, checkpoints. Notable:
 In production: `trl.SFTTrainer`, `transformers.Trainer`.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,16 +21,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from llmsuite_lab.core.errors import whole
 from llmsuite_lab.core.files import check_folder
 from llmsuite_lab.core.forks import compute_safely
 from llmsuite_lab.core.history import History
 from llmsuite_lab.lm.batching import Batch, Example, check_examples, collate, encode, fingerprint, length_buckets
-from llmsuite_lab.lm.checkpoint import KIND, frozen_fingerprint, load_checkpoint, save_checkpoint
+from llmsuite_lab.lm.checkpoint import KIND, buffer_states, load_checkpoint, save_checkpoint
 from llmsuite_lab.lm.supervised import is_encoder_decoder, supervised_loss
 from llmsuite_lab.lm.training_attention import plain_attention
 from llmsuite_lab.transformer.config import TransformerConfig
 from llmsuite_lab.transformer.optimizer import AdamW, decay_groups
-from llmsuite_lab.transformer.training_loop import LossFn, train
+from llmsuite_lab.transformer.training_loop import LossFn, check_clip, train
 
 __all__ = ["Example", "History", "encode", "fit", "supervised_loss"]
 
@@ -65,14 +67,15 @@ def fit(
     dtype: what the model computes in during training; None takes the profile's measured `train_dtype` for a transformers or peft model and
     leaves any other module as it is. Load the model in that dtype to save memory: frozen weights are kept aside and come back bit-equal.
     checkpoint: a folder for the state, written every `checkpoint_every` steps, when stopped and at the end; `resume=True` goes on from it (from the
-    start where it is missing or empty) with the losses an uninterrupted run would have had. `on_step(step, history)` is called after each.
+    start where it is missing or empty) with the losses an uninterrupted run would have had. `loss_fn` and `collate_fn` are told by their qualified
+    names: two lambdas of one place, or one function with other values in its closure, look alike. `on_step(step, history)` is called after each.
 
     KeyboardInterrupt (a notebook's stop button) ends training with `history.interrupted`; the model holds the last whole step.
     Raises ValueError for arguments and examples that cannot work, LabError for a loss that is not finite, for a checkpoint folder that holds
-    anything else (which is left as it is), and for a resume from a damaged checkpoint or one of another base, dtype, seed, data or setting.
+    anything else (which is left as it is), and for a resume from a damaged checkpoint or one of another base, dtype, seed, data, loss or setting.
     """
     steps = _check_arguments(
-        examples, steps, epochs, batch_size, micro_batch_size, lr, warmup, checkpoint_every, weight_decay, seed, resume and checkpoint is None
+        examples, steps, epochs, batch_size, micro_batch_size, lr, warmup, checkpoint_every, weight_decay, seed, clip, resume and checkpoint is None
     )
     compute_safely()  # before the weights are cast and sampled
     trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
@@ -83,6 +86,7 @@ def fit(
     separate = is_encoder_decoder(model)
     if collate_fn is None or isinstance(examples[0], Example):
         check_examples(examples, **_limits(model), separate=separate)
+    brought = {"loss_fn": None if loss_fn is supervised_loss else loss_fn, "collate_fn": collate_fn}
     if collate_fn is None:
         collate_fn = lambda items: collate(items, separate=separate)  # noqa: E731
     lengths = [len(e) for e in examples] if isinstance(examples[0], Example) else [0] * len(examples)
@@ -107,9 +111,10 @@ def fit(
             settings = schedule | {
                 "batch_size": batch_size, "micro_batch_size": micro, "weight_decay": weight_decay, "seed": seed, "buckets": buckets,
                 "dtype": str(trainable[0][1].dtype).removeprefix("torch."), "examples": fingerprint(examples),
-                "base": frozen_fingerprint(model), "trainable": {name: list(p.shape) for name, p in trainable},
-            }  # fmt: skip
-            history = (load_checkpoint(folder, optimizer, settings) if resume else None) or history
+                "trainable": {name: list(p.shape) for name, p in trainable},
+            } | {name: _name(function) for name, function in brought.items() if function is not None}  # fmt: skip
+            at_start = buffer_states(model)
+            history = (load_checkpoint(folder, optimizer, settings, model, at_start) if resume else None) or history
         for _ in range(history.steps):
             next(order)
 
@@ -117,7 +122,7 @@ def fit(
             if on_step is not None:
                 on_step(done, history)
             if folder is not None and (done % checkpoint_every == 0 or done == steps):
-                save_checkpoint(folder, optimizer, history, settings)
+                save_checkpoint(folder, optimizer, history, settings, model, at_start)
 
         try:
             train(
@@ -125,7 +130,7 @@ def fit(
             )
         except KeyboardInterrupt:
             if folder is not None:
-                save_checkpoint(folder, optimizer, history, settings)
+                save_checkpoint(folder, optimizer, history, settings, model, at_start)
         finally:
             masters.update(zip(optimizer.parameters, optimizer.masters, strict=True))
     return history
@@ -142,6 +147,7 @@ def _check_arguments(
     every: int,
     decay: float,
     seed: int,
+    clip: float | None,
     nowhere: bool,
 ) -> int:
     """The number of steps. Raises ValueError for what cannot work."""
@@ -157,13 +163,22 @@ def _check_arguments(
             raise ValueError(f"{name}={value} must be a whole number")
     if not 0 <= decay < math.inf:
         raise ValueError(f"weight_decay={decay} must be 0 or more, and finite")
-    if abs(seed) > 2**40:  # an epoch's order is drawn with a multiple of it
-        raise ValueError(f"seed={seed} must lie between -2⁴⁰ and 2⁴⁰")
+    whole("seed", seed, -(2**40), 2**40)  # as `length_buckets` has it
+    check_clip(clip)
     if nowhere:
         raise ValueError("resume=True needs a checkpoint: name the folder that the run wrote")
     if not 0 <= warmup < 1:
         raise ValueError(f"warmup={warmup} is the share of the steps spent warming up: it lies in [0, 1)")
     return steps if steps is not None else max(1, round(epochs * math.ceil(len(examples) / batch)))
+
+
+def _name(function: Any) -> str:
+    """A function's module and qualified name; of a partial also the plain arguments it holds; of any other object its class's."""
+    if isinstance(function, functools.partial):
+        held = [("", value) for value in function.args] + [(f"{name}=", value) for name, value in function.keywords.items()]
+        return f"{_name(function.func)}({', '.join(f'{n}{value}' for n, value in held if isinstance(value, str | int | float))})"
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def _limits(model: nn.Module) -> dict[str, int | None]:

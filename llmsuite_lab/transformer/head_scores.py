@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from llmsuite_lab.core.errors import whole
 from llmsuite_lab.transformer.decoder import Decoder
 from llmsuite_lab.transformer.multi_head import record_attention
 
@@ -60,6 +61,7 @@ def repeated_sequence(vocab_size: int, n: int, seed: int = 0, lowest: int = 0) -
     """n different random ids from `lowest` to vocab_size - 1, then the same n again. Raises ValueError when there are not n of them."""
     if n > vocab_size - lowest:
         raise ValueError(f"n={n} different tokens do not fit between ids {lowest} and {vocab_size - 1}")
+    whole("seed", seed, -(2**63), 2**63 - 1)
     ids = lowest + torch.randperm(vocab_size - lowest, generator=torch.Generator().manual_seed(seed))[:n]
     return torch.cat([ids, ids])[None]
 

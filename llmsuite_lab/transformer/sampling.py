@@ -22,8 +22,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.errors import LabError, whole
 
+SEEDS = 2**63  # a seed lies below it, and not below its negative
 COLDEST = 1e-6  # below it x / T leaves float32's range, and infinite scores are no distribution
 CANDIDATES = 256  # nucleus sampling looks at this many tokens before it sorts the whole vocabulary
 
@@ -64,8 +65,11 @@ class Sampling:
             raise ValueError(f"temperature={self.temperature} must be 0 (greedy) or more, and finite")
         if 0 < self.temperature < COLDEST:
             raise ValueError(f"temperature={self.temperature} is too small to divide by: use 0 (greedy), or {COLDEST} and more")
-        if self.top_k is not None and self.top_k < 1:
-            raise ValueError(f"top_k={self.top_k} must be at least 1, or None for all tokens")
+        if self.top_k is not None:
+            if self.top_k < 1:
+                raise ValueError(f"top_k={self.top_k} must be at least 1, or None for all tokens")
+            whole("top_k", self.top_k, 1, SEEDS - 1)
+        whole("seed", self.seed, -SEEDS, SEEDS - 1)
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ValueError(f"top_p={self.top_p} must be above 0 and at most 1, or None for all tokens")
         if self.temperature == 0 and (self.top_k is not None or self.top_p is not None):

@@ -46,15 +46,33 @@ def backward(model: nn.Module, batches: Sequence[Any], optimizer: AdamW, loss_fn
     distributed training, of all workers) afterwards with `optimizer.normalise`. A batch without `tokens` counts its terms for them."""
     losses, count, tokens = [], 0, 0
     for batch in batches:
-        loss, n = loss_fn(model, batch)
-        if not loss.requires_grad:
-            raise ValueError("the loss does not depend on a parameter that requires a gradient, so there is nothing to train: see loss_fn and requires_grad")
+        loss, n = _told(loss_fn(model, batch))
         loss.backward()
         optimizer.gather()
         losses.append(loss.detach())
         count += n
         tokens += getattr(batch, "tokens", n)
     return Sums(float(torch.stack(losses).sum()), count, tokens)
+
+
+def _told(answer: Any) -> tuple[Tensor, int]:
+    """What a loss_fn returned, if it is a loss and a count. Raises TypeError or ValueError."""
+    if not isinstance(answer, tuple | list) or len(answer) != 2 or not isinstance(answer[0], Tensor):
+        raise TypeError(f"loss_fn returned a {type(answer).__name__}, but it must return (loss summed over N terms, a tensor; N)")
+    loss, n = answer
+    if loss.numel() != 1:
+        raise ValueError(f"loss_fn returned a loss of shape {list(loss.shape)}, but one number is needed: sum it")
+    if not 0 <= n < math.inf:
+        raise ValueError(f"loss_fn returned a count of {n}, but the number of terms in its sum is 0 or more")
+    if not loss.requires_grad:
+        raise ValueError("the loss does not depend on a parameter that requires a gradient, so there is nothing to train: see loss_fn and requires_grad")
+    return loss, n
+
+
+def check_clip(clip: float | None) -> None:
+    """Raises ValueError unless clip is above 0, or None, which leaves gradients as they are. At 0 no step would move anything."""
+    if clip is not None and not clip > 0:
+        raise ValueError(f"clip={clip} must be above zero, or None to leave gradients as they are")
 
 
 def gradient(
@@ -65,10 +83,11 @@ def gradient(
     Raises LabError, with all gradients dropped, when loss or gradient is not finite (`lr` is only named in its message), ValueError for batches
     without a single term.
     """
+    check_clip(clip)
     optimizer.zero_grad()
     sums = backward(model, batches, optimizer, loss_fn)
     if sums.count == 0:
-        raise ValueError("the batch holds no supervised token: the loss has nothing to average over")
+        raise ValueError("the batch holds no supervised token (loss_fn counted 0): the loss has nothing to average over")
     loss = sums.loss / sums.count
     norm = optimizer.normalise(sums.count, clip) if math.isfinite(loss) else math.nan
     if not math.isfinite(norm):
@@ -84,7 +103,8 @@ def training_step(
 ) -> tuple[float, float, Sums]:
     """One update from one or more micro-batches; returns (mean loss, gradient norm before clipping, sums).
 
-    Raises LabError when loss or gradient is not finite; the parameters are then as they were.
+    Raises LabError when loss or gradient is not finite; the parameters are then as they were. ValueError for a clip that is not above 0, and a
+    count that is negative.
     """
     found = gradient(model, batches, optimizer, loss_fn, lr=lr, clip=clip)
     _update(optimizer, lr)
@@ -122,7 +142,8 @@ def train(
     run (weight_decay and betas are then the optimizer's). `on_step(steps done, history)` runs after each update; its time is not counted.
 
     The model is in training mode for the while. KeyboardInterrupt (a notebook's stop button) leaves the model after the last whole step, sets
-    `history.interrupted` and goes on to the caller. Raises ValueError for steps < 1, and LabError at a loss or gradient that is not finite.
+    `history.interrupted` and goes on to the caller. Raises ValueError for steps < 1, a clip that is not above 0, a loss that is not one number and a
+    count that is negative or 0 for a whole step, and LabError at a loss or gradient that is not finite.
     """
     if steps < 1:
         raise ValueError(f"steps={steps} must be at least 1")

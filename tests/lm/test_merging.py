@@ -5,7 +5,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from peft import IA3Config, LNTuningConfig, LoraConfig, get_peft_model
+from peft import IA3Config, LNTuningConfig, LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from llmsuite_lab.core.errors import LabError
@@ -194,6 +194,31 @@ def test_every_kind_of_adapter_that_has_weights_to_add_is_added(tmp_path, tiny_m
     model.save_pretrained(tmp_path / "it")
     assert not torch.allclose(expected, logits(tiny_model), atol=1e-2)
     torch.testing.assert_close(logits(merge_adapter(tiny_model, tmp_path / "it")), expected, rtol=1e-4, atol=1e-4)
+
+
+EDITED = {
+    "use_rslora": {"use_rslora": True},
+    "alpha": {"lora_alpha": 21},
+    "alpha by pattern": {"alpha_pattern": {"v_proj": 30}},
+    "negative alpha": {"lora_alpha": -7},
+    "dropout": {"lora_dropout": 0.4},
+    "base said to store its matrices the other way": {"fan_in_fan_out": True},
+}
+
+
+@pytest.mark.parametrize("edit", EDITED)
+@pytest.mark.filterwarnings("ignore")
+def test_settings_edited_by_hand_mean_what_they_mean_to_peft_or_break_the_checksum(saved, tiny_model, tmp_path, edit):
+    folder, before = saved
+    model = tuned(tiny_model)
+    adapters.write_adapter(tmp_path / "ours", model, {"seed": 0})
+    for config in (tmp_path / "ours" / CONFIG, folder / CONFIG):
+        config.write_text(json.dumps(json.loads(config.read_text()) | EDITED[edit]))
+    with pytest.raises(LabError, match="adapter_config.json has a wrong checksum"):
+        merge_adapter(deepcopy(tiny_model), tmp_path / "ours")
+    theirs = logits(PeftModel.from_pretrained(deepcopy(tiny_model), folder).eval())
+    assert torch.allclose(theirs, before, atol=1e-4) == (edit in ("dropout", "base said to store its matrices the other way"))
+    torch.testing.assert_close(logits(merge_adapter(tiny_model, folder)), theirs, rtol=1e-4, atol=1e-4)
 
 
 UNUSABLE = {

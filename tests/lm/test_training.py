@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -327,6 +328,86 @@ def test_resumed_run_equals_uninterrupted_run(tmp_path, dtype):
     assert [f.name for f in tmp_path.iterdir()] == ["run"], "no temporary folder may stay behind"
 
 
+class Normed(nn.Module):
+    """A module with buffers that training moves (BatchNorm, one of our own, one that is two names) and one that it does not."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(7)
+        self.first, self.norm, self.last = nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Linear(5, 1)
+        self.register_buffer("seen", torch.zeros(2, dtype=torch.long))
+        self.register_buffer("again", self.seen)
+        self.register_buffer("scale", torch.tensor([0.5]), persistent=False)
+
+    def forward(self, x):
+        if self.training:
+            self.seen += len(x)
+        return self.last(self.norm(self.first(x)).relu()) * self.scale
+
+
+def squared(model, batch):
+    return (model(batch)[:, 0] - batch.sum(-1)).square().sum(), len(batch)
+
+
+def test_a_resumed_run_has_the_buffers_that_training_moved(tmp_path):
+    rows = list(torch.randn(11, 3, generator=torch.Generator().manual_seed(2)))
+    kwargs = {"steps": 9, "batch_size": 4, "lr": 3e-2, "loss_fn": squared, "collate_fn": torch.stack, "progress": False}
+    through = Normed()
+    expected = fit(through, rows, **kwargs)
+
+    def stop_at(n):
+        def stop(step, history):
+            if step == n:
+                raise KeyboardInterrupt
+
+        return stop
+
+    model = Normed()
+    for n in (3, 6, 99):  # twice on a new model: what was put back must be written again
+        history = fit(model, rows, checkpoint=tmp_path / "run", resume=True, on_step=stop_at(n), **kwargs)
+        model = model if n == 99 else Normed()
+    assert history.losses == expected.losses
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), through.state_dict().values(), strict=True))
+    assert int(model.seen[0]) == 3 * len(rows), "nine steps are three epochs"
+    assert fit(model, rows, checkpoint=tmp_path / "run", resume=True, **kwargs).steps == 9, "the same object goes on too"
+    other = Normed()
+    other.scale += 1
+    with pytest.raises(LabError, match="the base model is another"):
+        fit(other, rows, checkpoint=tmp_path / "run", resume=True, **kwargs)
+
+
+def absolute(model, batch):
+    return (model(batch)[:, 0] - batch.sum(-1)).abs().sum(), len(batch)
+
+
+def weighed(model, batch, weight):
+    return weight * squared(model, batch)[0], len(batch)
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "says"),
+    [
+        ({"loss_fn": squared}, {"loss_fn": absolute}, "loss_fn: '.*squared' then, '.*absolute' now"),
+        ({"loss_fn": partial(weighed, weight=2)}, {"loss_fn": partial(weighed, weight=3)}, r"loss_fn: .*weight=2.* then, .*weight=3.* now"),
+        ({"collate_fn": torch.stack}, {"collate_fn": torch.vstack}, "collate_fn: .*stack.* then, .*vstack.* now"),
+    ],
+    ids=["loss", "partial", "collate"],
+)
+def test_a_resume_with_another_loss_is_refused(tmp_path, then, now, says):
+    rows = list(torch.eye(3))
+    kwargs = {"steps": 2, "checkpoint": tmp_path, "resume": True, "loss_fn": squared, "collate_fn": torch.stack, "progress": False}
+    fit(nn.Linear(3, 1), rows, **kwargs | then)
+    with pytest.raises(LabError, match=says):
+        fit(nn.Linear(3, 1), rows, **kwargs | now)
+    assert fit(nn.Linear(3, 1), rows, **kwargs | then).steps == 2
+
+
+def test_the_usual_loss_is_the_same_named_or_not(tmp_path):
+    kwargs = {"steps": 1, "checkpoint": tmp_path, "resume": True} | F32
+    fit(Plain(), examples(4), **kwargs)
+    assert fit(Plain(), examples(4), loss_fn=supervised_loss, **kwargs).steps == 1
+
+
 def another_base(model):
     model.base_model.model.model.layers[1].mlp.gate_proj.weight.data += 1e-3
 
@@ -485,6 +566,52 @@ def test_bad_examples_are_counted():
         check_examples([Example([], [4])])
 
 
+@pytest.mark.parametrize("ids", [[1.5], [1, 2.0], ["1"], [True], [None], torch.tensor([1.0]), [torch.tensor(1.5)]], ids=str)
+@pytest.mark.parametrize("side", ["prompt", "completion"])
+def test_an_id_that_is_no_whole_number_is_refused_not_cut(ids, side):
+    example = Example(ids, [3]) if side == "prompt" else Example([3], ids)
+    for model in (llama(), Plain()):
+        with pytest.raises(ValueError, match=r"1 of 2 examples \(first: number 1\) have ids that are no whole numbers"):
+            fit(model, [Example([1], [2]), example], steps=1, **F32)
+    with pytest.raises(ValueError, match="no whole numbers"):
+        collate([example])
+
+
+def test_whole_numbers_of_any_library_are_ids():
+    import numpy as np
+
+    wanted = collate([Example([3, 4], [5])])
+    for ids in ((3, 4), torch.tensor([3, 4]), np.array([3, 4], dtype=np.uint16), [np.int64(3), 4], [torch.tensor(3), torch.tensor(4)]):
+        check_examples([Example(ids, [5])], vocabulary=9)
+        assert torch.equal(collate([Example(ids, [5])]).ids, wanted.ids)
+
+
+@pytest.mark.parametrize("example", [Example([VOCAB + 4, 2], [3]), Example([2], [3, VOCAB + 4]), Example([2], [3, -100]), Example([-1], [3])], ids=str)
+@pytest.mark.parametrize("frozen", [False, True], ids=["head trained", "head frozen"])
+def test_an_id_without_a_row_is_told_also_by_a_model_without_a_config(example, frozen):
+    model = Plain()
+    model.lm_head = nn.Linear(14, VOCAB, bias=not frozen).requires_grad_(not frozen)
+    with pytest.raises(ValueError, match=rf"token ids from .* to {VOCAB + 4}, and the model has no row|ids below zero"):
+        fit(model, [example], steps=1, **F32)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (lambda loss: (loss, -3), "loss_fn returned a count of -3"), (lambda loss: (loss, 0), r"no supervised token \(loss_fn counted 0\)"),
+        (lambda loss: (loss, math.nan), "a count of nan"), (lambda loss: loss, "loss_fn returned a Tensor, but it must return"),
+        (lambda loss: (1.5, 2), "loss_fn returned a tuple, but"), (lambda loss: (loss.expand(2), 2), r"loss of shape \[2\].*sum it"),
+        (lambda loss: (loss.detach(), 2), "does not depend on a parameter"),
+    ],
+)  # fmt: skip
+def test_what_a_loss_function_returns_is_checked(answer, says):
+    model = nn.Linear(3, 1)
+    before = weights(model)
+    with pytest.raises((ValueError, TypeError), match=says):
+        fit(model, [torch.ones(3)], steps=1, loss_fn=lambda m, b: answer(m(b).sum()), collate_fn=torch.stack, progress=False)
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
@@ -493,7 +620,9 @@ def test_bad_examples_are_counted():
         ({"steps": 2.5}, "steps=2.5 must be a whole"), ({"steps": 1, "checkpoint_every": 1.5}, "checkpoint_every=1.5 must be a whole"),
         ({"steps": 1, "micro_batch_size": 0.5}, "micro_batch_size=0.5 must be a whole"), ({"steps": 1, "seed": 2**41}, "seed="),
         ({"steps": 1, "weight_decay": -1.0}, "weight_decay=-1.0"), ({"steps": 1, "weight_decay": math.nan}, "weight_decay=nan"),
-        ({"steps": 1, "resume": True}, "resume=True needs a checkpoint"),
+        ({"steps": 1, "resume": True}, "resume=True needs a checkpoint"), ({"steps": 1, "clip": 0}, "clip=0 must be above zero, or None"),
+        ({"steps": 1, "clip": math.nan}, "clip=nan"), ({"steps": 1, "seed": 1.5}, "seed=1.5 must be a whole number"),
+        ({"steps": 1, "seed": True}, "seed=True must be a whole number"),
     ],
 )  # fmt: skip
 def test_bad_arguments(wrong, says):

@@ -90,11 +90,21 @@ def test_a_stream_knows_its_seed_its_prompt_and_how_often_it_came_before():
         ({"temperature": 1.0, "top_k": 0}, "top_k=0 must be at least 1"),
         ({"temperature": 1.0, "top_p": 1.5}, "top_p=1.5 must be above 0"),
         ({"top_k": 5}, "no effect at temperature 0"),
+        ({"temperature": 1.0, "top_k": 2.5}, "top_k=2.5 must be a whole number"),
+        *[({"seed": seed}, f"seed={str(seed)[:9]}.* must be a whole number from -9223372036854775808 to") for seed in (1.5, 2.0, True, "3", None, 2**63)],
     ],
 )
 def test_impossible_settings_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         Sampling(**values)
+
+
+def test_a_seed_of_any_whole_kind_is_the_same_seed():
+    import numpy as np
+
+    draws = [Sampling(1.0, seed=seed).streams(["text"])[0].random() for seed in (-(2**63), 7, np.int64(7), 2**63 - 1)]
+    assert draws[1] == draws[2]
+    assert len(set(draws)) == 3
 
 
 @pytest.mark.parametrize("settings", [{}, {"temperature": 1.0}, {"temperature": 0.7, "top_k": 9}, {"temperature": 1e-6}, {"temperature": 1.0, "top_p": 0.9}])
