@@ -10,7 +10,6 @@ where a KeyError may be caught as one. `install` does this for each module as it
 In production: pydantic's `validate_call`, beartype; both look at every call.
 """
 
-import builtins
 import contextlib
 import dis
 import functools
@@ -18,20 +17,17 @@ import importlib.machinery
 import inspect
 import sys
 import types
-import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from enum import Enum
-from numbers import Integral, Real
+from numbers import Integral
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
+from llmsuite_lab.core.annotations import PLAIN, hints_of, kind_of, mismatch, shown, words
 from llmsuite_lab.core.errors import LabError
 
 STUMBLES = (AttributeError, LookupError, ZeroDivisionError, AssertionError, UnboundLocalError, StopIteration, RecursionError, OverflowError)
 TOLD = (TypeError, ValueError, RuntimeError)  # often a sentence of ours: then it stands
-PLAIN = (type(None), bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict, Path)
-ELEMENTS = 100  # of a list are looked at
 RAISING = (dis.opmap["RAISE_VARARGS"], dis.opmap["RERAISE"])
 
 
@@ -164,28 +160,28 @@ def complaint(function: Callable[..., Any], args: tuple, kwargs: Mapping[str, An
         given = inspect.signature(function).bind(*args, **kwargs).arguments
     except (TypeError, ValueError):
         return None
-    hints = _hints(function)
+    hints = hints_of(function)
     where = function.__qualname__.removesuffix(".__init__")
     named = [(name, value, hints.get(name, Any)) for name, value in given.items() if name not in ("self", "cls")]
     for name, value, hint in named:
         if error is not None and (wrong := mismatch(value, hint)) is not None:
             part, found = wrong
-            return TypeError(f"{where}: {name}{part}={_shown(found)}{_kind(found)}, but {name} must be {_words(hint)}")
+            return TypeError(f"{where}: {name}{part}={shown(found)}{kind_of(found)}, but {name} must be {words(hint)}")
     for name, value, _ in named:
         if isinstance(value, float) and value != value:
             return ValueError(f"{where}: {name} is nan, and a number is needed")
     for name, value, _ in named if isinstance(error, UnicodeDecodeError) else []:
         if isinstance(value, PathLike | str):
-            return ValueError(f"{where}: {name}={_shown(value)} is no text in UTF-8")
+            return ValueError(f"{where}: {name}={shown(value)} is no text in UTF-8")
     for name, value, _ in named if isinstance(error, (*STUMBLES, RuntimeError)) else []:
         if name == "device" and isinstance(error, RuntimeError):
-            return ValueError(f"{where}: device={_shown(value)} is no device here ({str(error).strip().splitlines()[0]}): use 'cpu'")
+            return ValueError(f"{where}: device={shown(value)} is no device here ({str(error).strip().splitlines()[0]}): use 'cpu'")
         if hasattr(value, "__len__") and not isinstance(value, type) and len(value) == 0:
             return ValueError(f"{where}: {name} is empty, and there is nothing to work on: give at least one")
         if isinstance(error, LookupError) and isinstance(value, str | int) and (value in error.args or f": {value}" in str(error)):
-            return ValueError(f"{where}: {name}={_shown(value)} is not known here")
+            return ValueError(f"{where}: {name}={shown(value)} is not known here")
         if isinstance(error, AttributeError) and error.obj is value and isinstance(value, PLAIN):
-            return TypeError(f"{where}: {name}={_shown(value)} has no {error.name!r}: another kind of object is needed")
+            return TypeError(f"{where}: {name}={shown(value)} has no {error.name!r}: another kind of object is needed")
         if isinstance(error, OverflowError) and isinstance(value, float) and value in (float("inf"), float("-inf")):
             return ValueError(f"{where}: {name} is infinite, and a number is needed")
         if isinstance(error, KeyError) and isinstance(value, Mapping) and error.args and error.args[0] not in value:
@@ -194,104 +190,3 @@ def complaint(function: Callable[..., Any], args: tuple, kwargs: Mapping[str, An
             if value <= 0 or abs(value) > 2**31:
                 return ValueError(f"{where}: {name}={value} is out of range ({error})")
     return None
-
-
-def mismatch(value: Any, hint: Any) -> tuple[str, Any] | None:
-    """Where `value` is not what `hint` allows: ("", value), or ("[3]", its element 3); None where it may be."""
-    if hint is Any:
-        return None
-    origin, parts = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Annotated:
-        return mismatch(value, parts[0])
-    if origin in (typing.Union, types.UnionType):
-        found = [mismatch(value, part) for part in parts]
-        return None if None in found else max(found, key=lambda wrong: len(wrong[0]))
-    if origin is typing.Literal:
-        return None if value in parts else ("", value)
-    if origin is Callable or hint is Callable:
-        return None if callable(value) else ("", value)
-    kind = origin or hint
-    if kind is None:
-        return None if value is None else ("", value)
-    if not isinstance(kind, type):
-        return None
-    holds_others = kind.__module__ in ("builtins", "collections.abc") and kind not in (str, bytes, type) and issubclass(kind, Iterable)
-    return _wrong_container(value, kind, parts) if holds_others else _wrong_scalar(value, kind)
-
-
-def _wrong_scalar(value: Any, kind: type) -> tuple[str, Any] | None:
-    array = getattr(kind, "array_type", None)  # jaxtyping's Float[Tensor, "batch seq"]
-    if array is not None:
-        fits = not isinstance(array, type) or isinstance(value, array)
-    elif kind is bool or kind is object:
-        fits = True
-    elif kind is int:
-        fits = isinstance(value, Integral) or (hasattr(value, "__index__") and not isinstance(value, PLAIN))
-    elif kind is float:
-        fits = isinstance(value, Real) or (hasattr(value, "__float__") and not isinstance(value, PLAIN))
-    elif kind is Path:
-        fits = isinstance(value, PathLike)
-    elif kind in PLAIN:
-        fits = isinstance(value, kind)
-    else:  # a class of ours or of a library: an object that behaves like one will do, a number or a text will not
-        fits = not isinstance(value, PLAIN) or (not getattr(kind, "_is_protocol", False) and isinstance(value, kind))
-    return None if fits else ("", value)
-
-
-def _wrong_container(value: Any, kind: type, parts: tuple) -> tuple[str, Any] | None:
-    if isinstance(value, str | bytes) or not hasattr(value, "__iter__") or (issubclass(kind, Mapping) and not hasattr(value, "items")):
-        return "", value
-    if isinstance(value, Mapping) and issubclass(kind, Sequence):
-        return "", value
-    if isinstance(value, Mapping):
-        whole = len(parts) == 2 and issubclass(kind, Mapping)
-        inner, pairs = (parts[1], value.items()) if whole else (parts[0] if len(parts) == 1 else Any, enumerate(value))
-    elif isinstance(value, list | tuple | set | frozenset):
-        one = parts[0] if parts and (kind is not tuple or Ellipsis in parts) else Any
-        inner, pairs = one, enumerate(value)
-    else:  # an iterator must not be used up by looking
-        return None
-    for (at, element), _ in zip(pairs, range(ELEMENTS), strict=False):
-        if (wrong := mismatch(element, inner)) is not None:
-            return f"[{at!r}]{wrong[0]}", wrong[1]
-    return None
-
-
-class _Unknown(type):
-    """A class that only the type checker imports: nothing is known of it but that it is no number, text or list."""
-
-    def __getattr__(cls, name: str) -> type:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return _Unknown(name, (), {})
-
-
-class _Names(dict):
-    """The names an annotation may use: the module's, Python's, and `_Unknown` ones."""
-
-    def __missing__(self, name: str) -> Any:
-        return getattr(builtins, name, None) or _Unknown(name, (), {})
-
-
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(function, localns=_Names(getattr(function, "__globals__", {})))
-    except Exception:  # an annotation beyond that: take the ones that need no reading
-        return {name: hint for name, hint in getattr(function, "__annotations__", {}).items() if not isinstance(hint, str)}
-
-
-def _words(hint: Any) -> str:
-    text = hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
-    for module in ("collections.abc.", "typing.", "pathlib.", "llmsuite_lab."):
-        text = text.replace(module, "")
-    return text
-
-
-def _kind(value: Any) -> str:
-    name = type(value).__name__
-    return "" if value is None else f" is {'an' if name[0] in 'aeiou' else 'a'} {name}"
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"

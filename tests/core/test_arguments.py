@@ -14,7 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from llmsuite_lab.core import metrics
-from llmsuite_lab.core.arguments import explained, mismatch
+from llmsuite_lab.core.annotations import mismatch
+from llmsuite_lab.core.arguments import explained
 from llmsuite_lab.core.errors import LabError
 
 

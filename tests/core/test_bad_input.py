@@ -11,7 +11,8 @@ from llmsuite_lab.core.history import History
 from llmsuite_lab.core.metrics import Interval
 
 LEFT_OUT = {
-    "core.arguments": "what explains wrong arguments; test_arguments.py feeds it",
+    "core.annotations": "what explains wrong arguments; test_arguments.py feeds it",
+    "core.arguments": "as annotations",
     "core.fetch.from_wheel": "downloads: test_zoo.py fakes it",
     "core.fetch.probe_hub": "takes no argument and asks the network",
     "core.gguf": "reads whole models: test_zoo.py",
