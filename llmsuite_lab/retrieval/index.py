@@ -2,8 +2,8 @@
 
     exact: argmax_d q · e(d) over all d        IVF: only the d in the `n_probe` clusters nearest to q        HNSW: a greedy walk over a graph of neighbours
 
-On unit vectors the inner product is the cosine. IVF and HNSW trade a little recall for not looking at everything.
-Sources: Johnson, Douze & Jégou 2017 (faiss); Malkov & Yashunin 2016 (HNSW). Production: faiss, which does the search here, or a vector database.
+On unit vectors the inner product is the cosine. IVF and HNSW trade a little recall for not looking at everything (`neighbours`); here are the ids, the
+texts' checksums and what changes. Production: faiss, which does the search here, or a vector database.
 """
 
 import hashlib
@@ -18,12 +18,12 @@ import numpy as np
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.files import whole_folder, write_json
 from llmsuite_lab.core.swap import settle
+from llmsuite_lab.retrieval import neighbours
 
 if TYPE_CHECKING:
     from llmsuite_lab.retrieval.embedding import Embedder
 
-KINDS = ("exact", "ivf", "hnsw")
-_POINTS_PER_CLUSTER = 39  # faiss asks for at least this many training vectors per cluster
+KINDS = neighbours.KINDS
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ class Index:
         if value < 1:
             raise ValueError(f"depth={value}, but a search looks at one cluster or candidate at least")
         self._depth = value
-        self._set_depth()
+        if self._faiss is not None:
+            neighbours.set_depth(self._faiss, self.kind, value)
 
     def add(self, ids: Sequence[str], vectors: np.ndarray) -> None:
         """Add unit vectors, float32 [len(ids), dimension]. Raises ValueError for wrong shapes, or ids that repeat or are there already."""
@@ -102,7 +103,7 @@ class Index:
         if not len(ids):
             return
         if self._faiss is None:
-            self._faiss = self._new(vectors)
+            self._faiss = neighbours.make(self.kind, vectors, self._depth)
         self._rows.update({passage_id: len(self._ids) + row for row, passage_id in enumerate(ids)})
         self._ids.extend(ids)
         self._faiss.add(vectors)
@@ -160,7 +161,7 @@ class Index:
         depth, everything = self.depth or 0, self._faiss.nlist if self.kind == "ivf" else len(self._ids)
         found, short = [[]] * len(vectors), np.arange(len(vectors))
         while len(short):
-            again = self._named(*self._faiss.search(vectors[short], k, params=self._parameters(wanted, depth)))
+            again = self._named(*self._faiss.search(vectors[short], k, params=neighbours.parameters(self.kind, wanted, depth)))
             for query, hits in zip(short.tolist(), again):
                 found[query] = hits
             short = np.array([q for q in short if len(found[q]) < min(k, len(wanted))], dtype=int)
@@ -207,32 +208,8 @@ class Index:
             )
         index._faiss, index._ids, index._checksums = faiss.read_index(str(folder / "vectors.faiss")), ids, checksums
         index._rows = {passage_id: row for row, passage_id in enumerate(ids)}
-        index._set_depth()
+        neighbours.set_depth(index._faiss, index.kind, index._depth)
         return index
-
-    def _new(self, vectors: np.ndarray):
-        import faiss
-
-        if self.kind == "exact":
-            return faiss.IndexFlatIP(self.dimension)
-        if self.kind == "hnsw":
-            made = faiss.IndexHNSWFlat(self.dimension, 32, faiss.METRIC_INNER_PRODUCT)
-            made.hnsw.efConstruction = 200
-        else:
-            clusters = max(1, min(int(2 * len(vectors) ** 0.5), len(vectors) // _POINTS_PER_CLUSTER))
-            made = faiss.IndexIVFFlat(faiss.IndexFlatIP(self.dimension), self.dimension, clusters, faiss.METRIC_INNER_PRODUCT)
-            some = np.random.default_rng(0).permutation(len(vectors))[: 2 * _POINTS_PER_CLUSTER * clusters]
-            made.train(vectors[np.sort(some)])  # k-means on a sample finds the same clusters in a fraction of the time
-            made.make_direct_map()
-        self._set_depth(made)
-        return made
-
-    def _set_depth(self, made=None) -> None:
-        made = self._faiss if made is None else made
-        if made is not None and self.kind == "ivf":
-            made.nprobe = min(self._depth or max(1, made.nlist // 16), made.nlist)
-        elif made is not None and self.kind == "hnsw":
-            made.hnsw.efSearch = self._depth or 64
 
     def _wanted(self, among: Collection[str] | None) -> np.ndarray | None:
         """The rows that may be found, int64; None when that is every row there is."""
@@ -240,17 +217,6 @@ class Index:
             self._check_known(among)
         rows = {self._rows[i] for i in among} if among is not None else self._rows.values()
         return None if len(rows) == len(self._ids) else np.fromiter(rows, dtype=np.int64, count=len(rows))
-
-    def _parameters(self, rows: np.ndarray, depth: int):
-        """faiss's search parameters that find nothing but these rows, looking `depth` far; they keep the selector that faiss only borrows."""
-        import faiss
-
-        wanted = faiss.IDSelectorBatch(rows)
-        if self.kind == "ivf":
-            return faiss.SearchParametersIVF(sel=wanted, nprobe=depth)
-        if self.kind == "hnsw":
-            return faiss.SearchParametersHNSW(sel=wanted, efSearch=depth)
-        return faiss.SearchParameters(sel=wanted)
 
     def _named(self, scores: np.ndarray, rows: np.ndarray) -> list[list[tuple[str, float]]]:
         return [[(self._ids[r], s) for r, s in zip(found, near) if r >= 0] for found, near in zip(rows.tolist(), scores.tolist())]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from llmsuite_lab.core.metrics import Interval
-from llmsuite_lab.retrieval import abstention, evaluation, injection, records
+from llmsuite_lab.retrieval import abstention, evaluation, injection, neighbours, records
 from llmsuite_lab.retrieval.index import Index
 from llmsuite_lab.retrieval.lexical import BM25
 from llmsuite_lab.retrieval.pipeline import RAG
@@ -76,6 +76,9 @@ def valid(folder, call, fresh, writer, pages=None, embedder=None):
         "retrieval.lexical.BM25": call(["a", "b"], ["some words", "other words"]),
         "retrieval.lexical.BM25.scores": call("some words", on=lambda: BM25(["a", "b"], ["some words", "other words"])),
         "retrieval.lexical.BM25.search": call(["some words"], 1, on=lambda: BM25(["a", "b"], ["some words", "other words"])),
+        "retrieval.neighbours.make": call("hnsw", vectors, 3),
+        "retrieval.neighbours.set_depth": call(neighbours.make("hnsw", vectors), "hnsw", 3),
+        "retrieval.neighbours.parameters": call("hnsw", np.arange(2), 3),
         "retrieval.pipeline.RAG": call(search, writer()),
         "retrieval.pipeline.RAG.answer": call(["kettle"], on=lambda: rag),
         "retrieval.pipeline.RAG.signals": call(["kettle"], [hits], on=lambda: rag),
