@@ -1,0 +1,35 @@
+"""Whatever is put in the place of an argument, the fine-tuning section answers with a sentence (see tests/bad_input.py)."""
+
+from llmsuite_lab.finetuning.templates import Pair, render
+from llmsuite_lab.world.rows import read_dialogue
+
+ROWS = [read_dialogue({"dialogue": f"Ann: Is number {i} late?\nBen: It is.", "summary": f"Number {i} is late."}) for i in range(40)]
+
+LEFT_OUT: dict[str, str] = {}
+
+
+def valid(folder, call, fresh, writer, tokenizer):
+    """Valid calls, where the signature does not say enough."""
+    pairs = render(ROWS[:2], "summary")
+    return {
+        "finetuning.entities.entity_line": call({"customer": "Ann"}),
+        "finetuning.splits.split": call(ROWS),
+        "finetuning.splits.leaks": call({"train": ROWS[:2], "test": ROWS[2:4]}),
+        "finetuning.templates.training": call("summary"),
+        "finetuning.templates.held_out": call("summary"),
+        "finetuning.templates.labels": call("intent"),
+        "finetuning.templates.render": call(ROWS[:2], "summary"),
+        "finetuning.templates.completion_of": call(ROWS[0], "summary"),
+        "finetuning.templates.examples": call(pairs, tokenizer),
+        "finetuning.templates.item_of": call(ROWS[0]),
+        "finetuning.templates.text_of": call(Pair("a", "summary", "{text}", "words", " more")),
+    }
+
+
+def test_every_callable_answers_a_wrong_argument_with_a_sentence(bad_input, tiny_tokenizer, tmp_path, monkeypatch):
+    table = valid(tmp_path, bad_input.call, bad_input.fresh_random, bad_input.Writer, tiny_tokenizer)
+    bad_input.check("llmsuite_lab.finetuning", tmp_path, monkeypatch, valid=table, left_out=LEFT_OUT)
+
+
+def test_the_same_nonsense_everywhere_is_answered_too(bad_input, tmp_path, monkeypatch):
+    bad_input.check_nonsense("llmsuite_lab.finetuning", tmp_path, monkeypatch, left_out=LEFT_OUT)
