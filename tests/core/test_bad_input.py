@@ -47,6 +47,8 @@ def valid(folder, call, fresh, writer):
         "core.diagrams.cells": call(ax, 0.1, 0.1, ["a", "b"]),
         "core.diagrams.tint": call("baseline", 0.5),
         "core.diagrams.matrix": call(ax, 0.1, 0.1, [[1.0, 2.0]]),
+        "core.diagrams.from_records": call(lambda: None),
+        "core.errors.whole": call("n", 3, 1, 9),
         "core.files.write_json": call(folder / "a.json", {"a": 1}),
         "core.files.as_json": call({"a": 1}),
         "core.files.write_output": call(folder / "o.json", "{}"),
