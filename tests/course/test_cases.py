@@ -226,6 +226,11 @@ def test_a_forbidden_function_is_seen_under_any_name_and_allowed_again_afterward
     assert called == []
 
 
+def unwatched(call):
+    with torch._C.DisableTorchFunction():
+        return call()
+
+
 X = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
 WAYS = {
     "functional": lambda: torch.nn.functional.log_softmax(X, -1),
@@ -239,6 +244,7 @@ WAYS = {
     "getattr": lambda: getattr(getattr(torch.ops, "at" + "en"), "log_" + "softmax")(X, -1),
     "by the registry": lambda: torch._C._jit_get_operation("aten::log_softmax")[0](X, -1),
     "under vmap": lambda: torch.vmap(lambda row: row.log_softmax(-1))(X),
+    "behind torch's back": lambda: unwatched(lambda: X.log_softmax(-1)),
     "a subclass": lambda: X.as_subclass(torch.nn.Parameter).log_softmax(-1),
 }
 

@@ -91,9 +91,10 @@ def calls_watched(forbidden: Mapping[Any, str]) -> Iterator[list[str]]:
     builtin = {function: reason for function, reason in functions.items() if not hasattr(function, "__code__")}
 
     def watch(frame: Any, event: str, function: Any) -> None:
-        reason = python.get(frame.f_code) if event == "call" else builtin.get(function) if event == "c_call" else None
-        if reason:
-            called.append(reason)
+        if event == "call" and frame.f_code in python:
+            called.append(python[frame.f_code])
+        elif event == "c_call":  # the operations too: an answer may have told torch to hand its calls to nobody
+            called.extend([builtin[function]] if function in builtin else _named(function, operations))
 
     before = sys.getprofile()
     sys.setprofile(watch)
@@ -110,11 +111,15 @@ def _operations_watched(operations: Mapping[str, str], called: list[str]) -> Abs
 
     class Watch(TorchFunctionMode):
         def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            name = getattr(function, "__name__", "").split(".")[0].lstrip("_")
-            called.extend(reason for operation, reason in operations.items() if re.fullmatch(operation, name))
+            called.extend(_named(function, operations))
             return function(*args, **(kwargs or {}))
 
     return Watch()
+
+
+def _named(function: Any, operations: Mapping[str, str]) -> list[str]:
+    name = getattr(function, "__name__", "").split(".")[0].lstrip("_")
+    return [reason for operation, reason in operations.items() if re.fullmatch(operation, name)]
 
 
 def _outcome(answer: Any, case: Case) -> Any:

@@ -90,6 +90,11 @@ def _library_by_its_kernel(Q, K, V, mask):
     return getattr(torch._C._VariableFunctions, "_scaled_dot_product" + "_attention_math")(Q, K, V, mask)[0]
 
 
+def _library_unwatched(Q, K, V, mask):
+    with torch._C.DisableTorchFunction():
+        return torch.nn.functional.scaled_dot_product_attention(Q, K, V, mask)
+
+
 def _library_in_python(Q, K, V, mask):
     flex = importlib.import_module("torch.nn.attention.flex_attention").flex_attention
     with warnings.catch_warnings():
@@ -207,7 +212,7 @@ EXERCISE = Exercise(
         Wrong(_first_text_only, "entries differ"),
         *(
             Wrong(answer, "torch's own attention", shares_hint=True)
-            for answer in (_library, _library_by_its_operation, _library_by_its_kernel, _library_in_python)
+            for answer in (_library, _library_by_its_operation, _library_by_its_kernel, _library_in_python, _library_unwatched)
         ),
     ),
     right=(_by_einsum_in_double, _in_place, _in_numpy, _by_loops, _additive_mask, _as_lists),
