@@ -105,6 +105,10 @@ def _zeros_are_padding(logits, ids, n_prompt, n_tokens):
     return _mean_where(logits, ids, lambda t: (t >= n_prompt[:, None]) & (ids[:, 1:] != 0))
 
 
+def _lengths_added(logits, ids, n_prompt, n_tokens):
+    return completion_loss(logits, ids, n_prompt, n_prompt + n_tokens)
+
+
 def _first_rows_lengths(logits, ids, n_prompt, n_tokens):
     return completion_loss(logits, ids, n_prompt[:1].expand(len(ids)), n_tokens[:1].expand(len(ids)))
 
@@ -198,6 +202,7 @@ _MISTAKES = (
     Wrong(_summed, "This is the sum. The mean does not grow with the completion's length."),
     Wrong(_nan_without_any, "A batch without a completion's token gives nan, and one such batch ruins the weights. The loss is 0 there."),
     Wrong(_zeros_are_padding, "You take token 0 for padding. The numbers say where the padding begins; a token 0 may be text."),
+    Wrong(_lengths_added, "You take `n_tokens` for the completion's own length. It counts the prompt, too: the text ends at place `n_tokens - 1`."),
     Wrong(_first_rows_lengths, "You use the first row's numbers for all rows."),
 )
 

@@ -80,6 +80,14 @@ def _dropout_twice(x, W, A, B, alpha, drop):
     return lora_forward(x, W, A, B, alpha, lambda x: drop(drop(x)))
 
 
+def _dropout_in_between(x, W, A, B, alpha, drop):
+    return x @ W.T + alpha / len(A) * (drop(x @ A.T) @ B.T)
+
+
+def _dropout_behind(x, W, A, B, alpha, drop):
+    return x @ W.T + drop(alpha / len(A) * (x @ A.T @ B.T))
+
+
 def _subtracted(x, W, A, B, alpha, drop):
     return lora_forward(x, W, A, B, -alpha, drop)
 
@@ -184,6 +192,8 @@ _MISTAKES = (
     Wrong(_dropout_on_all, "Dropout falls on the frozen path, too: the model itself would be damaged in training. The low-rank path alone has it."),
     Wrong(_dropout_on_frozen, "Dropout falls on the frozen path. The low-rank path has it."),
     Wrong(_dropout_twice, "`drop` is called twice on the way. Once is enough."),
+    Wrong(_dropout_in_between, "Dropout falls on the r numbers between A and B. It falls on the input of A."),
+    Wrong(_dropout_behind, "Dropout falls on the update. It falls on the input of A."),
     Wrong(_subtracted, "You subtract the low-rank path. It is added."),
 )
 

@@ -103,10 +103,15 @@ _EXCHANGED = "A is zero and B is drawn. That starts at 0 as well, but here A is 
 _GENERATOR = "A is to be drawn through `generator`: two generators of the same seed must give the same A, whatever torch's own state is."
 
 
+def _kinds(value) -> str:
+    many = isinstance(value, tuple | list)
+    return type(value).__name__ + (f" of {', '.join(type(part).__name__ for part in value)}" if many and value else "")
+
+
 def _check_pair(pair, d_in: int, d_out: int, r: int) -> tuple[torch.Tensor, torch.Tensor]:
     call = f"`lora_init({d_in}, {d_out}, {r}, generator)`"
     fits = isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(part, torch.Tensor) for part in pair)
-    expect(fits, f"{call} returns a pair of tensors, A and B. Yours returns a {type(pair).__name__}.")
+    expect(fits, f"{call} returns a pair of tensors, A and B. Yours: {_kinds(pair)}.")
     A, B = pair
     shapes = f"{tuple(A.shape)} and {tuple(B.shape)}"
     turned = " (B and A: A comes first.)" if A.shape == (d_out, r) and B.shape == (r, d_in) else ""
@@ -141,8 +146,8 @@ def _check(answer) -> None:
     for A in (drawn[400, 4], drawn[100, 5]):
         expected, found, mean = A.shape[1] ** -0.5, A.std().item(), A.mean().item()
         said = f"With d_in = {A.shape[1]} the standard deviation of A is {expected:.3g}"
-        expect(abs(mean) < 0.05 * expected, f"{said}, and its mean 0. Yours has the mean {mean:.3g}.")
         expect(abs(found / expected - 1) < 0.05, f"{said}, 1/√d_in. Yours has {found:.3g}.")
+        expect(abs(mean) < 0.05 * expected, f"{said}, and its mean 0. Yours has the mean {mean:.3g}.")
         beyond = (A.abs() > 2 * found).double().mean().item()  # normal: .0455
         expect(0.03 < beyond < 0.06, f"A is normal: 4.6 % of its entries are beyond two standard deviations. In yours {100 * beyond:.1f} % are.")
 

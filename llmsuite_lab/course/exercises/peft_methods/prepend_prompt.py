@@ -89,6 +89,17 @@ def _first_rows_padding(prompt, embeddings, mask, labels, cached):
     return put(embeddings, prompt.expand(batch, n, -1)), put(mask, mask.new_ones(batch, n)), put(labels, labels.new_full((batch, n), -100))
 
 
+def _first_one(prompt, embeddings, mask, labels, cached):
+    if cached:
+        return embeddings, mask, labels
+    rows = []
+    for e, m, y in zip(embeddings, mask, labels):
+        k = int(m.argmax())
+        parts = (e[:k], prompt, e[k:]), (m[:k], m.new_ones(len(prompt)), m[k:]), (y[:k], y.new_full((len(prompt),), -100), y[k:])
+        rows.append([torch.cat(part) for part in parts])
+    return tuple(torch.stack(column) for column in zip(*rows))
+
+
 def _mask_forgotten(prompt, embeddings, mask, labels, cached):
     found = _built(prompt, embeddings, mask, labels, cached)
     return found[0], mask, found[2]
@@ -235,6 +246,7 @@ _MISTAKES = (
     Wrong(_with_a_cache_alone, "The condition is turned round: the prompt comes when nothing is cached."),
     Wrong(_after_one_token, "With one position in the cache you put the prompt in again."),
     Wrong(_first_rows_padding, "You use the first row's padding for all rows. Each has its own."),
+    Wrong(_first_one, "A row without text has no 1 in its mask, and `argmax` gives 0: its prompt stands before the padding. Count the zeros instead."),
     Wrong(_mask_forgotten, "The mask is still as long as the text. It grows with the prompt."),
     Wrong(_labels_forgotten, "The labels are still as long as the text. They grow with the prompt."),
     Wrong(_added, "You add the prompt to the embeddings. It has places of its own, before them."),

@@ -1,5 +1,6 @@
 """Freeze what is not to be trained, count the rest, and give the optimizer nothing else."""
 
+import re
 from dataclasses import replace
 
 import torch
@@ -101,6 +102,14 @@ def _ends_with(model, pattern, lr):
     return torch.optim.AdamW(chosen, lr=lr), sum(p.numel() for p in chosen)
 
 
+def _as_expression(model, pattern, lr):
+    chosen = [p for name, p in model.named_parameters() if re.search(pattern, name)]
+    if not chosen:
+        raise ValueError("no such parameter")
+    _frozen_but(model, chosen)
+    return torch.optim.AdamW(chosen, lr=lr), sum(p.numel() for p in chosen)
+
+
 def _own_rate(model, pattern, lr):
     optimizer, count = trainable_only(model, pattern, lr)
     return torch.optim.AdamW(optimizer.param_groups[0]["params"]), count
@@ -196,7 +205,7 @@ def _added_later(model, pattern, lr):
     return optimizer, float(sum(p.data.numel() for p in chosen))
 
 
-def tied() -> nn.Module:
+def model_with_a_shared_weight() -> nn.Module:
     """An embedding and an output layer that share one weight, and a layer with LoRA between them."""
     layers = {"embed": nn.Embedding(5, 4), "proj": nn.Linear(4, 4), "lora_A": nn.Linear(4, 2, bias=False), "lora_B": nn.Linear(2, 4, bias=False)}
     model = nn.ModuleDict({**layers, "head": nn.Linear(4, 5, bias=False)})
@@ -204,7 +213,7 @@ def tied() -> nn.Module:
     return model
 
 
-def adapted() -> nn.Module:
+def frozen_model_with_lora() -> nn.Module:
     """A model as it comes with an adapter: the base frozen, two blocks with LoRA and norms."""
     block = lambda: nn.ModuleDict({"base": nn.Linear(3, 6), "lora_A": nn.Linear(3, 2, bias=False), "norm": nn.LayerNorm(6)})  # noqa: E731
     model = nn.ModuleDict({"layers": nn.ModuleList([block(), block()]), "prompt": nn.ParameterDict({"soft": nn.Parameter(torch.zeros(7, 3))})})
@@ -226,7 +235,7 @@ def _reported(answer):
             raise Mistake(f"A pair is asked for: the optimizer and the count. Yours returns a {type(pair).__name__}.")
         optimizer, count = pair
         if not isinstance(optimizer, torch.optim.AdamW):
-            raise Mistake(f"The first of the pair is a torch.optim.AdamW. Yours is a {type(optimizer).__name__}.")
+            raise Mistake(f"The first of the pair is a torch.optim.AdamW. Yours: {type(optimizer).__name__}.")
         held = [p for group in optimizer.param_groups for p in group["params"]]
         return {
             "open": {name for name, p in model.named_parameters() if p.requires_grad},
@@ -249,15 +258,16 @@ def _cases() -> list[Case]:
     every = {f"layers.{i}.{rest}" for i in (0, 1) for rest in ("base.weight", "base.bias", "lora_A.weight", "norm.weight", "norm.bias")}
     nothing = "A pattern that is in no name raises ValueError, and the model stays as it was."
     return [
-        case(tied, "lora_", 0.003, lora, 16, chosen),
-        case(tied, "bias", 0.1, {"proj.bias"}, 4, "The count is of numbers, not of tensors."),
-        case(tied, "weight", 0.01, {"embed.weight", "proj.weight", *lora}, 52, "A weight that two layers share counts once."),
-        case(adapted, "norm", 0.002, norms, 24, opened),
-        case(adapted, "soft", 0.3, {"prompt.soft"}, 21, opened),
-        case(adapted, "1.lora", 0.5, {"layers.1.lora_A.weight"}, 6, "`pattern` may stand anywhere in the name."),
-        case(adapted, "", 0.001, {*every, "prompt.soft"}, 105, "The empty pattern is in every name: full tuning."),
-        Case((tied, "lora_C", 0.1), "refused, the model as it was", nothing),
-        Case((adapted, "LORA", 0.1), "refused, the model as it was", nothing),
+        case(model_with_a_shared_weight, "lora_", 0.003, lora, 16, chosen),
+        case(model_with_a_shared_weight, "bias", 0.1, {"proj.bias"}, 4, "The count is of numbers, not of tensors."),
+        case(model_with_a_shared_weight, "weight", 0.01, {"embed.weight", "proj.weight", *lora}, 52, "A weight that two layers share counts once."),
+        case(frozen_model_with_lora, "norm", 0.002, norms, 24, opened),
+        case(frozen_model_with_lora, "soft", 0.3, {"prompt.soft"}, 21, opened),
+        case(frozen_model_with_lora, "1.lora", 0.5, {"layers.1.lora_A.weight"}, 6, "`pattern` may stand anywhere in the name."),
+        case(frozen_model_with_lora, "", 0.001, {*every, "prompt.soft"}, 105, "The empty pattern is in every name: full tuning."),
+        Case((model_with_a_shared_weight, "lora_C", 0.1), "refused, the model as it was", nothing),
+        Case((model_with_a_shared_weight, "lora.A", 0.1), "refused, the model as it was", "`pattern` is a plain text, not an expression."),
+        Case((frozen_model_with_lora, "LORA", 0.1), "refused, the model as it was", nothing),
     ]
 
 
@@ -274,6 +284,7 @@ _MISTAKES = (
     Wrong(_others, "You train those whose names do not contain the pattern."),
     Wrong(_starts_with, "You look at the name's beginning. The pattern may stand anywhere in it."),
     Wrong(_ends_with, "You look at the name's end. The pattern may stand anywhere in it."),
+    Wrong(_as_expression, "You read the pattern as a regular expression. It is a plain text: a dot is a dot."),
     Wrong(_own_rate, "The optimizer does not use `lr`."),
     Wrong(_takes_nothing, "With a pattern that matches nothing yours trains nothing, and says nothing. Raise ValueError."),
     Wrong(_takes_all_for_nothing, "With a pattern that matches nothing yours trains all. Raise ValueError."),
