@@ -8,14 +8,17 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
+from llmsuite_lab.core.errors import within
 from llmsuite_lab.lm.batching import Example, length_buckets
 
 
 def in_order(examples: Sequence[Example], batch_size: int, steps: int, seed: int = 0) -> list[Example]:
     """The examples in the order in which `fit` reads them in its first `steps` updates, for a library to read one after the other.
 
-    Raises ValueError when that order holds a batch that is not whole, which a library would fill from the next one.
+    Raises ValueError for fewer examples than a batch, sizes below 1, and an order with a batch that is not whole, which a library would fill from the next.
     """
+    within("steps", steps, 1, 100_000)
+    within("batch_size", batch_size, 1, len(examples))
     rows: list[Example] = []
     epoch = 0
     while len(rows) < steps * batch_size:

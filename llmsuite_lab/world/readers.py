@@ -165,7 +165,7 @@ def read(name: str, path: str | Path | None = None, limit: int | None = None) ->
         raise ValueError(f"name={name!r}, but the formats are {', '.join(FORMATS)}")
     if limit is not None and limit < 1:
         raise ValueError(f"limit={limit}, but at least one row must be read")
-    rows = _file_rows(Path(path)) if path is not None else _hub_rows(FORMATS[name])
+    rows = file_rows(Path(path)) if path is not None else _hub_rows(FORMATS[name])
     parsed = _parsed(name, rows)
     return list(islice(FORMATS[name].join(parsed) if path is None else parsed, limit))
 
@@ -185,8 +185,8 @@ def _parsed(name: str, rows: Iterable[tuple[str, Any]]) -> Iterator[Any]:
             raise LabError(f"{where}: not a row of the {name} format: {error}.") from None
 
 
-def _file_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """(where it stands, value) of every row: the line in a JSON Lines file, the position in a JSON list."""
+def file_rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """(where it stands, value) of every row: the line in a JSON Lines file, the position in a JSON list. Raises LabError for a file that is neither."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -215,14 +215,17 @@ def _file_rows(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _hub_rows(known: Format) -> Iterator[tuple[str, Any]]:
+    rows = from_hub(known.hub, known.configuration, known.split, known.revision)
+    yield from ((f"{known.hub}, row {position}", row) for position, row in enumerate(rows, start=1))
+
+
+def from_hub(hub: str, configuration: str | None, split: str, revision: str | None = None) -> Any:
+    """A split of a data set on the hub, as `datasets` has it; no code of the set is run. Raises LabError when it cannot be loaded, offline above all."""
     from datasets import load_dataset
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        rows = load_dataset(known.hub, known.configuration, split=known.split, revision=known.revision)
+        return load_dataset(hub, configuration, split=split, revision=revision)
     except (OSError, ValueError, RuntimeError, HfHubHTTPError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise LabError(
-            f"{known.hub} could not be loaded from the hub ({reason}). Without a network, download it elsewhere and pass its path."
-        ) from None
-    yield from ((f"{known.hub}, row {position}", row) for position, row in enumerate(rows, start=1))
+        raise LabError(f"{hub} could not be loaded from the hub ({reason}). Without a network, download it elsewhere and pass its path.") from None

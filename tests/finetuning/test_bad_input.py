@@ -1,11 +1,12 @@
 """Whatever is put in the place of an argument, the fine-tuning section answers with a sentence (see tests/bad_input.py)."""
 
 from llmsuite_lab.finetuning.templates import Pair, render
+from llmsuite_lab.lm.batching import Example
 from llmsuite_lab.world.rows import read_dialogue
 
 ROWS = [read_dialogue({"dialogue": f"Ann: Is number {i} late?\nBen: It is.", "summary": f"Number {i} is late."}) for i in range(40)]
 
-LEFT_OUT: dict[str, str] = {}
+LEFT_OUT = {"finetuning.with_trl.sft": "trains a model with trl, whose own errors it raises"}
 
 
 def valid(folder, call, fresh, writer, tokenizer):
@@ -13,6 +14,9 @@ def valid(folder, call, fresh, writer, tokenizer):
     pairs = render(ROWS[:2], "summary")
     return {
         "finetuning.entities.entity_line": call({"customer": "Ann"}),
+        "finetuning.general.facts": call(writer()),
+        "finetuning.general.prose": call(writer()),
+        "finetuning.with_trl.in_order": call([Example([1, 2], [3])] * 4, 2, 2),
         "finetuning.splits.split": call(ROWS),
         "finetuning.splits.leaks": call({"train": ROWS[:2], "test": ROWS[2:4]}),
         "finetuning.templates.training": call("summary"),
