@@ -79,6 +79,8 @@ def completion_of(dialogue: Any, task: str) -> str:
         return entity_line(found)
     if not isinstance(found, str) or not found.strip():
         raise ValueError(f"dialogue {item_of(dialogue)!r} has no {task}: it cannot be used for this task")
+    for speaker, _ in getattr(dialogue, "turns", ()) if task == "summary" and not hasattr(dialogue, "text") else ():
+        found = found.replace(f"#{speaker}#", speaker)  # DialogSum's marks, which the reader took off the turns
     return " ".join(found.split())
 
 

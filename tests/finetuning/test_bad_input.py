@@ -14,6 +14,8 @@ def valid(folder, call, fresh, writer, tokenizer):
     pairs = render(ROWS[:2], "summary")
     return {
         "finetuning.entities.entity_line": call({"customer": "Ann"}),
+        "finetuning.evaluation.score": call("summary", "It is late.", ROWS[0]),
+        "finetuning.evaluation.scores": call("summary", ["It is late."], ROWS[:1]),
         "finetuning.general.facts": call(writer()),
         "finetuning.general.prose": call(writer()),
         "finetuning.with_trl.in_order": call([Example([1, 2], [3])] * 4, 2, 2),

@@ -64,10 +64,10 @@ def test_the_phrasing_depends_on_item_and_seed_alone():
 
 
 def test_rows_of_dialogsum_are_summarised_and_nothing_else():
-    row = read_dialogue({"dialogue": "#Person1#: Is it late?\n#Person2#: It is.", "summary": "It is late."})
+    row = read_dialogue({"dialogue": "#Person1#: Is it late?\n#Person2#: It is.", "summary": "#Person2# says it is late."})
     (pair,) = render([row], "summary")
     assert "Person1: Is it late?\nPerson2: It is." in pair.prompt
-    assert pair.completion == " It is late."
+    assert pair.completion == " Person2 says it is late."
     assert pair.item == render([row], "summary", seed=9)[0].item
     with pytest.raises(ValueError, match="has no intent"):
         render([row], "intent")
