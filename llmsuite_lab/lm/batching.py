@@ -84,11 +84,16 @@ def check_examples(
     """Refuse what cannot be trained on, saying how many examples and which is the first.
 
     `separate=True` is the encoder–decoder case: prompt and completion each have the whole context to themselves.
-    Raises ValueError for no examples, ids that are no whole numbers, an empty completion, one longer than the context, ids outside the vocabulary
-    (below zero where it is not known), and nothing to predict.
+    Raises TypeError for what is no example, ValueError for no examples, ids that are no whole numbers, an empty completion, one longer than the
+    context, ids outside the vocabulary (below zero where it is not known), and nothing to predict.
     """
     if len(examples) == 0:
         raise ValueError("there are no examples to train on: the list is empty")
+    if (strange := next((i for i, e in enumerate(examples) if not hasattr(e, "completion_ids")), None)) is not None:
+        raise TypeError(
+            f"examples[{strange}] is a {type(examples[strange]).__name__}, but it must be an Example (lm.batching.encode makes one of two texts): "
+            "anything else needs a collate_fn and a loss_fn"
+        )
     _check_whole(examples)
     _refuse(examples, lambda e: len(e.completion_ids) == 0, "an empty completion: drop them or give them text")
     if separate:

@@ -33,6 +33,8 @@ from llmsuite_lab.transformer.config import TransformerConfig
 from llmsuite_lab.transformer.optimizer import AdamW, decay_groups
 from llmsuite_lab.transformer.training_loop import LossFn, check_clip, train
 
+MOST = 2**31  # steps, examples a step, epochs: more would not end
+
 __all__ = ["Example", "History", "encode", "fit", "supervised_loss"]
 
 
@@ -155,12 +157,13 @@ def _check_arguments(
         raise ValueError("there are no examples to train on: the list is empty")
     if (steps is None) == (epochs is None):
         raise ValueError(f"give either steps or epochs, not {'both' if steps is not None else 'neither'}")
-    given = {"steps": steps, "epochs": epochs, "batch_size": batch, "micro_batch_size": micro, "lr": lr, "checkpoint_every": every}
-    for name, value in given.items():
-        if value is not None and not (value > 0 and math.isfinite(value)):
-            raise ValueError(f"{name}={value} must be above zero")
-        if value is not None and name not in ("epochs", "lr") and value != int(value):
-            raise ValueError(f"{name}={value} must be a whole number")
+    for name, value in {"steps": steps, "batch_size": batch, "micro_batch_size": micro, "checkpoint_every": every}.items():
+        if value is not None:
+            whole(name, value, 1, MOST)
+    if not 0 < lr < math.inf:
+        raise ValueError(f"lr={lr} must be above zero, and finite")
+    if epochs is not None and not 0 < epochs <= MOST:
+        raise ValueError(f"epochs={epochs} must be above zero, and at most {MOST:,}")
     if not 0 <= decay < math.inf:
         raise ValueError(f"weight_decay={decay} must be 0 or more, and finite")
     whole("seed", seed, -(2**40), 2**40)  # as `length_buckets` has it

@@ -26,6 +26,7 @@ from llmsuite_lab.core.errors import LabError, whole
 
 SEEDS = 2**63  # a seed lies below it, and not below its negative
 COLDEST = 1e-6  # below it x / T leaves float32's range, and infinite scores are no distribution
+HOTTEST = 1e30  # every token has been equally likely long before
 CANDIDATES = 256  # nucleus sampling looks at this many tokens before it sorts the whole vocabulary
 
 
@@ -61,8 +62,8 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < float("inf"):
-            raise ValueError(f"temperature={self.temperature} must be 0 (greedy) or more, and finite")
+        if not 0 <= self.temperature <= HOTTEST:
+            raise ValueError(f"temperature={self.temperature} must be 0 (greedy) or more, and at most {HOTTEST}")
         if 0 < self.temperature < COLDEST:
             raise ValueError(f"temperature={self.temperature} is too small to divide by: use 0 (greedy), or {COLDEST} and more")
         if self.top_k is not None:
@@ -126,7 +127,7 @@ class Sampling:
 
     def _candidates(self, logits: Tensor) -> tuple[Float[Tensor, "rows kept"], Int[Tensor, "rows kept"] | None]:
         """Probabilities (not normalised) of the tokens that remain, likeliest first, and their ids; ids None: the whole vocabulary in order."""
-        x = tempered(logits, self.temperature)
+        x = tempered(logits, float(self.temperature))
         if self.top_k is None and self.top_p is None:
             return x.softmax(-1), None
         if self.top_k is not None:
