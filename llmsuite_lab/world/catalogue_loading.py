@@ -11,10 +11,12 @@ set is run: only tables are read, and sets that the hub keeps as a script are ta
 """
 
 import csv
+import glob
 import json
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +69,7 @@ def _checked(rows: Iterator[tuple[str, Any]], columns: Mapping[str, str], labels
         except (ValueError, TypeError) as error:
             wrong.append(f"{where}: {error}")
     if wrong:
-        raise LabError(f"{wrong[0]}." + (f" {len(wrong) - 1} more rows do not fit either." if len(wrong) > 1 else ""))
+        raise LabError(f"{wrong[0]}." + (f" It is the first of {len(wrong)} rows that do not fit." if len(wrong) > 1 else ""))
     if not kept:
         raise LabError(f"there is no row of {known.title} to read: the file is empty.")
     return Dataset.from_list(kept, features=Features({column: _feature(kind.removesuffix("?")) for column, kind in columns.items()}))
@@ -89,6 +91,8 @@ def _from_hub(known: Entry, part: str | None, split: str | None) -> Iterator[tup
 
 def _from_files(known: Entry, path: Path, split: str | None) -> Iterator[tuple[str, Any]]:
     for file in _files(path, split or known.split) if path.is_dir() else [path]:
+        if not file.exists():
+            raise LabError(f"No file at {file}. Give the path of a downloaded file, or leave it out to load from the hub.")
         if file.suffix.lower() not in FORMATS:
             raise LabError(f"{file.name} is none of the forms {', '.join(FORMATS)}: convert it, or unpack it first.")
         yield from _READERS[file.suffix.lower()](known, file)
@@ -154,8 +158,6 @@ def _first_line(file: Path, tabs: bool) -> list[str]:
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             return next(csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(lines), [])
-    except FileNotFoundError:
-        raise LabError(f"No file at {file}. Give the path of a downloaded file, or leave it out to load from the hub.") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise LabError(f"{file.name} cannot be read as a table of text ({error}).") from None
 
@@ -165,9 +167,21 @@ def _cell(text: str | None) -> Cell | None:
 
 
 def _from_parquet(known: Entry, file: Path) -> Iterator[tuple[str, Any]]:
-    if not file.is_file():
-        raise LabError(f"No file at {file}. Give the path of a downloaded file, or leave it out to load from the hub.")
     yield from ((f"{file.name}, row {number}", row) for number, row in enumerate(_read("parquet", file), start=1))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars of `datasets` meanwhile: a file is read in a moment."""
+    import datasets
+
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
 
 
 def _read(form: str, file: Path, **options: Any) -> Sequence[dict[str, Any]]:
@@ -175,8 +189,8 @@ def _read(form: str, file: Path, **options: Any) -> Sequence[dict[str, Any]]:
     from datasets.exceptions import DatasetGenerationError
 
     try:
-        with tempfile.TemporaryDirectory() as cache:  # in memory: no copy of the user's file stays behind
-            return load_dataset(form, data_files=str(file), split="train", cache_dir=cache, keep_in_memory=True, **options)
+        with quiet(), tempfile.TemporaryDirectory() as cache:  # in memory: no copy of the user's file stays behind
+            return load_dataset(form, data_files=glob.escape(str(file)), split="train", cache_dir=cache, keep_in_memory=True, **options)
     except (DatasetGenerationError, OSError, ValueError, RuntimeError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise LabError(f"{file.name} cannot be read as {form} ({reason}).") from None

@@ -17,7 +17,7 @@ from typing import Any
 
 from llmsuite_lab.core.files import write_output
 from llmsuite_lab.world.catalogue import ENTRIES, entry
-from llmsuite_lab.world.catalogue_loading import load
+from llmsuite_lab.world.catalogue_loading import load, quiet
 
 
 @cache
@@ -65,7 +65,8 @@ def write(name: str, folder: Path, part: str | None = None) -> dict[str, Path]:
     from datasets import Dataset
 
     files["parquet"] = folder / "sample.parquet"
-    Dataset.from_list([{column: row.get(column) for column in names} for row in rows]).to_parquet(files["parquet"])
+    with quiet():
+        Dataset.from_list([{column: row.get(column) for column in names} for row in rows]).to_parquet(files["parquet"])
     files["folder"] = folder / "data"
     write_output(folder / "data" / f"{entry(name).split}.jsonl", texts["jsonl"])
     write_output(folder / "data" / "other.jsonl", texts["jsonl"])  # not of the split that is asked for

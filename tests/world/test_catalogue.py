@@ -122,7 +122,7 @@ GOOD = {"sentence": "A lamp.", "label": 1}
         ([GOOD, {"text": "A", "label": 1}], r"rows.jsonl, line 2: CoLA needs the columns sentence, label, found text, label: sentence is missing"),
         ([GOOD, GOOD, GOOD | {"sentence": 3}], r"rows.jsonl, line 3: 'sentence' is a number, not text\.$"),
         ([GOOD | {"label": 2}], r"'label' is 2, but the classes are 0 to 1, and -1 where the label is withheld"),
-        ([GOOD | {"label": "good"}, GOOD, GOOD | {"label": None}], r"'label' is 'good', not a class below 2 or one of unacceptable, acceptable\. 1 more"),
+        ([GOOD | {"label": "good"}, GOOD, GOOD | {"label": None}], r"'good', not a class below 2 or one of unacceptable, acceptable\. It is the first of 2"),
         ([GOOD | {"label": -2}], r"'label' is -2, but the classes are 0 to 1"),
         ([GOOD | {"label": 0.5}], "not a class"),
         ([GOOD | {"sentence": None}], "'sentence' is null or empty"),
@@ -166,6 +166,13 @@ def test_text_in_tables_is_text(tmp_path):
         {"sentence": "007", "label": 1, "idx": None}, {"sentence": 'NA, or "null" \u00e9', "label": 0, "idx": None},
         {"sentence": "NA", "label": 1, "idx": None},
     ]
+
+
+def test_a_name_is_no_pattern_and_nothing_is_shown(tmp_path, capfd):
+    for name, sentence in (("a[1].csv", "mine"), ("a1.csv", "another's")):
+        (tmp_path / name).write_text(f"sentence,label\n{sentence},1\n", encoding="utf-8")
+    assert load("cola", tmp_path / "a[1].csv").to_list()[0]["sentence"] == "mine"
+    assert capfd.readouterr() == ("", "")
 
 
 def test_folders_are_read_by_split(tmp_path):
