@@ -7,14 +7,21 @@ from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.course.figures import COMPOSED, ENGINE, REMEDIES
 
 _STOPS = (("00", "a plain language model", "three limits, measured"), (*ENGINE[:2], "every line of it"), *REMEDIES, COMPOSED)
+_TUNING = (
+    ("08", "fine-tuning", "five tasks, and what is forgotten"),
+    ("09", "LoRA", "two thin matrices for one"),
+    ("10", "prompt tuning", "vectors in front of the text"),
+    ("11", "PEFT compared", "quality, bytes, forgetting"),
+)
 
 
 def here(number: str) -> Any:
-    """The notebooks in order, with the one called `number` standing out. Raises LabError for a number that is not on the map."""
-    if number not in [stop[0] for stop in _STOPS]:
-        raise LabError(f"there is no notebook {number!r} on the course's map; it holds {', '.join(stop[0] for stop in _STOPS)}")
+    """The notebooks of a part in order, with the one called `number` standing out. Raises LabError for a number that is not on the map."""
+    part = next((stops for stops in (_STOPS, _TUNING) if number in [stop[0] for stop in stops]), None)
+    if part is None:
+        raise LabError(f"there is no notebook {number!r} on the course's map; it holds {', '.join(stop[0] for stop in (*_STOPS, *_TUNING))}")
     drawn, ax = canvas("You are here", 6.2, 5.4)
-    for n, (stop, name, text) in enumerate(_STOPS):
+    for n, (stop, name, text) in enumerate(part):
         y, current = 4.85 - 0.9 * n, stop == number
         if n:
             arrow(ax, (0.62, y + 0.54), (0.62, y + 0.36), ink="base")

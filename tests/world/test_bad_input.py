@@ -1,10 +1,15 @@
 """Whatever is put in the place of an argument, the world answers with a sentence (see tests/bad_input.py)."""
 
 import dataclasses
+import datetime
+from random import Random
 
 from llmsuite_lab.world import almanac, catalogue, catalogue_samples, handbook, word_problems
+from llmsuite_lab.world import almanac, handbook, support_desk, word_problems
 from llmsuite_lab.world.almanac_questions import TRAINED_KINDS
 from llmsuite_lab.world.almanac_relations import relation
+from llmsuite_lab.world.support_desk_telling import Teller
+from llmsuite_lab.world.support_desk_values import Values
 
 LEFT_OUT = {
     "world.readers.from_hub": "needs the network; what it says without one is in test_catalogue.py and test_readers.py",
@@ -13,6 +18,7 @@ LEFT_OUT = {
     "world.catalogue.Part": "a row of catalogue.toml",
     "world.catalogue.Fact": "a row of catalogue.toml",
     "world.rows": "reads one row of a public file: fed through world.readers.read, and test_readers.py",
+    "world.support_desk.freeze": "writes the frozen dialogues of the course anew; no person calls it",
     "world.almanac_frozen.freeze": "writes the frozen splits of the course anew; no person calls it",
 }
 
@@ -27,6 +33,8 @@ def valid(folder, call, fresh, writer):
     word_problems.write(folder / "problems.jsonl", [problem])
     (folder / "gsm8k.jsonl").write_text('{"question": "How many?", "answer": "So 3.\\n#### 3"}\n', encoding="utf-8")
     cola = catalogue_samples.write("cola", folder / "cola")["jsonl"]
+    talk = support_desk.dialogues(1)[0]
+    support_desk.write(folder / "dialogues.jsonl", [talk])
     sentence = problem.sentences[0]
     known = {line.target: line.value for s in problem.sentences for line in s.lines}
     return {
@@ -64,6 +72,18 @@ def valid(folder, call, fresh, writer):
         "world.readers.file_rows": call(folder / "gsm8k.jsonl"),
         "world.readers.read": call("gsm8k", folder / "gsm8k.jsonl"),
         "world.readers.Format": call(dict, "set", None, "test"),
+        "world.support_desk.write": call(folder / "again_dialogues.jsonl", [talk]),
+        "world.support_desk.read": call(folder / "dialogues.jsonl"),
+        "world.support_desk_dialogue.Facts": call(*[getattr(talk.facts, f.name) for f in dataclasses.fields(talk.facts)]),
+        "world.support_desk_dialogue.Dialogue": call(*[getattr(talk, f.name) for f in dataclasses.fields(talk)]),
+        "world.support_desk_dialogue.Dialogue.as_dict": call(on=lambda: talk),
+        "world.support_desk_dialogue.Dialogue.from_dict": call(talk.as_dict()),
+        "world.support_desk_facts.facts_in": call(talk.summary, talk),
+        "world.support_desk_telling.Teller": call("train", fresh),
+        "world.support_desk_telling.Teller.tell": call(0, on=lambda: Teller("train", Random(1))),
+        "world.support_desk_values.Values": call("train", fresh),
+        "world.support_desk_values.Values.draw": call(on=lambda: Values("train", Random(1))),
+        "world.support_desk_values.spell": call(datetime.date(2031, 3, 14), 0),
         "world.word_problems.Problem": call(*[getattr(problem, f.name) for f in dataclasses.fields(problem)]),
         "world.word_problems.Problem.as_dict": call(on=lambda: problem),
         "world.word_problems.Problem.from_dict": call(problem.as_dict()),

@@ -1,0 +1,106 @@
+"""What this section reads off its recorded runs.
+
+    desk_multitask, desk_one_phrasing                    results by form of the instruction ("trained", "held out"): rows of `measuring.answers`
+    desk_summary_50, _150, desk_summary, _1000           the same, "trained" alone
+    desk_untuned                                         such rows by form ("shots", "chat"), and "general"
+    desk_forgetting                                      "start" and, by way, looks: {"step", "answers", "facts", "prose", "loss"}
+
+An item is a dialogue with a task. Its score is averaged over the seeds first; intervals are over items.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llmsuite_lab.core import records
+from llmsuite_lab.core.metrics import Interval, mean_interval
+from llmsuite_lab.core.records import Record, mean_over_seeds, paired_differences
+from llmsuite_lab.finetuning import evaluation, forgetting
+from llmsuite_lab.finetuning.instruct import OTHERS, SINGLE
+from llmsuite_lab.finetuning.templates import TASKS
+
+SIZES = {50: "desk_summary_50", 150: "desk_summary_150", 500: "desk_summary", 1000: "desk_summary_1000"}
+Item = tuple[str, str]  # task, dialogue
+
+
+def by_item(rows: Sequence[dict[str, Any]], part: str = "score", tasks: Sequence[str] = TASKS) -> dict[Item, float]:
+    """(task, dialogue) → a part of its score, of the rows of these tasks."""
+    return {(row["task"], row["item"]): float(row[part]) for row in rows if row["task"] in tasks}
+
+
+def tuned(name: str, form: str = "trained", part: str = "score", tasks: Sequence[str] = TASKS) -> dict[Item, float]:
+    """The same of a recipe, averaged over its recorded seeds. Raises LabError when none is recorded."""
+    return mean_over_seeds(records.read_all(name), lambda run: by_item(run.results[form], part, tasks))
+
+
+def untuned(form: str = "shots", part: str = "score", tasks: Sequence[str] = TASKS) -> dict[Item, float]:
+    """The same of the untuned model: after four solved examples ("shots") or by a chat message ("chat")."""
+    return by_item(records.read("desk_untuned").results[form], part, tasks)
+
+
+def seeds(name: str) -> list[int]:
+    """The recorded seeds of a recipe, in order. Raises LabError when there is none."""
+    return [run.seed for run in records.read_all(name)]
+
+
+def gain(ours: dict[Item, float], theirs: dict[Item, float]) -> Interval:
+    """Mean of the paired differences over the items, with its interval."""
+    return mean_interval(paired_differences(ours, theirs), differences=True)
+
+
+def by_task(scores: dict[Item, float]) -> dict[str, Interval]:
+    """Mean score of each task, interval over its dialogues."""
+    return {task: mean_interval([s for (t, _), s in scores.items() if t == task]) for task in TASKS if any(t == task for t, _ in scores)}
+
+
+def learning_curve(part: str = "score") -> dict[int, Interval]:
+    """Score of the summaries by number of training examples."""
+    return {size: mean_interval(list(tuned(name, part=part, tasks=(SINGLE,)).values())) for size, name in SIZES.items()}
+
+
+def against_others(name: str, form: str = "trained", tasks: Sequence[str] = TASKS) -> dict[Item, float]:
+    """Each answer scored against the next dialogue's truth instead of its own: what is had without reading the dialogue. Averaged over seeds."""
+
+    def shifted(run: Record) -> dict[Item, float]:
+        return {
+            (row["task"], row["item"]): score
+            for task in tasks
+            for row, score in _shifted([row for row in run.results[form] if row["task"] == task])
+        }
+
+    return mean_over_seeds(records.read_all(name), shifted)
+
+
+def _shifted(rows: list[dict[str, Any]]) -> list[tuple[dict[str, Any], float]]:
+    from llmsuite_lab.finetuning.measuring import frozen_dialogues
+
+    known = {dialogue.id: dialogue for dialogue in frozen_dialogues(len(rows))}
+    following = [known[row["item"]] for row in rows[1:] + rows[:1]]
+    return [(row, float(evaluation.score(row["task"], row["said"], other)["score"])) for row, other in zip(rows, following, strict=True)]
+
+
+def looks(way: str) -> list[dict[str, Any]]:
+    """Along the training by one way, averaged over seeds: {"step", "learnt", "kept", "facts", "prose"}; the start is step 0."""
+    found = records.read_all("desk_forgetting")
+    steps = [[{"step": 0} | run.results["start"], *run.results[way]] for run in found]
+    return [{key: sum(_figures(look)[key] for look in same) / len(same) for key in _figures(same[0])} for same in zip(*steps, strict=True)]
+
+
+def _figures(look: dict[str, Any]) -> dict[str, float]:
+    return {
+        "step": look["step"], "learnt": forgetting.mean(look["answers"], (SINGLE,)), "kept": forgetting.mean(look["answers"], OTHERS),
+        "facts": sum(look["facts"]) / len(look["facts"]), "prose": look["prose"],
+    }  # fmt: skip
+
+
+def ways() -> list[str]:
+    """The ways of the recorded experiment, in order."""
+    return [name for name in records.read_all("desk_forgetting")[0].results if name != "start"]
+
+
+def at_end(way: str, tasks: Sequence[str]) -> dict[Item, float]:
+    """Scores after the last update by one way ("start": before the first), averaged over seeds."""
+    return _over_seeds(lambda results: results["start"] if way == "start" else results[way][-1], tasks)
+
+
+def _over_seeds(look: Callable[[dict[str, Any]], dict[str, Any]], tasks: Sequence[str]) -> dict[Item, float]:
+    return mean_over_seeds(records.read_all("desk_forgetting"), lambda run: by_item(look(run.results)["answers"], tasks=tasks))
