@@ -4,8 +4,7 @@ import dataclasses
 import datetime
 from random import Random
 
-from llmsuite_lab.world import almanac, catalogue, catalogue_samples, handbook, word_problems
-from llmsuite_lab.world import almanac, handbook, support_desk, word_problems
+from llmsuite_lab.world import almanac, catalogue, catalogue_samples, handbook, support_desk, word_problems
 from llmsuite_lab.world.almanac_questions import TRAINED_KINDS
 from llmsuite_lab.world.almanac_relations import relation
 from llmsuite_lab.world.support_desk_telling import Teller
