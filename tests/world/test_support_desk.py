@@ -80,7 +80,9 @@ def test_what_is_asked_for_stands_in_the_dialogue(split, desk):
         assert 4 <= len(d.turns) <= 12
         assert all(turn.text and "{" not in turn.text for turn in d.turns)
         assert all(a.speaker != b.speaker for a, b in zip(d.turns, d.turns[1:], strict=False))
-        assert d.intent in support_desk.INTENTS and d.sentiment in support_desk.SENTIMENTS and d.register in support_desk.REGISTERS
+        assert d.intent in support_desk.INTENTS
+        assert d.sentiment in support_desk.SENTIMENTS
+        assert d.register in support_desk.REGISTERS
         assert set(d.entities) <= set(support_desk.ENTITY_KINDS)
         assert {"customer", "product"} <= set(d.entities)
         for words in (*d.entities.values(), d.answer, d.facts.agent):
@@ -130,7 +132,7 @@ def test_a_wrong_fact_costs_recall_and_precision(kind, desk):
             continue
         other = next(o for o in desk["validation"] if getattr(o.facts, kind) and getattr(o.facts, kind) != getattr(d.facts, kind))
         score = facts_in(_swapped(d, other, kind), d)
-        assert score.recall < 1 and score.precision < 1, (_swapped(d, other, kind), score)
+        assert max(score.recall, score.precision) < 1, (_swapped(d, other, kind), score)
         assert score.missing == (kind,)
         checked += 1
     assert checked > 20
@@ -228,4 +230,6 @@ def test_bad_input_is_answered(tmp_path):
 
 def test_checksums_and_numbers_are_drawn_evenly():
     counts = Counter(owner(str(Random(0).randint(0, 10**9) + i)) for i in range(4000))
-    assert counts["test"] > 1600 and counts["train"] > 1200 and counts["validation"] > 300
+    assert counts["test"] > 1600
+    assert counts["train"] > 1200
+    assert counts["validation"] > 300
