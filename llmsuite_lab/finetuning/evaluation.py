@@ -18,6 +18,7 @@ from llmsuite_lab.core.metrics import exact_match, rouge
 from llmsuite_lab.core.values import normalise_answer
 from llmsuite_lab.finetuning.entities import read_entities
 from llmsuite_lab.finetuning.templates import TASKS, completion_of, labels
+from llmsuite_lab.world.support_desk import facts_in
 
 
 def score(task: str, prediction: str, dialogue: Any) -> dict[str, float]:
@@ -60,8 +61,6 @@ def _summaries(predictions: Sequence[str], dialogues: Sequence[Any]) -> list[dic
         if getattr(dialogue, "facts", None) is None:
             rows.append({"score": row["rougeL"]} | row)
             continue
-        from llmsuite_lab.world.support_desk import facts_in
-
         facts = facts_in(said, dialogue)
         precision = facts.precision or 0.0
         both = f1(facts.recall, precision)

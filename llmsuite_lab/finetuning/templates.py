@@ -20,9 +20,10 @@ from llmsuite_lab.core.errors import unknown
 from llmsuite_lab.finetuning.entities import entity_line
 from llmsuite_lab.lm.batching import Example, encode
 from llmsuite_lab.lm.text import chat_prompt
+from llmsuite_lab.world.support_desk import ENTITY_KINDS, INTENTS, SENTIMENTS
 
 _FILE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-_LABELS: dict[str, tuple[str, ...]] = {task: tuple(names) for task, names in _FILE["labels"].items()}
+_LABELS: dict[str, tuple[str, ...]] = {"intent": INTENTS, "sentiment": SENTIMENTS, "entities": ENTITY_KINDS}
 TASKS = ("summary", "intent", "sentiment", "entities", "answer")
 TRAINING: dict[str, tuple[str, ...]] = {task: tuple(_FILE[task]["train"]) for task in TASKS}
 HELD_OUT: dict[str, tuple[str, ...]] = {task: tuple(_FILE[task]["held_out"]) for task in TASKS}
