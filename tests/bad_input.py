@@ -144,7 +144,7 @@ def arguments(function: Callable[..., Any], entry: Call | None) -> dict[str, Any
         if value is NO_VALUE:
             return f"no valid value is known for {name}: {parameter.annotation}"
         given[name] = value
-    return given
+    return {name: given[name] for name in signature.parameters if name in given}  # in order: some are passed by their place
 
 
 def _made(value: Any) -> Any:

@@ -85,8 +85,11 @@ def attend(
     """The same function as the models call it: torch's fused kernel, or the written-out equation inside `written_out()`.
 
     With `causal` the queries are the last `queries` of the `keys` positions and see only keys up to their own. Told this in a flag rather than in a
-    mask, the kernel skips the upper triangle altogether.
+    mask, the kernel skips the upper triangle altogether. Raises TypeError for a mask that is not boolean: a 0/1 or additive one would mean something else.
     """
+    if mask is not None and (not isinstance(mask, Tensor) or mask.dtype != torch.bool):
+        given = f"{mask.dtype} of shape {tuple(mask.shape)}" if isinstance(mask, Tensor) else repr(mask)[:40]
+        raise TypeError(f"the mask must be a boolean tensor with True = may attend; got {given}. Use `mask != 0` or `mask.bool()`")
     queries, keys = Q.shape[-2], K.shape[-2]
     flag = causal and mask is None and bias is None and queries == keys and fused()
     if causal and not flag and queries > 1:

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from llmsuite_lab.core.diagrams import BESIDE, arrow, box, canvas, cells, matrix, say
+from llmsuite_lab.core.errors import within
 from llmsuite_lab.transformer.attention import attention_weights, causal_mask
 from llmsuite_lab.transformer.bpe_training import train_bpe
 
@@ -104,6 +105,7 @@ def three_masks() -> Any:
 
 def steps_in_time(n: int = 6) -> Any:
     """When what can be computed: a recurrent network one token after the other, attention all of them in one step."""
+    within("n", n, 1, 12)
     drawn, ax = canvas("A chain waits for itself; a table does not", 10.8, 3.0)
     halves = ((0.4, "LSTM: n steps, one after the other", "baseline", True), (6.0, "attention: one step, a table of n × n", "tuned", False))
     for x0, name, fill, waits in halves:

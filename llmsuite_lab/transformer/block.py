@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from llmsuite_lab.core.errors import whole
 from llmsuite_lab.transformer.cache import KVCache, LayerCache
 from llmsuite_lab.transformer.config import TransformerConfig
 from llmsuite_lab.transformer.feed_forward import FeedForward
@@ -73,6 +74,7 @@ class Stack(nn.Module):
 
     def __init__(self, config: TransformerConfig, n_layers: int, causal: bool, cross: bool = False) -> None:
         super().__init__()
+        whole("n_layers", n_layers, 0, 10_000)
         self.config = config
         self.blocks = nn.ModuleList(Block(config, causal, cross) for _ in range(n_layers))
         relative = config.positions == "relative"

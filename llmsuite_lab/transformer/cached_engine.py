@@ -15,7 +15,7 @@ from llmsuite_lab.core.forks import compute_safely
 from llmsuite_lab.transformer.cache import KVCache
 from llmsuite_lab.transformer.decoder import Decoder
 from llmsuite_lab.transformer.evaluating import evaluating
-from llmsuite_lab.transformer.layout import check_prompts, lay_out
+from llmsuite_lab.transformer.layout import check_prompts, check_rows, lay_out
 
 
 class CachedEngine:
@@ -51,6 +51,7 @@ class CachedEngine:
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep only these rows, in this order."""
+        check_rows(rows, len(self.logits))
         index = torch.tensor(rows, device=self.device)
         self._keep(index)
         self.real, self.next_position, self.logits = self.real[index], self.next_position[index], self.logits[index]

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from llmsuite_lab.core.errors import within
 from llmsuite_lab.transformer.fused import fused
 
 
@@ -59,6 +60,7 @@ def check_ids(ids: Int[Tensor, "*batch"], vocabulary: int) -> None:
 
 def softmax(x: Float[Tensor, "*shape"], dim: int = -1) -> Float[Tensor, "*shape"]:
     """p_i = exp(x_i - m) / Σ_j exp(x_j - m) with m = max_j x_j, along `dim`. Production: `torch.softmax`."""
+    within("dim", dim, -max(x.dim(), 1), max(x.dim(), 1) - 1)
     exp = torch.exp(x - x.amax(dim, keepdim=True).detach())  # m cancels, so no gradient needs to flow through it
     return exp / exp.sum(dim, keepdim=True)
 

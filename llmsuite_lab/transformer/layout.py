@@ -76,6 +76,12 @@ def check_prompts(prompts: Sequence[Sequence[int]], room: int, vocabulary: int, 
         raise ValueError(f"token id {low if low < 0 else high} is outside the vocabulary 0..{vocabulary - 1}")
 
 
+def check_rows(rows: Sequence[int], running: int) -> None:
+    """Raises ValueError for a row to go on with that is not among the `running` ones."""
+    if strange := [row for row in rows if not -running <= row < running]:
+        raise ValueError(f"row {strange[0]} is none of the {running} that run: rows are numbered from 0")
+
+
 def leaving(going: Sequence[int], rows: int) -> bool:
     """Whether the finished rows leave now, when the rows `going` of `rows` still run: the one rule of compaction."""
     return len(going) <= COMPACT_AT * rows

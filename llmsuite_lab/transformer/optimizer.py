@@ -48,6 +48,8 @@ def adamw_update(
     of hundreds of small LoRA matrices quick.
     """
     beta_1, beta_2 = betas
+    if not (0 <= beta_1 < 1 and 0 <= beta_2 < 1 and t >= 1):
+        raise ValueError(f"{betas=} must lie in [0, 1), and {t=} counts from 1")
     torch._foreach_mul_(theta, 1 - lr * weight_decay)
     torch._foreach_lerp_(m, g, 1 - beta_1)  # β₁ m + (1 - β₁) g
     torch._foreach_mul_(v, beta_2)
@@ -152,10 +154,12 @@ class AdamW(torch.optim.Optimizer):
     def normalise(self, count: float, max_norm: float | None) -> float:
         """Divide the gathered gradients by `count` terms, then clip them to `max_norm` (None: leave them); the norm before clipping.
 
-        It is not finite when a gradient is not: then nothing is clipped, and no step should be taken.
+        It is not finite when a gradient is not: then nothing is clipped, and no step should be taken. Raises ValueError where there is no gradient.
         """
         self.gather()
         gradients = [m.grad for m in self.masters if m.grad is not None]
+        if not gradients:
+            raise ValueError("no parameter of this optimizer has a gradient: it holds those of another model, or no backward pass came before")
         torch._foreach_div_(gradients, float(count))
         return float(clip_gradients(self.masters, math.inf if max_norm is None else max_norm))
 

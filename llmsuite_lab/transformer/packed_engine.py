@@ -15,7 +15,7 @@ from torch import Tensor
 
 from llmsuite_lab.transformer.evaluating import evaluating
 from llmsuite_lab.transformer.fast_decoder import CACHE_CHUNK, FastDecoder
-from llmsuite_lab.transformer.layout import check_prompts, lay_out
+from llmsuite_lab.transformer.layout import check_prompts, check_rows, lay_out
 
 
 class PackedEngine:
@@ -57,6 +57,7 @@ class PackedEngine:
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep only these rows, in this order. Copies their keys and values."""
+        check_rows(rows, len(self.logits))
         keep = torch.tensor(rows, device=self.device)
         self.cache = [layer[keep] for layer in self.cache]
         self.real, self.next_position, self.logits = self.real[keep], self.next_position[keep], self.logits[keep]

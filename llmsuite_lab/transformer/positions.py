@@ -57,6 +57,8 @@ def rotate(
 
     The original paper pairs neighbours (x_2i, x_2i+1); Llama's published weights pair the two halves. The two differ only by a permutation of features.
     """
+    if not (isinstance(cos, Tensor) and isinstance(sin, Tensor)):
+        raise TypeError(f"rotate takes cos and sin as two tensors (see rotary_angles), not {type(cos).__name__} and {type(sin).__name__}")
     half = x.shape[-1] // 2
     cos, sin = cos.unsqueeze(-3), torch.cat([-sin[..., :half], sin[..., half:]], dim=-1).unsqueeze(-3)  # the same angles for every head
     return torch.addcmul(x * cos, x.roll(half, dims=-1), sin).to(x.dtype)  # the roll puts each feature's partner in its place
@@ -68,7 +70,10 @@ def relative_bucket(
     """T5's buckets of `distance` = key position - query position: exact for near keys, logarithmic up to max_distance, one for all beyond.
 
     With `bidirectional` (encoder) half of the buckets serve keys after the query; without it (decoder) such keys fall into bucket 0.
+    Raises ValueError for too few buckets, or a max_distance that the exact ones reach already.
     """
+    if n_buckets < (4 if bidirectional else 2) or not n_buckets // (4 if bidirectional else 2) < max_distance:
+        raise ValueError(f"{n_buckets=} must be {4 if bidirectional else 2} or more, and fewer are exact than {max_distance=}")
     offset = torch.zeros_like(distance)
     if bidirectional:
         n_buckets //= 2
