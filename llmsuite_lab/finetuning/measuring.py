@@ -11,6 +11,7 @@ from typing import Any
 from llmsuite_lab.core.runs import Outcome
 from llmsuite_lab.finetuning import evaluation, general, instruct, templates
 from llmsuite_lab.finetuning.templates import TASKS
+from llmsuite_lab.lm.adapters import adapter_path
 from llmsuite_lab.lm.language_model import Completion, LanguageModel
 from llmsuite_lab.world import support_desk
 from llmsuite_lab.world.support_desk import Dialogue
@@ -49,7 +50,7 @@ def answers(
 
 def tuned(adapter: Path | str, tasks: Sequence[str] = TASKS, *, held_out: bool = False) -> dict[str, Any]:
     """An adapter's answers on the frozen test dialogues, by form of the instruction ("trained", and with `held_out` "held out")."""
-    lm, chosen = LanguageModel.load(adapter=adapter), frozen_dialogues()
+    lm, chosen = LanguageModel.load(adapter=adapter_path(adapter)), frozen_dialogues()
     found = {"trained": answers(lm, chosen, tasks)}
     if held_out:
         found["held out"] = [row for task in tasks for row in answers(lm, chosen, [task], phrasings=templates.held_out(task))]

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.files import write_output
 from llmsuite_lab.world.catalogue import ENTRIES, entry
 from llmsuite_lab.world.catalogue_loading import load, quiet
@@ -51,6 +52,17 @@ def tried(name: str) -> dict[str, int]:
         return {}
     with tempfile.TemporaryDirectory() as folder:
         return {form: len(load(known.name, file)) for form, file in write(known.name, Path(folder)).items()}
+
+
+def refuses(name: str, other: str) -> bool:
+    """Whether the reader of `name` refuses the sample of `other`, naming what does not fit. Raises ValueError for an unknown name."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = write(other, Path(folder))["jsonl"]
+        try:
+            load(name, file)
+        except LabError:
+            return True
+    return False
 
 
 def write(name: str, folder: Path, part: str | None = None) -> dict[str, Path]:

@@ -13,11 +13,11 @@ from llmsuite_lab.core.errors import LabError
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-INTENTS = (
-    "refund", "exchange", "delivery", "cancellation", "billing",
+INTENTS = (  # in the order in which prompts list them
+    "delivery", "exchange", "refund", "billing", "cancellation",
     "technical help", "account", "order change", "product question", "complaint",
 )  # fmt: skip
-SENTIMENTS = ("angry", "worried", "neutral", "happy")
+SENTIMENTS = ("angry", "worried", "happy", "neutral")
 ENTITY_KINDS = ("customer", "product", "order", "amount", "date")
 REGISTERS = ("polite", "terse", "chatty", "formal", "blunt", "typos")
 

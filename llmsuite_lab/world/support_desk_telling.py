@@ -9,7 +9,7 @@ import re
 from random import Random
 from typing import Any
 
-from llmsuite_lab.world.support_desk_dialogue import ENTITY_KINDS, REGISTERS, SENTIMENTS, Dialogue, Facts, Split, Turn
+from llmsuite_lab.world.support_desk_dialogue import ENTITY_KINDS, REGISTERS, Dialogue, Facts, Split, Turn
 from llmsuite_lab.world.support_desk_values import Drawn, Values, wordings
 
 _FIELD = re.compile(r"\{(\w+)\}")
@@ -47,7 +47,7 @@ class Teller:
         intent = rng.choice(sorted({plot["intent"] for plot in self.plots}))
         plot = rng.choice([plot for plot in self.plots if plot["intent"] == intent])
         while True:
-            moods = plot.get("moods", SENTIMENTS)
+            moods = plot.get("moods", tuple(_MOOD_WEIGHTS))
             mood = rng.choices(moods, [_MOOD_WEIGHTS[m] for m in moods])[0]
             register, outcome = rng.choice(REGISTERS), rng.choice(plot["outcomes"])
             if register != "polite" or mood != "angry":

@@ -1,21 +1,46 @@
 """Whatever is put in the place of an argument, the fine-tuning section answers with a sentence (see tests/bad_input.py)."""
 
-from llmsuite_lab.finetuning.templates import Pair, render
+from llmsuite_lab.finetuning import forgetting, instruct
+from llmsuite_lab.finetuning.templates import TASKS, Pair, render
 from llmsuite_lab.lm.batching import Example
+from llmsuite_lab.world import support_desk
 from llmsuite_lab.world.rows import read_dialogue
 
 ROWS = [read_dialogue({"dialogue": f"Ann: Is number {i} late?\nBen: It is.", "summary": f"Number {i} is late."}) for i in range(40)]
 
-LEFT_OUT = {"finetuning.with_trl.sft": "trains a model with trl, whose own errors it raises"}
+LEFT_OUT = {
+    "finetuning.with_trl.sft": "trains a model with trl, whose own errors it raises",
+    "finetuning.forgetting.measure": "trains for minutes: test_forgetting.py",
+    "finetuning.instruct.train": "trains a model; its pairs are checked by instruct.pairs, the rest by lm.lora",
+    "finetuning.measuring.tuned": "asks the real model for minutes",
+    "finetuning.measuring.untuned": "asks the real model for minutes",
+}
 
 
 def valid(folder, call, fresh, writer, tokenizer):
     """Valid calls, where the signature does not say enough."""
     pairs = render(ROWS[:2], "summary")
+    rows = [{"task": task, "item": "a", "said": "yes", "score": 0.5} for task in TASKS]
+    scores = {("intent", "a"): 0.5, ("intent", "b"): 1.0}
     return {
         "finetuning.entities.entity_line": call({"customer": "Ann"}),
         "finetuning.evaluation.score": call("summary", "It is late.", ROWS[0]),
         "finetuning.evaluation.scores": call("summary", ["It is late."], ROWS[:1]),
+        "finetuning.forgetting.training_pairs": call(forgetting.Settings(summaries=4), forgetting.Way("lora", 1e-3, 0.5), 0),
+        "finetuning.forgetting.mean": call(rows, ["intent"]),
+        "finetuning.instruct.pairs": call(instruct.Settings(dialogues=2)),
+        "finetuning.instruct.phrasings": call("intent"),
+        "finetuning.instruct.mixture": call(pairs, pairs, 0.5),
+        "finetuning.measuring.answers": call(writer(), support_desk.dialogues(2)),
+        "finetuning.measuring.abilities": call(writer()),
+        "finetuning.records.by_item": call(rows),
+        "finetuning.records.tuned": call("desk_multitask"),
+        "finetuning.records.seeds": call("desk_multitask"),
+        "finetuning.records.gain": call(scores, scores),
+        "finetuning.records.by_task": call(scores),
+        "finetuning.records.against_others": call("desk_multitask"),
+        "finetuning.records.looks": call("lora 0.002"),
+        "finetuning.records.at_end": call("lora 0.002", ["intent"]),
         "finetuning.general.facts": call(writer()),
         "finetuning.general.prose": call(writer()),
         "finetuning.with_trl.in_order": call([Example([1, 2], [3])] * 4, 2, 2),
