@@ -41,7 +41,7 @@ class Way:
         return f"{self.method} {self.lr:g}" + (" mixed" if self.share < 1 else "")
 
 
-WAYS = (Way("full", 1e-4), Way("full", 2e-5), Way("lora", 2e-3), Way("lora", 5e-4), Way("full", 1e-4, 0.5), Way("lora", 2e-3, 0.5))
+WAYS = (Way("full", 1e-4), Way("full", 2e-5), Way("lora", 2e-3), Way("lora", 5e-4), Way("full", 1e-4, 0.5))
 
 
 @dataclass(frozen=True)
