@@ -150,11 +150,11 @@ def add_lora(model: Any, seed: int, *, rank: int = 8, alpha: int = 16, targets: 
 
 
 def carries_adapter(model: Any) -> bool:
-    """Whether peft has put an adapter into some layer, or in front, of the model."""
+    """Whether peft, or `peft_methods`, has put an adapter into some layer, or in front, of the model."""
     from peft import PeftModel
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    return isinstance(model, PeftModel) or any(isinstance(module, BaseTunerLayer) for module in model.modules())
+    return isinstance(model, PeftModel) or any(isinstance(m, BaseTunerLayer) or hasattr(m, "base_layer") for m in model.modules())
 
 
 @contextmanager
@@ -169,11 +169,13 @@ def quiet_peft() -> Iterator[None]:
 
 
 def write_adapter(
-    folder: Path, adapter: "Any | tuple[dict[str, Tensor], dict[str, Any]]", provenance: dict[str, Any], *, base: str | None = None
-) -> Path:
+    folder: Path, adapter: "Any | tuple[dict[str, Tensor], dict[str, Any]]", provenance: dict[str, Any], *, base: str | None = None,
+    exact: bool = False,
+) -> Path:  # fmt: skip
     """Save an adapter whole or not at all: bfloat16 safetensors, config, and `provenance` with the files' SHA-256. Returns `folder`.
 
-    `adapter`: a PeftModel, or (state dict in PEFT's naming, config as PEFT's JSON). `base`: the zoo name it belongs to.
+    `adapter`: a PeftModel, or (state dict in PEFT's naming, config as PEFT's JSON). `base`: the zoo name it belongs to. `exact` keeps the tensors'
+    own dtype: twice the file, and what is loaded is what was saved.
     Raises ValueError for an adapter without weights, with values that are not finite (a diverged run is not worth keeping), or several active ones.
     """
     import torch
@@ -202,7 +204,7 @@ def write_adapter(
     if base is not None:
         config["base_model_name_or_path"] = base
     with whole_folder(folder, KIND) as new:
-        tensors = {name: value.detach().to("cpu", torch.bfloat16).contiguous() for name, value in state.items()}
+        tensors = {name: value.detach().to("cpu", value.dtype if exact else torch.bfloat16).clone().contiguous() for name, value in state.items()}
         save_file(tensors, new / WEIGHTS, metadata={"format": "pt"})
         (new / WEIGHTS).chmod(0o644)
         write_json(new / CONFIG, config)

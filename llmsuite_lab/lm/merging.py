@@ -33,7 +33,7 @@ def merge_adapter(model: "PreTrainedModel", folder: Path) -> "PreTrainedModel":
     for another base, a model in int8, one that carries a LoRA already or into which an adapter was merged before; LabError for files that cannot
     be read or that are not those of their provenance. Without a provenance the settings are believed as peft believes them.
     """
-    from peft import PeftConfig, get_peft_model
+    from peft import PeftConfig, get_peft_model, get_peft_model_state_dict
     from safetensors import SafetensorError
 
     from llmsuite_lab.core.runtime import offline
@@ -55,7 +55,7 @@ def merge_adapter(model: "PreTrainedModel", folder: Path) -> "PreTrainedModel":
     with offline(), quiet_peft():
         try:
             wrapped = get_peft_model(model, settings)
-            if problem := _misfit(state, wrapped, own, config) or _not_applied(state, wrapped):
+            if problem := misfit(state, get_peft_model_state_dict(wrapped, save_embedding_layers=False), own, config) or _not_applied(state, wrapped):
                 raise ValueError(problem)
             _untie(wrapped)
             _rehearse(wrapped)
@@ -77,16 +77,21 @@ def _refuse_model(model: "nn.Module", folder: Path) -> None:
     tensors = itertools.chain(model.named_parameters(), model.named_buffers())
     if packed := next((name for name, tensor in tensors if tensor.ndim > 1 and tensor.dtype in (torch.int8, torch.uint8)), None):
         raise ValueError(f"{packed} is in int8, to which nothing can be added: load the model in float32, merge, and quantise then")
+    refuse_another_base(model, folder)
+
+
+def refuse_another_base(model: "nn.Module", folder: Path) -> None:
+    """Raise ValueError for an adapter's folder that names another base model than this one, as far as both say."""
     made_for, name = adapter_base(folder), zoo_name(getattr(getattr(model, "config", None), "_name_or_path", None))
     if made_for and name and made_for.lower() != name.lower():
         raise ValueError(f"the adapter in {folder} was made for {made_for}, not for {name}")
 
 
-def _misfit(state: "dict[str, Tensor]", wrapped: Any, own: "dict[str, Tensor]", config: dict[str, Any]) -> str | None:
-    """What the file holds that the model has no place for, or lacks, in words; None when all is well."""
-    from peft import get_peft_model_state_dict
+def misfit(state: "dict[str, Tensor]", wanted: "dict[str, Tensor]", own: "dict[str, Tensor]", config: dict[str, Any]) -> str | None:
+    """What an adapter's file holds that the model has no place for, or lacks, in words; None when all is well.
 
-    wanted = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    wanted: tensors of the shapes that the model and the settings `config` ask for, in PEFT's naming; own: the base's own parameters.
+    """
     for key, value in state.items():
         if key not in wanted:
             copied = own.get(key.removeprefix(_PREFIX).replace(".base_layer.", "."))

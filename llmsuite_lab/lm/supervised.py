@@ -26,7 +26,7 @@ from llmsuite_lab.lm.batching import Batch
 
 Head = Callable[[Tensor], Tensor]  # [rows, d_model] -> [rows, vocab]
 CHUNK = 64  # rows of logits alive at once: 64 × 49 152 × 4 bytes is 12 MB
-_RESCALED = ("final_logit_softcapping", "logit_scale", "logits_scaling")  # these models do more than W h between hidden state and logits
+RESCALED = ("final_logit_softcapping", "logit_scale", "logits_scaling")  # these models do more than W h between hidden state and logits
 
 
 def is_encoder_decoder(model: nn.Module) -> bool:
@@ -118,7 +118,7 @@ def _hidden_and_head(model: nn.Module, batch: Batch) -> tuple[Float[Tensor, "bat
             f"{type(inner).__name__} has no `hidden_states(ids, attention_mask)` with `lm_head` or `logits(hidden)`: add them, or pass loss_fn"
         )
     head = inner.get_output_embeddings()
-    if head is None or any(getattr(inner.config, name, None) not in (None, 1.0) for name in _RESCALED) or _prompt_learning(model):
+    if head is None or any(getattr(inner.config, name, None) not in (None, 1.0) for name in RESCALED) or _prompt_learning(model):
         logits = model(input_ids=batch.ids, attention_mask=batch.attention_mask, use_cache=False).logits
         return logits[:, -batch.ids.shape[1] :], None  # prompt learning puts virtual tokens in front
     # No attention mask: padding is on the right, where no real position of a causal model looks; without one, torch's fused kernel runs.

@@ -128,7 +128,12 @@ class InputEmbedding(nn.Module):
         self, ids: Int[Tensor, "batch seq"], positions: Int[Tensor, "#batch seq"], segments: Int[Tensor, "batch seq"] | None = None
     ) -> Float[Tensor, "batch seq d_model"]:
         """Vectors for the tokens. `segments` default to 0 where the family has them."""
-        x = self.token(ids)
+        return self.place(self.token(ids), positions, segments)
+
+    def place(
+        self, x: Float[Tensor, "batch seq d_model"], positions: Int[Tensor, "#batch seq"], segments: Int[Tensor, "batch seq"] | None = None
+    ) -> Float[Tensor, "batch seq d_model"]:
+        """The same for vectors that stand where tokens' embeddings would, such as a soft prompt's."""
         if self.config.scale_embedding:
             x = x * self.config.d_model**0.5
         if self.position is not None:
@@ -136,7 +141,7 @@ class InputEmbedding(nn.Module):
         if self.config.positions == "sinusoidal":
             x = x + self.sinusoids[positions].to(x.dtype)
         if self.segment is not None:
-            x = x + self.segment(torch.zeros_like(ids) if segments is None else segments)
+            x = x + self.segment(torch.zeros(x.shape[:2], dtype=torch.long, device=x.device) if segments is None else segments)
         return self.dropout(self.norm(x))
 
 

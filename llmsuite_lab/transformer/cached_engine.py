@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from llmsuite_lab.core.forks import compute_safely
 from llmsuite_lab.transformer.cache import KVCache
-from llmsuite_lab.transformer.decoder import Decoder
+from llmsuite_lab.transformer.config import TransformerConfig
 from llmsuite_lab.transformer.evaluating import evaluating
 from llmsuite_lab.transformer.layout import check_prompts, check_rows, lay_out
 
@@ -24,7 +24,7 @@ class CachedEngine:
     logits: Float[Tensor, "rows vocabulary"]
 
     def __init__(self, model: nn.Module, prompts: Sequence[Sequence[int]], room: int) -> None:
-        config, ours = model.config, isinstance(model, Decoder)
+        config, ours = model.config, isinstance(model.config, TransformerConfig)
         text = config if ours else config.get_text_config()
         context = config.max_length if ours else getattr(text, "max_position_embeddings", None) or 2**31
         check_prompts(prompts, room, text.vocab_size, context)

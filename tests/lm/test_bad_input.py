@@ -58,6 +58,8 @@ def valid(folder, call, model, tokenizer):
         "lm.language_model.LanguageModel.chat_prompt": call("a", on=lambda: lm),
         "lm.language_model.LanguageModel.stream": call("a", **few, on=lambda: lm),
         "lm.language_model.LanguageModel.score": call(["a"], [" b"], on=lambda: lm),
+        "lm.merging.refuse_another_base": call(fresh_model, folder / "adapter"),
+        "lm.merging.misfit": call({}, {}, {}, {}),
         "lm.merging.merge_adapter": call(fresh_model, folder / "adapter"),
         "lm.supervised.is_encoder_decoder": call(ready),
         "lm.supervised.supervised_loss": call(ready, batch),

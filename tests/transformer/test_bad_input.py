@@ -105,6 +105,7 @@ def valid(folder, call, theirs, their_tokenizer):
         "transformer.block.Stack": call(config, 1, True),
         "transformer.block.Stack.forward": call(x, torch.arange(5)[None], on=lambda: Stack(config, 1, True)),
         "transformer.block.InputEmbedding": call(config),
+        "transformer.block.InputEmbedding.place": call(torch.randn(1, 5, 24), torch.arange(5)[None], on=lambda: embedding),
         "transformer.block.InputEmbedding.forward": call(ids, torch.arange(5)[None], on=lambda: embedding),
         "transformer.block.check_sequence": call(ids, config),
         "transformer.block.token_positions": call(ids, mask),

@@ -1,0 +1,72 @@
+"""Whatever is put in the place of an argument, the parameter-efficient section answers with a sentence (see tests/bad_input.py)."""
+
+import importlib.util
+from pathlib import Path
+
+import torch
+
+from llmsuite_lab.peft_methods import lora
+from llmsuite_lab.peft_methods.prompt_tuning import add_soft_prompt
+
+_conftest = importlib.util.spec_from_file_location("tiny_models", Path(__file__).with_name("conftest.py"))
+models = importlib.util.module_from_spec(_conftest)
+_conftest.loader.exec_module(models)
+
+LEFT_OUT = {
+    "peft_methods.lora.LoRALinear": "stands inside a model: add_lora checks what it is made of, and its calls are a layer's",
+    "peft_methods.soft_prompt": "modules that stand in front of a model: add_soft_prompt checks what they are made of",
+}
+
+
+def valid(folder, call):
+    """Valid calls, where the signature does not say enough."""
+
+    def fresh():
+        return models.make("llama")
+
+    def fresh_lora():
+        return lora.add_lora(models.make("llama"))
+
+    def fresh_merged():
+        from llmsuite_lab.peft_methods.merging import merge
+
+        return merge(fresh_lora())
+
+    def fresh_prompt():
+        return add_soft_prompt(models.make("llama"), 3)
+
+    linear = torch.nn.Linear(3, 4)
+    A, B = torch.randn(2, 48), torch.zeros(48, 2)
+    return {
+        "peft_methods.lora.add_lora": call(fresh, ["q_proj"]),
+        "peft_methods.lora.check_new": call(fresh, "other", 8.0, 0.0),
+        "peft_methods.lora.place": call(fresh, "model.layers.0.self_attn.q_proj", "other", A, B, 4.0),
+        "peft_methods.lora.lora_layers": call(fresh_lora),
+        "peft_methods.lora.names": call(fresh_lora),
+        "peft_methods.lora.activate": call(fresh_lora, "default"),
+        "peft_methods.merging.merge": call(fresh_lora),
+        "peft_methods.merging.unmerge": call(fresh_merged),
+        "peft_methods.merging.merge_and_unload": call(fresh_lora),
+        "peft_methods.merging.unload": call(fresh_lora),
+        "peft_methods.methods.method": call("lora"),
+        "peft_methods.prompt_tuning.add_soft_prompt": call(fresh, 3),
+        "peft_methods.prompt_tuning.place": call(fresh, torch.zeros(2, 48)),
+        "peft_methods.switching.adapters_off": call(fresh_prompt),
+        "peft_methods.targets.find_targets": call(fresh, ["q_proj"]),
+        "peft_methods.targets.check_rank": call(2, {"a": linear}),
+        "peft_methods.targets.is_linear": call(linear),
+        "peft_methods.targets.dimensions": call(linear),
+        "peft_methods.targets.is_transposed": call(linear),
+        "peft_methods.targets.freeze": call(fresh),
+        "peft_methods.targets.layer_called": call(fresh, "model.layers.0.self_attn.q_proj"),
+        "peft_methods.targets.matches": call("model.layers.0.mlp", "mlp"),
+        "peft_methods.targets.put": call(fresh, "model.layers.0.self_attn.q_proj", linear),
+    }
+
+
+def test_every_callable_answers_a_wrong_argument_with_a_sentence(bad_input, tmp_path, monkeypatch):
+    bad_input.check("llmsuite_lab.peft_methods", tmp_path, monkeypatch, valid=valid(tmp_path, bad_input.call), left_out=LEFT_OUT)
+
+
+def test_the_same_nonsense_everywhere_is_answered_too(bad_input, tmp_path, monkeypatch):
+    bad_input.check_nonsense("llmsuite_lab.peft_methods", tmp_path, monkeypatch, left_out=LEFT_OUT)
