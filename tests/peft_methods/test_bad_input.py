@@ -5,14 +5,21 @@ from pathlib import Path
 
 import torch
 
+from llmsuite_lab.lm.batching import Example
 from llmsuite_lab.peft_methods import lora
+from llmsuite_lab.peft_methods.comparing import Budget
 from llmsuite_lab.peft_methods.prompt_tuning import add_soft_prompt
 
 _conftest = importlib.util.spec_from_file_location("tiny_models", Path(__file__).with_name("conftest.py"))
 models = importlib.util.module_from_spec(_conftest)
 _conftest.loader.exec_module(models)
 
+ROWS = [{"method": "lora", "task": "summary", "lr": 1e-3, "loss": 2.0}]
 LEFT_OUT = {
+    "peft_methods.comparing.tune": "trains the real model; method, task and options are checked before: test_comparing.py",
+    "peft_methods.comparing.measured": "trains the real model",
+    "peft_methods.comparing.rates": "trains the real model",
+    "peft_methods.comparing.validation_loss": "needs a model with a tokenizer: test_comparing.py",
     "peft_methods.lora.LoRALinear": "stands inside a model: add_lora checks what it is made of, and its calls are a layer's",
     "peft_methods.soft_prompt": "modules that stand in front of a model: add_soft_prompt checks what they are made of",
 }
@@ -38,6 +45,9 @@ def valid(folder, call):
     linear = torch.nn.Linear(3, 4)
     A, B = torch.randn(2, 48), torch.zeros(48, 2)
     return {
+        "peft_methods.comparing.mean_loss": call(fresh, [Example([1, 2], [3])]),
+        "peft_methods.comparing.best_rate": call(ROWS, "lora"),
+        "peft_methods.comparing.as_data": call(Budget()),
         "peft_methods.lora.add_lora": call(fresh, ["q_proj"]),
         "peft_methods.lora.check_new": call(fresh, "other", 8.0, 0.0),
         "peft_methods.lora.place": call(fresh, "model.layers.0.self_attn.q_proj", "other", A, B, 4.0),

@@ -1,0 +1,60 @@
+"""What takes long in this section, for `llmsuite train`: the sweep of rates, the methods side by side, ranks of LoRA, lengths of a soft prompt."""
+
+from typing import Any
+
+from llmsuite_lab.core.runs import Outcome, Recipe, Run
+
+RANKS = (1, 2, 4, 8, 16, 32, 64)
+LENGTHS = (1, 5, 20, 50, 100)
+SEEDS = (0, 1, 2)
+
+
+def _rates(run: Run) -> Outcome:
+    from llmsuite_lab.peft_methods import comparing
+    from llmsuite_lab.peft_methods.methods import METHODS
+
+    budget = comparing.Budget()
+    return Outcome(comparing.as_data(budget), comparing.rates(list(METHODS), run.seed, budget))
+
+
+def _compared(run: Run) -> Outcome:
+    from llmsuite_lab.peft_methods import comparing
+    from llmsuite_lab.peft_methods.methods import METHODS
+
+    budget = comparing.Budget()
+    chosen = {name: _rate(name) for name in METHODS}
+    rows = [comparing.measured(name, task, lr, run.seed, budget) for task in comparing.TASKS for name, lr in chosen.items()]
+    return Outcome(comparing.as_data(budget) | {"rates": chosen}, rows)
+
+
+def _sweep(run: Run, name: str, options: list[dict[str, Any]]) -> Outcome:
+    from llmsuite_lab.peft_methods import comparing
+
+    budget, lr = comparing.Budget(), _rate(name)
+    rows = [comparing.measured(name, "summary", lr, run.seed, budget, **chosen) for chosen in options]
+    return Outcome(comparing.as_data(budget) | {"lr": lr, "options": options}, rows)
+
+
+def _ranks(run: Run) -> Outcome:
+    return _sweep(run, "lora", [{"rank": rank, "alpha": 2 * rank} for rank in RANKS])  # the same scale alpha / r for all: one rate fits
+
+
+def _lengths(run: Run) -> Outcome:
+    return _sweep(run, "prompt", [{"length": length} for length in LENGTHS])
+
+
+def _rate(name: str) -> float:
+    """The rate that the recorded sweep found. Raises LabError when it is not recorded: `llmsuite train peft_rates` comes first."""
+    from llmsuite_lab.core import records
+    from llmsuite_lab.peft_methods import comparing
+
+    found: list[dict[str, Any]] = records.read("peft_rates").results
+    return comparing.best_rate(found, name)
+
+
+RECIPES = (
+    Recipe("peft_rates", "three learning rates for every method, on three tasks, by validation loss", _rates),
+    Recipe("peft_compared", "every method at its best rate on three tasks: scores, cost, other people's prose", _compared, seeds=SEEDS),
+    Recipe("lora_ranks", "LoRA on summaries at ranks 1 to 64", _ranks, seeds=SEEDS),
+    Recipe("prompt_lengths", "a soft prompt of 1 to 100 vectors on summaries", _lengths, seeds=SEEDS),
+)

@@ -1,0 +1,63 @@
+"""One method on one task: the same examples for all, what is counted, and the rate that validation chooses."""
+
+import pytest
+import torch
+
+from llmsuite_lab.core import records
+from llmsuite_lab.lm.batching import Example, collate
+from llmsuite_lab.lm.supervised import supervised_loss
+from llmsuite_lab.peft_methods import comparing, recipes
+from llmsuite_lab.peft_methods.comparing import Budget
+from llmsuite_lab.peft_methods.methods import METHODS
+
+ROWS = [{"method": m, "task": t, "lr": lr, "loss": loss} for m, t, lr, loss in (
+    ("lora", "summary", 1e-3, 2.0), ("lora", "answer", 1e-3, 0.1), ("lora", "summary", 4e-3, 1.0), ("lora", "answer", 4e-3, 1.0), ("full", "summary", 1e-5, 9.0),
+)]  # fmt: skip
+
+
+def test_the_best_rate_is_the_lowest_mean_over_tasks():
+    assert comparing.best_rate(ROWS, "lora") == 4e-3
+    assert comparing.best_rate(ROWS, "full") == 1e-5
+    with pytest.raises(ValueError, match="lora"):
+        comparing.best_rate(ROWS, "lorra")
+
+
+def test_the_mean_loss_is_over_tokens_whatever_the_batches():
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(vocab_size=37, n_embd=24, n_layer=2, n_head=4, n_positions=32)
+    model = transformers.GPT2LMHeadModel(config)
+    examples = [Example([1 + i] * (1 + i), [3] * (1 + i % 3)) for i in range(7)]
+    alone = [supervised_loss(model.eval(), collate([e])) for e in examples]
+    expected = sum(float(loss) for loss, _ in alone) / sum(count for _, count in alone)
+    for batch_size in (1, 3, 7, 20):
+        assert comparing.mean_loss(model, examples, batch_size) == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match="empty"):
+        comparing.mean_loss(model, [])
+
+
+def test_the_recipes_read_the_swept_rate(monkeypatch):
+    asked = []
+    monkeypatch.setattr(records, "read", lambda name: type("R", (), {"results": ROWS})())
+    monkeypatch.setattr(comparing, "measured", lambda *args, **options: asked.append((args[:4], options)))
+    run = type("Run", (), {"seed": 5})()
+    outcome = recipes._ranks(run)
+    assert outcome.settings["lr"] == 4e-3
+    assert [call[0] for call in asked] == [("lora", "summary", 4e-3, 5)] * len(recipes.RANKS)
+    assert {options["alpha"] / options["rank"] for _, options in asked} == {2}
+    with pytest.raises(ValueError, match="unknown task"):
+        comparing.tune("lora", "sumary", 1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.real_model
+@pytest.mark.parametrize("name", list(METHODS))
+def test_every_method_tunes_the_real_model_and_is_counted(name, lm):
+    budget = Budget(dialogues=2, steps=1, batch_size=2, held_out=1, items=1)
+    row = comparing.measured(name, "answer", METHODS[name].rates[0], 1, budget)
+    assert row["loss"] > 0
+    assert len(row["train_loss"]) == 1
+    assert 0 < row["trainable"] <= 134_515_008
+    assert (row["trainable"] == 134_515_008) == (name == "full")
+    assert [a["task"] for a in row["answers"]] == ["answer"]
