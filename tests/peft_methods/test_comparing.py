@@ -10,9 +10,8 @@ from llmsuite_lab.peft_methods import comparing, recipes
 from llmsuite_lab.peft_methods.comparing import Budget
 from llmsuite_lab.peft_methods.methods import METHODS
 
-ROWS = [{"method": m, "task": t, "lr": lr, "loss": loss} for m, t, lr, loss in (
-    ("lora", "summary", 1e-3, 2.0), ("lora", "answer", 1e-3, 0.1), ("lora", "summary", 4e-3, 1.0), ("lora", "answer", 4e-3, 1.0), ("full", "summary", 1e-5, 9.0),
-)]  # fmt: skip
+LOSSES = [("lora", "summary", 1e-3, 2.0), ("lora", "answer", 1e-3, 0.1), ("lora", "summary", 4e-3, 1.0), ("lora", "answer", 4e-3, 1.0)]
+ROWS = [dict(zip(("method", "task", "lr", "loss"), row)) for row in [*LOSSES, ("full", "summary", 1e-5, 9.0)]]
 
 
 def test_the_best_rate_is_the_lowest_mean_over_tasks():
