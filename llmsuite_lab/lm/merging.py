@@ -33,24 +33,16 @@ def merge_adapter(model: "PreTrainedModel", folder: Path) -> "PreTrainedModel":
     for another base, a model in int8, one that carries a LoRA already or into which an adapter was merged before; LabError for files that cannot
     be read or that are not those of their provenance. Without a provenance the settings are believed as peft believes them.
     """
-    from peft import PeftConfig, get_peft_model, get_peft_model_state_dict
-    from safetensors import SafetensorError
+    from peft import get_peft_model, get_peft_model_state_dict
 
     from llmsuite_lab.core.runtime import offline
 
     _refuse_model(model, folder)
-    if problem := adapter_damage(folder) if folder.is_dir() else None:
-        raise LabError(f"the adapter in {folder} cannot be used: {problem}")
+    settings, config, state = read_adapter(folder)
     compute_safely()
     own = dict(model.named_parameters(remove_duplicate=False))
     put_back = _remembered(model)
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        state = load_tensors(folder / WEIGHTS)
-        settings = PeftConfig.from_pretrained(folder)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise LabError(f"the adapter in {folder} cannot be read: {_first_line(error)}") from error
-    if problem := _unusable(settings, config):
+    if problem := unusable(settings, config):
         raise ValueError(f"the adapter in {folder} cannot be merged: {problem}")
     with offline(), quiet_peft():
         try:
@@ -65,6 +57,21 @@ def merge_adapter(model: "PreTrainedModel", folder: Path) -> "PreTrainedModel":
         merged = wrapped.merge_and_unload(safe_merge=True).eval()
     merged.merged_adapter = str(folder)
     return merged
+
+
+def read_adapter(folder: Path) -> tuple[Any, dict[str, Any], "dict[str, Tensor]"]:
+    """(peft's config, the same as its file has it, the tensors) of an adapter's folder. Raises LabError as `merge_adapter`."""
+    from peft import PeftConfig
+    from safetensors import SafetensorError
+
+    if problem := adapter_damage(folder) if folder.is_dir() else None:
+        raise LabError(f"the adapter in {folder} cannot be used: {problem}")
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        state = load_tensors(folder / WEIGHTS)
+        return PeftConfig.from_pretrained(folder), config, state
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise LabError(f"the adapter in {folder} cannot be read: {_first_line(error)}") from error
 
 
 def _refuse_model(model: "nn.Module", folder: Path) -> None:
@@ -119,7 +126,7 @@ def _not_applied(state: "dict[str, Tensor]", wrapped: Any) -> str | None:
     return f"{wrong[0]} was not taken over, one of {len(wrong)} of {len(arrived)} tensors" if wrong else None
 
 
-def _unusable(settings: Any, config: dict[str, Any]) -> str | None:
+def unusable(settings: Any, config: dict[str, Any]) -> str | None:
     """What in the adapter's settings cannot be added to weights, in words; None when all can."""
     if settings.is_prompt_learning:
         return f"it is {config['peft_type']}, which has no weights to be added to the model's"
@@ -184,9 +191,7 @@ def _untie(wrapped: Any) -> None:
     if bare[1] is None or bare[0].weight is not bare[1].weight or not any(isinstance(end, BaseTunerLayer) for end in ends):
         return
     if getattr(model.config, "is_encoder_decoder", False):
-        raise ValueError(
-            "it changes an output layer that is tied to the embedding, and this family rescales when they are apart: keep it unmerged"
-        )
+        raise ValueError("it changes an output layer that is tied to the embedding, and this family rescales when they are apart: keep it unmerged")
     bare[1].weight = nn.Parameter(bare[1].weight.detach().clone(), requires_grad=False)
     model.config.tie_word_embeddings = False
 

@@ -106,7 +106,7 @@ def fit(
     torch.manual_seed(seed)  # dropout
     history = History(planned_steps=steps)
     schedule = {"steps": steps, "lr": lr, "warmup": warmup, "clip": clip}
-    with plain_attention(model), _computing_in(model, dtype or _default_dtype(model)) as masters:
+    with plain_attention(model), computing_in(model, dtype or _default_dtype(model)) as masters:
         optimizer = AdamW(decay_groups((p for _, p in trainable), weight_decay), masters=masters)
         settings: dict[str, Any] = {}
         if folder is not None:
@@ -209,7 +209,7 @@ def _default_dtype(model: nn.Module) -> torch.dtype | None:
 
 
 @contextmanager
-def _computing_in(model: nn.Module, dtype: torch.dtype | None) -> Iterator[dict[nn.Parameter, Tensor]]:
+def computing_in(model: nn.Module, dtype: torch.dtype | None) -> Iterator[dict[nn.Parameter, Tensor]]:
     """Let the model's parameters be `dtype` inside the block; yields the values they had, by parameter, where that changes anything.
 
     At the end each parameter gets back the tensor standing for it in the yielded dictionary, in the dtype it came with. Buffers stay.

@@ -6,15 +6,20 @@ Every method gets three rates, a factor of about four apart, around where it lea
 that suits one of them. In production: `peft.get_peft_model` with the method's config.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from llmsuite_lab.core.errors import unknown
-from llmsuite_lab.peft_methods.lora import add_lora
+from llmsuite_lab.peft_methods import adapters, hybrid, selective
+from llmsuite_lab.peft_methods.lora import LORA_TARGETS, add_lora
 from llmsuite_lab.peft_methods.prompt_tuning import add_soft_prompt
+from llmsuite_lab.peft_methods.targets import find_targets
+
+LAYERS = (LORA_TARGETS, ("c_attn", "mlp.c_fc", "mlp.c_proj"), ("W_Q", "W_V", "W_up", "W_down"))  # Llama and its kin, GPT-2, our Decoder
+ENDS = (adapters.ADAPTER_TARGETS, ("attn.c_proj", "mlp.c_proj"), ("W_O", "W_down"))
 
 
 @dataclass(frozen=True)
@@ -43,20 +48,54 @@ def _full(model: nn.Module, seed: int, tokenizer: Any = None) -> nn.Module:
 
 def _lora(model: nn.Module, seed: int, tokenizer: Any = None, **options: Any) -> nn.Module:
     """Options as `lora.add_lora`."""
-    return add_lora(model, seed=seed, **options)
+    return add_lora(model, seed=seed, **_with_targets(model, LAYERS, options))
+
+
+def _norms(model: nn.Module, seed: int, tokenizer: Any = None) -> nn.Module:
+    return selective.train_norms(model)
+
+
+def _biases(model: nn.Module, seed: int, tokenizer: Any = None, *, add: bool = True) -> nn.Module:
+    """`add`: linear layers without a bias get one of zeros."""
+    return selective.train_biases(model, add)
+
+
+def _last_layers(model: nn.Module, seed: int, tokenizer: Any = None, *, n: int = 1) -> nn.Module:
+    return selective.train_last_layers(model, n)
+
+
+def _adapter(model: nn.Module, seed: int, tokenizer: Any = None, **options: Any) -> nn.Module:
+    """Options as `adapters.add_adapters`."""
+    return adapters.add_adapters(model, seed=seed, **_with_targets(model, ENDS, options))
 
 
 def _prompt(model: nn.Module, seed: int, tokenizer: Any = None, *, text: str | None = None, **options: Any) -> nn.Module:
     """Options as `prompt_tuning.add_soft_prompt`; `text` is what the prompt begins as, which needs the tokenizer."""
-    return add_soft_prompt(model, seed=seed, text_ids=_ids(text, tokenizer), **options)
+    return add_soft_prompt(model, seed=seed, **_with_ids(text, tokenizer, options))
 
 
-def _ids(text: str | None, tokenizer: Any) -> list[int] | None:
+def _hybrid(model: nn.Module, seed: int, tokenizer: Any = None, *, text: str | None = None, **options: Any) -> nn.Module:
+    """Options as `hybrid.add_hybrid`; `text` as for a prompt."""
+    return hybrid.add_hybrid(model, seed=seed, **_with_ids(text, tokenizer, _with_targets(model, LAYERS, options)))
+
+
+def _with_ids(text: str | None, tokenizer: Any, options: dict[str, Any]) -> dict[str, Any]:
     if text is None:
-        return None
+        return options
     if tokenizer is None:
         raise ValueError(f"the text {text[:40]!r} can begin no prompt without a tokenizer: pass tokenizer=")
-    return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return options | {"text_ids": tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]}
+
+
+def _with_targets(model: nn.Module, families: Sequence[tuple[str, ...]], options: dict[str, Any]) -> dict[str, Any]:
+    """The options, with the layers of the first family whose names the model has, unless they are named."""
+    for targets in families if "targets" not in options else ():
+        try:
+            find_targets(model, targets)
+        except ValueError:
+            continue
+        return options | {"targets": targets}
+    return options
 
 
 METHODS: dict[str, Method] = {
@@ -64,6 +103,11 @@ METHODS: dict[str, Method] = {
     for m in (
         Method("full", "every weight", _full, (2e-5, 1e-4, 4e-4)),
         Method("lora", "rank-8 updates of the linear layers, W + s B A", _lora, (5e-4, 2e-3, 8e-3)),
+        Method("norms", "scale and shift of every normalisation", _norms, (1e-3, 4e-3, 1.6e-2)),
+        Method("biases", "the bias of every linear layer (BitFit)", _biases, (5e-4, 2e-3, 8e-3)),
+        Method("last_layers", "the last block, whole", _last_layers, (5e-5, 2e-4, 8e-4)),
+        Method("adapter", "a bottleneck of 16 behind attention and feed-forward", _adapter, (5e-4, 2e-3, 8e-3)),
         Method("prompt", "20 vectors in front of the input", _prompt, (1e-2, 5e-2, 2e-1)),
+        Method("hybrid", "a rank-4 LoRA and 10 vectors in front", _hybrid, (1e-3, 4e-3, 1.6e-2)),
     )
 }

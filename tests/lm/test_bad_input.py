@@ -3,6 +3,7 @@
 import copy
 
 import torch
+from peft import LoraConfig
 
 from llmsuite_lab.core.history import History
 from llmsuite_lab.lm import adapters, checkpoint
@@ -59,6 +60,8 @@ def valid(folder, call, model, tokenizer):
         "lm.language_model.LanguageModel.stream": call("a", **few, on=lambda: lm),
         "lm.language_model.LanguageModel.score": call(["a"], [" b"], on=lambda: lm),
         "lm.merging.refuse_another_base": call(fresh_model, folder / "adapter"),
+        "lm.merging.read_adapter": call(folder / "adapter"),
+        "lm.merging.unusable": call(LoraConfig(), LoraConfig().to_dict()),
         "lm.merging.misfit": call({}, {}, {}, {}),
         "lm.merging.merge_adapter": call(fresh_model, folder / "adapter"),
         "lm.supervised.is_encoder_decoder": call(ready),
@@ -71,6 +74,7 @@ def valid(folder, call, model, tokenizer):
         "lm.text.offsets": call(tokenizer, "some words"),
         "lm.text.chat_prompt": call(tokenizer, [{"role": "user", "content": "a"}]),
         "lm.text.listed": call(["a"], "complete"),
+        "lm.training.computing_in": call(ready, torch.float32),
         "lm.training.fit": call(fresh_model, examples, steps=1, batch_size=2, dtype=torch.float32, progress=False),
         "lm.training_attention.grouped_causal_attention": call(Q, K, V, 0.5),
         "lm.training_attention.plain_attention": call(ready),

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import torch
 
-from llmsuite_lab.lm.batching import Example
-from llmsuite_lab.peft_methods import lora
+from llmsuite_lab.lm.batching import Example, collate
+from llmsuite_lab.peft_methods import files, hybrid, lora
+from llmsuite_lab.peft_methods.adapters import add_adapters
 from llmsuite_lab.peft_methods.comparing import Budget
 from llmsuite_lab.peft_methods.prompt_tuning import add_soft_prompt
 
@@ -20,12 +21,13 @@ LEFT_OUT = {
     "peft_methods.comparing.measured": "trains the real model",
     "peft_methods.comparing.rates": "trains the real model",
     "peft_methods.comparing.validation_loss": "needs a model with a tokenizer: test_comparing.py",
+    "peft_methods.adapters.Bottleneck": "stands inside a model: add_adapters checks what it is made of, and its calls are a layer's",
     "peft_methods.lora.LoRALinear": "stands inside a model: add_lora checks what it is made of, and its calls are a layer's",
     "peft_methods.soft_prompt": "modules that stand in front of a model: add_soft_prompt checks what they are made of",
 }
 
 
-def valid(folder, call):
+def valid(folder, call, tokenizer):
     """Valid calls, where the signature does not say enough."""
 
     def fresh():
@@ -42,12 +44,41 @@ def valid(folder, call):
     def fresh_prompt():
         return add_soft_prompt(models.make("llama"), 3)
 
+    def fresh_bottlenecks():
+        return add_adapters(models.make("llama"))
+
+    def fresh_hybrid():
+        return hybrid.add_hybrid(models.make("llama"), length=3)
+
+    hybrid.save(folder / "hybrid", fresh_hybrid())
+    files.save(folder / "lora", fresh_lora())
     linear = torch.nn.Linear(3, 4)
     A, B = torch.randn(2, 48), torch.zeros(48, 2)
     return {
         "peft_methods.comparing.mean_loss": call(fresh, [Example([1, 2], [3])]),
         "peft_methods.comparing.best_rate": call(ROWS, "lora"),
         "peft_methods.comparing.as_data": call(Budget()),
+        "peft_methods.adapters.add_adapters": call(fresh),
+        "peft_methods.adapters.unload": call(fresh_bottlenecks),
+        "peft_methods.hybrid.add_hybrid": call(fresh, length=3),
+        "peft_methods.hybrid.save": call(folder / "both", fresh_hybrid),
+        "peft_methods.hybrid.load": call(fresh, folder / "hybrid"),
+        "peft_methods.memory.count": call(fresh),
+        "peft_methods.memory.held": call([A, B]),
+        "peft_methods.memory.measure": call(fresh_lora, collate([Example([1, 2], [3])])),
+        "peft_methods.neighbours.nearest": call(A, torch.randn(7, 48)),
+        "peft_methods.neighbours.random_like": call(A),
+        "peft_methods.neighbours.share_within": call(torch.tensor([[1, 2]]), [1]),
+        "peft_methods.neighbours.words_of": call(["ab"], tokenizer),
+        "peft_methods.neighbours.against_random": call(A, torch.randn(7, 48), [1], draws=2),
+        "peft_methods.selective.train_only": call(fresh, ["*.weight"]),
+        "peft_methods.selective.train_biases": call(fresh, True),
+        "peft_methods.selective.train_norms": call(fresh),
+        "peft_methods.selective.train_last_layers": call(fresh),
+        "peft_methods.files.save": call(folder / "saved", fresh_lora),
+        "peft_methods.files.load": call(fresh, folder / "lora"),
+        "peft_methods.files.lora_tensors": call(fresh_lora),
+        "peft_methods.files.prompt_tensors": call(fresh_prompt),
         "peft_methods.lora.add_lora": call(fresh, ["q_proj"]),
         "peft_methods.lora.check_new": call(fresh, "other", 8.0, 0.0),
         "peft_methods.lora.place": call(fresh, "model.layers.0.self_attn.q_proj", "other", A, B, 4.0),
@@ -74,8 +105,8 @@ def valid(folder, call):
     }
 
 
-def test_every_callable_answers_a_wrong_argument_with_a_sentence(bad_input, tmp_path, monkeypatch):
-    bad_input.check("llmsuite_lab.peft_methods", tmp_path, monkeypatch, valid=valid(tmp_path, bad_input.call), left_out=LEFT_OUT)
+def test_every_callable_answers_a_wrong_argument_with_a_sentence(bad_input, tiny_tokenizer, tmp_path, monkeypatch):
+    bad_input.check("llmsuite_lab.peft_methods", tmp_path, monkeypatch, valid=valid(tmp_path, bad_input.call, tiny_tokenizer), left_out=LEFT_OUT)
 
 
 def test_the_same_nonsense_everywhere_is_answered_too(bad_input, tmp_path, monkeypatch):

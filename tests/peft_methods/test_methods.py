@@ -9,20 +9,18 @@ from llmsuite_lab.lm.training import fit
 from llmsuite_lab.peft_methods.methods import METHODS, method
 from llmsuite_lab.transformer.generation import generate
 
-GPT2 = {"lora": {"targets": ["c_attn"]}}  # whose layers have other names than the default
 
-
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "decoder"])
 @pytest.mark.parametrize("name", METHODS)
 def test_everything_frozen_stays_bit_identical_and_the_model_writes_on(tiny, examples, family, name):
-    model = METHODS[name].prepare(tiny(family), 3, **(GPT2.get(name, {}) if family == "gpt2" else {}))
+    model = METHODS[name].prepare(tiny(family), 3)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     trained = {key for key, p in model.named_parameters() if p.requires_grad}
     assert trained
     history = fit(model, examples, steps=4, batch_size=3, lr=METHODS[name].rates[2], progress=False, dtype=torch.float32)
     assert all(loss == loss for loss in history.losses)
     same = {key for key, value in model.state_dict().items() if torch.equal(value, before[key])}
-    tied = {"lm_head.weight", "base.lm_head.weight"}  # a second name of the embedding
+    tied = {"lm_head.weight", "base.lm_head.weight", "unembedding.weight"}  # a second name of the embedding
     assert set(before) - same <= trained | tied
     assert trained - same
     assert len(generate(model, [[3, 4], [5]], 3)) == 2
