@@ -109,6 +109,41 @@ def train(
 
 
 @app.command()
+def tune(
+    file: Annotated[Path, typer.Argument(help='JSON Lines: {"prompt", "completion"}, {"messages"} or {"instruction", "input", "output"} rows')],
+    out: Annotated[Path, typer.Option(help="New folder for the result.")] = Path("tuned"),
+    method: Annotated[str, typer.Option(help="lora, prompt or full")] = "lora",
+    model: Annotated[str | None, typer.Option(help="A model of the zoo, or a folder in transformers' format; default the profile's.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Updates; default three epochs.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the rows, in place of steps.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 8,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate; default the method's.")] = None,
+    rank: Annotated[int | None, typer.Option(min=1, help="Of a LoRA.")] = None,
+    length: Annotated[int | None, typer.Option(min=1, help="Vectors of a soft prompt.")] = None,
+    hold_out: Annotated[float, typer.Option(help="Share of the rows that is held out for the score.")] = 0.1,
+    longest: Annotated[int, typer.Option(min=2, help="Most tokens of a row; a longer prompt loses its beginning.")] = 1024,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out rows that cannot be used, and count them.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Tune on your own file: held-out score before and after, a model card, and a folder that peft or transformers loads."""
+    from llmsuite_lab.peft_methods import tune as tuning
+
+    options = {name: value for name, value in (("rank", rank), ("length", length)) if value is not None}
+    found = tuning.tune(
+        file, out, method_name=method, model=model, steps=steps, epochs=epochs, batch_size=batch_size, lr=lr, hold_out=hold_out, seed=seed,
+        skip_bad=skip_bad, longest=longest, progress=not as_json, say=lambda text: typer.echo(text, err=True), **options,
+    )  # fmt: skip
+    if as_json:
+        _print_json(tuning.as_data(found))
+        return
+    typer.echo(f"loss on {found.rows['held out']} held-out rows: {found.loss_before:.3f} before, {found.loss_after:.3f} after")
+    if found.exact_after is not None:
+        typer.echo(f"exact match of short completions: {found.exact_before:.2f} before, {found.exact_after:.2f} after")
+    typer.echo(f"written: {found.folder} ({found.trainable:,} trainable numbers; {tuning.CARD} tells the rest)")
+
+
+@app.command()
 def slides(
     names: Annotated[list[str] | None, typer.Argument(help="decks by name or number (03); default all")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the pages; default build/slides of the clone.")] = None,

@@ -20,7 +20,7 @@ from llmsuite_lab.core.runtime import profile
 from llmsuite_lab.finetuning import general, instruct, measuring, templates
 from llmsuite_lab.lm.batching import Example, collate
 from llmsuite_lab.lm.language_model import LanguageModel
-from llmsuite_lab.lm.supervised import supervised_loss
+from llmsuite_lab.lm.supervised import is_encoder_decoder, supervised_loss
 from llmsuite_lab.lm.training import fit
 from llmsuite_lab.peft_methods.methods import method
 from llmsuite_lab.transformer.evaluating import evaluating
@@ -79,7 +79,7 @@ def mean_loss(model: Any, examples: Sequence[Example], batch_size: int = 8) -> f
     ordered = sorted(examples, key=len)
     with torch.no_grad(), evaluating(model):
         for start in range(0, len(ordered), batch_size):
-            batch = collate(ordered[start : start + batch_size]).to(next(model.parameters()).device)
+            batch = collate(ordered[start : start + batch_size], separate=is_encoder_decoder(model)).to(next(model.parameters()).device)
             loss, count = supervised_loss(model, batch)
             total, tokens = total + float(loss), tokens + count
     return total / tokens

@@ -1,6 +1,6 @@
 """Whatever is put in the place of an argument, the fine-tuning section answers with a sentence (see tests/bad_input.py)."""
 
-from llmsuite_lab.finetuning import forgetting, instruct
+from llmsuite_lab.finetuning import forgetting, instruct, own_files
 from llmsuite_lab.finetuning.templates import TASKS, Pair, render
 from llmsuite_lab.lm.batching import Example
 from llmsuite_lab.world import support_desk
@@ -20,6 +20,8 @@ LEFT_OUT = {
 def valid(folder, call, fresh, writer, tokenizer):
     """Valid calls, where the signature does not say enough."""
     pairs = render(ROWS[:2], "summary")
+    own = folder / "own.jsonl"
+    own.write_text('{"prompt": "a", "completion": "b"}\n', encoding="utf-8")
     rows = [{"task": task, "item": "a", "said": "yes", "score": 0.5} for task in TASKS]
     scores = {("intent", "a"): 0.5, ("intent", "b"): 1.0}
     return {
@@ -41,6 +43,8 @@ def valid(folder, call, fresh, writer, tokenizer):
         "finetuning.records.against_others": call("desk_multitask"),
         "finetuning.records.looks": call("lora 0.002"),
         "finetuning.records.at_end": call("lora 0.002", ["intent"]),
+        "finetuning.own_files.read": call(own),
+        "finetuning.own_files.examples": call(own_files.read(own).rows, tokenizer, 20),
         "finetuning.general.facts": call(writer()),
         "finetuning.general.prose": call(writer()),
         "finetuning.with_trl.in_order": call([Example([1, 2], [3])] * 4, 2, 2),

@@ -1,0 +1,166 @@
+"""One's own data for tuning: a JSON Lines file (or a JSON list) of prompts and completions, or of conversations; every bad row named by its line.
+
+    {"prompt": "…", "completion": "…"}
+    {"instruction": "…", "input": "…", "output": "…"}         prompt = instruction, blank line, input
+    {"messages": [{"role": "user", "content": "…"}, …, {"role": "assistant", "content": "…"}]}
+
+Of a conversation the last turn is learnt, which must be the assistant's; what comes before it is the prompt, in the model's own chat template. What a
+person wrote stays text: a control token comes from the template alone (`lm.text`). In production: `datasets.load_dataset("json")`, trl's formats.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.lm.batching import Example, encode
+from llmsuite_lab.lm.text import chat_prompt
+from llmsuite_lab.world.readers import file_rows
+from llmsuite_lab.world.rows import json_kind
+
+FORMS = ("prompt and completion", "instruction and output", "messages")
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class OwnRow:
+    """One row: where it stands ("my.jsonl, line 3"), its `prompt` and `completion`; of a conversation also the `turns` before the last."""
+
+    where: str
+    prompt: str
+    completion: str
+    turns: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def item(self) -> str:
+        """What a split keeps together: rows with the same prompt, whatever their completions."""
+        return hashlib.sha256(self.prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+    id = item
+    text = property(lambda row: row.prompt)
+
+
+@dataclass(frozen=True)
+class OwnFile:
+    """The rows of a file that can be used, and (where, reason) of those that cannot; `sha256` of the file."""
+
+    rows: list[OwnRow]
+    bad: list[tuple[str, str]]
+    sha256: str
+
+
+def read(path: Path | str, *, skip_bad: bool = False) -> OwnFile:
+    """Read a file of one's own. With `skip_bad` bad rows are left out and counted in `bad`.
+
+    Raises LabError for a missing file or one that is no JSON, for bad rows (the first ones by line, and how many) unless they are skipped, and where
+    none is left.
+    """
+    path, rows, bad = Path(path), [], []
+    for where, value in _values(path, bad if skip_bad else None):
+        try:
+            rows.append(_row(where, value))
+        except ValueError as error:
+            bad.append((where, str(error)))
+    if bad and not skip_bad:
+        shown = "; ".join(f"{where}: {reason}" for where, reason in bad[:_SHOWN])
+        more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+        raise LabError(f"{len(bad)} of {len(bad) + len(rows)} rows cannot be used ({shown}{more}): mend them, or go on without them (--skip-bad)")
+    if not rows:
+        raise LabError(f"{path.name} holds no row that can be used: a row is {{\"prompt\": …, \"completion\": …}} or {{\"messages\": […]}}")
+    return OwnFile(rows, bad, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def examples(rows: Sequence[OwnRow], tokenizer: Any, limit: int, *, separate: bool = False) -> tuple[list[Example], list[OwnRow]]:
+    """(what `fit` takes, the rows whose prompt was cut): ids of each row, the completion ended by the end-of-text token.
+
+    limit: most tokens of prompt and completion together (with `separate`, of each). A prompt that is too long loses its beginning; a completion is never cut.
+    Raises LabError, naming the rows, where a completion alone does not fit or a conversation cannot be put into the tokenizer's template.
+    """
+    made, cut, bad = [], [], []
+    for row in rows:
+        try:
+            prompt = row.prompt if not row.turns else chat_prompt(tokenizer, [{"role": role, "content": words} for role, words in row.turns])
+            example = encode(tokenizer, prompt, row.completion)
+        except ValueError as error:
+            bad.append((row.where, str(error)))
+            continue
+        room = limit if separate else limit - len(example.completion_ids)
+        if room < 1 or len(example.completion_ids) > limit:
+            bad.append((row.where, f"its completion has {len(example.completion_ids):,} tokens, and {limit:,} are the limit with its prompt"))
+            continue
+        if len(example.prompt_ids) > room:
+            cut.append(row)
+            example = Example(example.prompt_ids[-room:], example.completion_ids)
+        made.append(example)
+    if bad:
+        shown = "; ".join(f"{where}: {reason}" for where, reason in bad[:_SHOWN])
+        raise LabError(f"{len(bad)} of {len(rows)} rows cannot be trained on ({shown}): shorten them, drop them, or raise the limit")
+    return made, cut
+
+
+def _values(path: Path, bad: list[tuple[str, str]] | None) -> Any:
+    """(where, value) of every row; with a list for `bad`, lines that are no JSON go there instead of ending it."""
+    if bad is None:
+        yield from file_rows(path)
+        return
+    try:
+        yield from list(file_rows(path))
+    except LabError:
+        try:
+            lines = path.read_text(encoding="utf-8-sig").split("\n")
+        except (OSError, UnicodeDecodeError):
+            raise
+        if lines and lines[0].lstrip().startswith("["):
+            raise
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                try:
+                    yield f"{path.name}, line {number}", json.loads(line)
+                except (ValueError, RecursionError):
+                    bad.append((f"{path.name}, line {number}", "it is no JSON"))
+
+
+def _row(where: str, value: Any) -> OwnRow:
+    if not isinstance(value, dict):
+        raise ValueError(f"it is {json_kind(value)}, not an object")
+    if "messages" in value:
+        return _conversation(where, value["messages"])
+    if "instruction" in value:
+        parts = [_text(value, "instruction"), *([_text(value, "input")] if value.get("input") else [])]
+        return OwnRow(where, "\n\n".join(parts), _completion(value, "output"))
+    if missing := [key for key in ("prompt", "completion") if key not in value]:
+        known = ", ".join(map(repr, value)) or "nothing"
+        raise ValueError(f"it has no {missing[0]!r} (but {known}); the forms are {'; '.join(FORMS)}")
+    return OwnRow(where, _text(value, "prompt"), _completion(value, "completion"))
+
+
+def _conversation(where: str, messages: Any) -> OwnRow:
+    if not isinstance(messages, list) or len(messages) < 2:
+        raise ValueError("its messages are no list of at least two turns")
+    turns = []
+    for number, turn in enumerate(messages, start=1):
+        if not isinstance(turn, dict) or not all(isinstance(turn.get(key), str) for key in ("role", "content")):
+            raise ValueError(f'its message {number} is not {{"role": …, "content": …}} with two strings')
+        turns.append((turn["role"], turn["content"]))
+    if turns[-1][0] != "assistant":
+        raise ValueError(f"its last message is the {turns[-1][0]}'s, and what is learnt is the assistant's answer")
+    if not turns[-1][1].strip():
+        raise ValueError("its last message is empty")
+    return OwnRow(where, "\n".join(f"{role}: {words}" for role, words in turns[:-1]), turns[-1][1], tuple(turns[:-1]))
+
+
+def _text(value: dict[str, Any], key: str) -> str:
+    if not isinstance(value[key], str):
+        raise ValueError(f"its {key} is {json_kind(value[key])}, not a text")
+    if not value[key].strip():
+        raise ValueError(f"its {key} is empty")
+    return value[key]
+
+
+def _completion(value: dict[str, Any], key: str) -> str:
+    if key not in value:
+        raise ValueError(f"it has no {key!r}")
+    return _text(value, key)
