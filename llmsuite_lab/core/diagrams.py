@@ -141,7 +141,7 @@ def from_records(draw: Callable[..., Any]) -> Callable[..., Any]:
             return draw(*arguments, **named)
         except LabError as error:
             blank, ax = canvas("Not measured yet", 8.0, 2.2)
-            say(ax, 0.2, 1.2, "\n".join(textwrap.wrap(str(error), 90)), across="left")
+            say(ax, 0.2, 1.2, "\n".join(textwrap.wrap(str(error), 66)), across="left")
             return blank
 
     return drawn

@@ -221,10 +221,12 @@ def heat_map(
     annotate: bool = False,
     colour_label: str = "",
     limits: tuple[float, float] | None = None,
+    size: tuple[float, float] | None = None,
 ) -> Any:
     """A [rows, columns] matrix as colour: from white to blue, or with `diverging` from blue through white at 0 to orange.
 
-    xticks/yticks name columns and rows (tokens, say). `annotate` writes each value. Raises ValueError for another rank or wrong tick counts.
+    xticks/yticks name columns and rows (tokens, say). `annotate` writes each value. size: inches; None: by rows and columns.
+    Raises ValueError for another rank or wrong tick counts.
     """
     matrix = np.asarray(matrix, dtype=float)
     if matrix.ndim != 2:
@@ -232,7 +234,7 @@ def heat_map(
     rows, columns = matrix.shape
     if (xticks is not None and len(xticks) != columns) or (yticks is not None and len(yticks) != rows):
         raise ValueError(f"{len(xticks or [])} column and {len(yticks or [])} row labels for a matrix of {rows} rows and {columns} columns")
-    drawn, ax = figure(min(11.0, max(5.6, 0.42 * columns + 2.2)), min(8.0, max(3.4, 0.36 * rows + 1.8)))
+    drawn, ax = figure(*(size or (min(11.0, max(5.6, 0.42 * columns + 2.2)), min(8.0, max(3.4, 0.36 * rows + 1.8)))))
     reach = np.nanmax(np.abs(matrix)) or 1.0
     low, high = limits or ((-reach, reach) if diverging else (min(0.0, np.nanmin(matrix)), np.nanmax(matrix) or 1.0))
     image = ax.imshow(matrix, cmap=_colour_map(diverging), vmin=low, vmax=high, aspect="auto", interpolation="nearest")

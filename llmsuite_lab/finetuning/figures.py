@@ -18,7 +18,7 @@ PARTS = {"recall": "facts kept", "precision": "facts that are true", "rougeL": "
 def losses() -> Any:
     """Training loss of the multitask adapter, a line a seed."""
     histories = {f"seed {run.seed}": run.history for run in read_all("desk_multitask")}
-    return loss_curve(histories, title="Form is learnt in the first thousands of tokens, content after")
+    return loss_curve(histories, title="Most of the fall is over after a fifth of the tokens")
 
 
 @from_records
@@ -72,8 +72,9 @@ def forgetting_matrix() -> Any:
     start = records.by_task(records.at_end("start", TASKS))
     ways = records.ways()
     rows = [[records.by_task(records.at_end(way, TASKS))[task].mean - start[task].mean for task in TASKS] for way in ways]
-    title = "Tuned on summaries: what the other tasks lose"
-    return heat_map(rows, title=title, xticks=list(TASKS), yticks=ways, diverging=True, annotate=True, colour_label="score after − before", limits=(-1, 1))
+    title, label = "Tuned on summaries: what the other tasks lose", "score after − before"
+    named = {"xticks": list(TASKS), "yticks": [way.replace("0.0001", "1e-4") for way in ways], "colour_label": label}
+    return heat_map(rows, title=title, **named, diverging=True, annotate=True, limits=(-1, 1), size=(10.0, 4.2))
 
 
 @from_records
@@ -87,7 +88,7 @@ def kept_against_learnt() -> Any:
             [look["learnt"] for look in looks], [look["kept"] for look in looks], color=COLOURS["baseline" if full else "tuned"], label=way,
             linestyle="--" if mixed else "-", marker="s" if full else "o", alpha=1.0 if mixed or "0.002" in way or "0.0001" in way else 0.55,
         )  # fmt: skip
-    ax.set(xlabel="learnt: fact F1 of the summaries", ylabel="kept: mean score of four other tasks", ylim=(-0.03, 1.03))
+    ax.set(xlabel="learnt: fact F1 of the summaries", ylabel="kept: mean score of four other tasks", ylim=(-0.03, 0.65))
     ax.set_title("Learning against forgetting")
     ax.legend(loc="lower left")
     return drawn
