@@ -1,0 +1,30 @@
+"""The pictures are drawn, and what they count is worked out."""
+
+import inspect
+
+import pytest
+
+from llmsuite_lab.peft_methods import concepts
+
+PICTURES = [name for name, f in vars(concepts).items() if inspect.isfunction(f) and f.__module__ == concepts.__name__]
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_every_picture_has_a_title_and_stays_inside(name):
+    drawn = getattr(concepts, name)()
+    ax = drawn.axes[0]
+    assert ax.get_title(loc="left")
+    width, height = ax.get_xlim()[1], ax.get_ylim()[1]
+    for patch in ax.patches:
+        if hasattr(patch, "get_boxstyle"):
+            box = patch.get_bbox()
+            assert box.x0 >= 0
+            assert box.y0 >= 0
+            assert box.x1 <= width
+            assert box.y1 <= height
+
+
+def test_the_papers_count_is_in_the_picture():
+    words = " ".join(text.get_text() for text in concepts.two_thin_matrices().axes[0].texts)
+    assert "8 · (512 + 64) = 4,608" in words
+    assert "512 × 64 = 32,768" in words
