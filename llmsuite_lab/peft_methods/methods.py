@@ -1,6 +1,9 @@
 """The methods by name, as a person chooses them: what is frozen, what is put in, and which learning rates to try.
 
-    model = METHODS["lora"].prepare(model, seed=0, rank=4)      # then fit(model, examples, lr=METHODS["lora"].rates[1])
+    lora = method("lora")
+    model = lora.prepare(model, seed=0, rank=4)
+    fit(model, examples, steps=100, lr=lora.rates[1], on_step=lora.on_step(model, 100))
+    model = lora.finish(model)
 
 Every method gets three rates, a factor of about four apart, around where it learns best: methods are compared at their own best rate, never at one
 that suits one of them. In production: `peft.get_peft_model` with the method's config.
@@ -13,7 +16,7 @@ from typing import Any
 from torch import nn
 
 from llmsuite_lab.core.errors import unknown
-from llmsuite_lab.peft_methods import adapters, hybrid, selective
+from llmsuite_lab.peft_methods import adapters, adaptive, hybrid, selective
 from llmsuite_lab.peft_methods.lora import LORA_TARGETS, add_lora
 from llmsuite_lab.peft_methods.prompt_tuning import add_soft_prompt
 from llmsuite_lab.peft_methods.targets import find_targets
@@ -26,13 +29,16 @@ ENDS = (adapters.ADAPTER_TARGETS, ("attn.c_proj", "mlp.c_proj"), ("W_O", "W_down
 class Method:
     """`prepare(model, seed, tokenizer=None, **options)` freezes, adds what is trained, in place, and returns the model to be used from then on.
 
-    name: what it is called; says: what is trained, in a line; rates: peak learning rates to sweep, low to high.
+    name: what it is called; says: what is trained, in a line; rates: peak learning rates to sweep, low to high. `on_step(model, steps)` is what `fit` is to
+    call after each of so many updates (None: nothing), `finish(model)` gives the model as it is used and saved after training.
     """
 
     name: str
     says: str
     prepare: Callable[..., nn.Module]
     rates: tuple[float, float, float]
+    on_step: Callable[[nn.Module, int], Callable[[int, Any], None] | None] = lambda model, steps: None
+    finish: Callable[[nn.Module], nn.Module] = lambda model: model
 
 
 def method(name: str) -> Method:
@@ -49,6 +55,11 @@ def _full(model: nn.Module, seed: int, tokenizer: Any = None) -> nn.Module:
 def _lora(model: nn.Module, seed: int, tokenizer: Any = None, **options: Any) -> nn.Module:
     """Options as `lora.add_lora`."""
     return add_lora(model, seed=seed, **_with_targets(model, LAYERS, options))
+
+
+def _adaptive(model: nn.Module, seed: int, tokenizer: Any = None, **options: Any) -> nn.Module:
+    """Options as `adaptive.add_adaptive`."""
+    return adaptive.add_adaptive(model, seed=seed, **_with_targets(model, LAYERS, options))
 
 
 def _norms(model: nn.Module, seed: int, tokenizer: Any = None) -> nn.Module:
@@ -108,6 +119,9 @@ METHODS: dict[str, Method] = {
         Method("last_layers", "the last block, whole", _last_layers, (5e-5, 2e-4, 8e-4)),
         Method("adapter", "a bottleneck of 16 behind attention and feed-forward", _adapter, (5e-4, 2e-3, 8e-3)),
         Method("prompt", "20 vectors in front of the input", _prompt, (1e-2, 5e-2, 2e-1)),
+        Method(
+            "adaptive", "a LoRA whose layers compete for rank, 8 on average", _adaptive, (5e-4, 2e-3, 8e-3), adaptive.RankBudget, adaptive.finish
+        ),
         Method("hybrid", "a rank-4 LoRA and 10 vectors in front", _hybrid, (1e-3, 4e-3, 1.6e-2)),
     )
 }

@@ -8,6 +8,7 @@ import torch
 from llmsuite_lab.lm.batching import Example, collate
 from llmsuite_lab.peft_methods import files, hybrid, lora
 from llmsuite_lab.peft_methods.adapters import add_adapters
+from llmsuite_lab.peft_methods.adaptive import RankBudget, add_adaptive
 from llmsuite_lab.peft_methods.comparing import Budget
 from llmsuite_lab.peft_methods.prompt_tuning import add_soft_prompt
 
@@ -23,7 +24,10 @@ LEFT_OUT = {
     "peft_methods.comparing.rates": "trains the real model",
     "peft_methods.comparing.validation_loss": "needs a model with a tokenizer: test_comparing.py",
     "peft_methods.adapters.Bottleneck": "stands inside a model: add_adapters checks what it is made of, and its calls are a layer's",
+    "peft_methods.adaptive.GatedLinear": "stands inside a model: add_adaptive checks what it is made of, and its calls are a layer's",
     "peft_methods.lora.LoRALinear": "stands inside a model: add_lora checks what it is made of, and its calls are a layer's",
+    "peft_methods.methods.Method.on_step": "a field, whose functions are fed by their own names",
+    "peft_methods.methods.Method.finish": "a field, whose functions are fed by their own names",
     "peft_methods.soft_prompt": "modules that stand in front of a model: add_soft_prompt checks what they are made of",
 }
 
@@ -51,6 +55,16 @@ def valid(folder, call, tokenizer):
     def fresh_hybrid():
         return hybrid.add_hybrid(models.make("llama"), length=3)
 
+    def fresh_gates():
+        return add_adaptive(models.make("llama"))
+
+    def fresh_measured():
+        model = fresh_gates()
+        for name, buffer in model.named_buffers():
+            if name.endswith((".mean", ".spread")):
+                buffer.fill_(1.0)
+        return model
+
     hybrid.save(folder / "hybrid", fresh_hybrid())
     files.save(folder / "lora", fresh_lora())
     linear = torch.nn.Linear(3, 4)
@@ -61,6 +75,12 @@ def valid(folder, call, tokenizer):
         "peft_methods.comparing.as_data": call(Budget()),
         "peft_methods.adapters.add_adapters": call(fresh),
         "peft_methods.adapters.unload": call(fresh_bottlenecks),
+        "peft_methods.adaptive.add_adaptive": call(fresh),
+        "peft_methods.adaptive.RankBudget": call(fresh_gates, 4),
+        "peft_methods.adaptive.RankBudget.__call__": call(1, on=lambda: RankBudget(fresh_gates(), 4)),
+        "peft_methods.adaptive.budget": call(3, 1, 5, 20, 10),
+        "peft_methods.adaptive.finish": call(fresh_measured),
+        "peft_methods.adaptive.ranks": call(fresh_gates),
         "peft_methods.hybrid.add_hybrid": call(fresh, length=3),
         "peft_methods.hybrid.save": call(folder / "both", fresh_hybrid),
         "peft_methods.hybrid.load": call(fresh, folder / "hybrid"),
