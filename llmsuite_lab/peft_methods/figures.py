@@ -1,0 +1,62 @@
+"""The figures of notebooks 09 to 11 and their decks, from the recorded runs; one message each, said in the title."""
+
+from typing import Any
+
+from llmsuite_lab.core.diagrams import from_records
+from llmsuite_lab.core.metrics import mean_interval
+from llmsuite_lab.core.plots import COLOURS, bars_with_intervals, figure, lines_with_bands
+from llmsuite_lab.peft_methods import records
+
+
+@from_records
+def ranks(part: str = "score") -> Any:
+    """Summaries by rank of the LoRA, averaged over seeds."""
+    found = {rank: mean_interval(list(items.values())) for rank, items in records.by_option("lora_ranks", "rank", part).items()}
+    return lines_with_bands(
+        list(found), {"LoRA": list(found.values())}, title="What a higher rank adds", xlabel="rank", ylabel="fact F1 of the summaries",
+        colours={"LoRA": "tuned"}, log_x=True, ylim=(0, 1.0),
+    )  # fmt: skip
+
+
+@from_records
+def lengths(part: str = "score") -> Any:
+    """Summaries by number of vectors in the soft prompt, averaged over seeds."""
+    found = {length: mean_interval(list(items.values())) for length, items in records.by_option("prompt_lengths", "length", part).items()}
+    return lines_with_bands(
+        list(found), {"soft prompt": list(found.values())}, title="What a longer prompt adds", xlabel="vectors in front", ylabel="fact F1 of the summaries",
+        colours={"soft prompt": "tuned"}, log_x=True, ylim=(0, 1.0),
+    )  # fmt: skip
+
+
+@from_records
+def rates() -> Any:
+    """Validation loss of every method at its three rates: each is compared at its own best."""
+    drawn, ax = figure(9.0, 5.0)
+    for name, losses in records.swept().items():
+        ax.plot(list(losses), list(losses.values()), marker="o", label=name)
+    ax.set_xscale("log")
+    ax.set(xlabel="peak learning rate", ylabel="validation loss (nats per token)")
+    ax.set_title("Every method has its own rate")
+    ax.legend(ncols=2)
+    return drawn
+
+
+@from_records
+def quality() -> Any:
+    """Scores of every method on the three tasks, averaged over seeds."""
+    return bars_with_intervals(records.quality(), title="What each method reaches at its best rate", ylabel="score", ylim=(0, 1.15), show_values=False)
+
+
+@from_records
+def pareto(task: str = "summary") -> Any:
+    """Score against trained numbers, a point a method: what lies left and up costs less and reaches more."""
+    drawn, ax = figure(9.0, 5.2)
+    for name in records.methods():
+        interval, numbers = mean_interval(list(records.scores(name, task).values())), records.cost(name, "trainable")
+        reach = [[interval.mean - interval.low], [interval.high - interval.mean]]
+        ax.errorbar([numbers], [interval.mean], yerr=reach, fmt="o", capsize=4, color=COLOURS["baseline" if name == "full" else "tuned"])
+        ax.annotate(name, (numbers, interval.mean), (7, 5), textcoords="offset points", fontsize=12)
+    ax.set_xscale("log")
+    ax.set(xlabel="trained numbers", ylabel=f"{task}: score")
+    ax.set_title("Quality against what is trained")
+    return drawn

@@ -1,0 +1,75 @@
+"""What this section reads off its recorded runs: rows of `comparing.measured`, one a method and task (or an option), one record a seed.
+
+    peft_rates       rows of `comparing.tune`: every method, three rates, every task
+    peft_compared    every method at its best rate on every task
+    lora_ranks, prompt_lengths    one method on summaries, a row an option
+
+An item is a test dialogue; its score is averaged over the seeds first, and methods are compared item by item.
+"""
+
+from typing import Any
+
+from llmsuite_lab.core import records
+from llmsuite_lab.core.metrics import Interval, mean_interval
+from llmsuite_lab.core.records import Record, mean_over_seeds, paired_differences
+from llmsuite_lab.peft_methods.comparing import TASKS
+
+
+def seeds(name: str = "peft_compared") -> list[int]:
+    """The recorded seeds, in order. Raises LabError when there is none."""
+    return [run.seed for run in records.read_all(name)]
+
+
+def methods() -> list[str]:
+    """The methods that were compared, in their order."""
+    return list(dict.fromkeys(row["method"] for row in records.read_all("peft_compared")[0].results))
+
+
+def swept() -> dict[str, dict[float, float]]:
+    """Method → rate → mean validation loss over the tasks, nats a token."""
+    rows = records.read("peft_rates").results
+    found: dict[str, dict[float, list[float]]] = {}
+    for row in rows:
+        found.setdefault(row["method"], {}).setdefault(row["lr"], []).append(row["loss"])
+    return {name: {lr: sum(losses) / len(losses) for lr, losses in rates.items()} for name, rates in found.items()}
+
+
+def scores(method: str, task: str, part: str = "score") -> dict[str, float]:
+    """Dialogue → a part of its score by a method on a task, averaged over the seeds. Raises ValueError for a method or task that was not run."""
+    return mean_over_seeds(records.read_all("peft_compared"), lambda run: _by_item(_row(run, method=method, task=task), part))
+
+
+def difference(ours: str, theirs: str, task: str, part: str = "score") -> Interval:
+    """One method minus another on a task: paired by dialogue, averaged over the seeds."""
+    return mean_interval(paired_differences(scores(ours, task, part), scores(theirs, task, part)), differences=True)
+
+
+def quality(part: str = "score") -> dict[str, dict[str, Interval]]:
+    """Task → method → mean score with its interval over dialogues."""
+    return {task: {name: mean_interval(list(scores(name, task, part).values())) for name in methods()} for task in TASKS}
+
+
+def cost(method: str, key: str) -> float:
+    """A figure of cost, averaged over tasks and seeds: "trainable", "step_s", "prose" (perplexity afterwards). Raises ValueError for another."""
+    values = [row[key] for run in records.read_all("peft_compared") for row in run.results if row["method"] == method and key in row]
+    if not values:
+        raise ValueError(f"no row of {method!r} holds {key!r}: ask for trainable, step_s or prose, of {', '.join(methods())}")
+    return sum(values) / len(values)
+
+
+def by_option(name: str, option: str, part: str = "score") -> dict[Any, dict[str, float]]:
+    """Value of the option ("rank", "length") → dialogue → score, averaged over the seeds."""
+    found = records.read_all(name)
+    values = [row["options"][option] for row in found[0].results]
+    return {value: mean_over_seeds(found, lambda run, v=value: _by_item(_row(run, options={option: v}), part)) for value in values}
+
+
+def _row(run: Record, **wanted: Any) -> dict[str, Any]:
+    for row in run.results:
+        if all(wanted[key].items() <= row[key].items() if key == "options" else row[key] == wanted[key] for key in wanted):
+            return row
+    raise ValueError(f"the run of seed {run.seed} holds no row with {wanted}")
+
+
+def _by_item(row: dict[str, Any], part: str) -> dict[str, float]:
+    return {answer["item"]: float(answer[part]) for answer in row["answers"]}
