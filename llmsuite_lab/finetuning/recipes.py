@@ -35,7 +35,6 @@ RECIPES = (
     Recipe("desk_one_phrasing", "the same with one phrasing a task", partial(_adapter, held_out=True, phrasings=1), seeds=SEEDS),
     Recipe("desk_summary", "adapter: summaries, 500 examples", partial(_adapter, dialogues=500, steps=125, **_SUMMARIES), seeds=SEEDS, ships=True),
     Recipe("desk_summary_50", "the same from 50 examples", partial(_adapter, dialogues=50, steps=60, **_SUMMARIES), seeds=SEEDS),
-    Recipe("desk_summary_150", "the same from 150", partial(_adapter, dialogues=150, steps=60, **_SUMMARIES), seeds=SEEDS),
     Recipe("desk_summary_1000", "the same from 1,000", partial(_adapter, dialogues=1000, steps=250, **_SUMMARIES), seeds=SEEDS),
     Recipe("desk_untuned", "the untuned model on the five tasks: after four examples, and by chat", _untuned),
     Recipe("desk_forgetting", "what summaries alone cost a model that could do four tasks, by method and rate", _forgetting, seeds=SEEDS),

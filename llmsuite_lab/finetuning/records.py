@@ -1,7 +1,7 @@
 """What this section reads off its recorded runs.
 
     desk_multitask, desk_one_phrasing                    results by form of the instruction ("trained", "held out"): rows of `measuring.answers`
-    desk_summary_50, _150, desk_summary, _1000           the same, "trained" alone
+    desk_summary_50, desk_summary, desk_summary_1000     the same, "trained" alone
     desk_untuned                                         such rows by form ("shots", "chat"), and "general"
     desk_forgetting                                      "start" and, by way, looks: {"step", "answers", "facts", "prose", "loss"}
 
@@ -18,7 +18,7 @@ from llmsuite_lab.finetuning import evaluation, forgetting
 from llmsuite_lab.finetuning.instruct import OTHERS, SINGLE
 from llmsuite_lab.finetuning.templates import TASKS
 
-SIZES = {50: "desk_summary_50", 150: "desk_summary_150", 500: "desk_summary", 1000: "desk_summary_1000"}
+SIZES = {50: "desk_summary_50", 500: "desk_summary", 1000: "desk_summary_1000"}
 Item = tuple[str, str]  # task, dialogue
 
 
