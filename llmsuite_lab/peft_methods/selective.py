@@ -51,10 +51,8 @@ def train_biases(model: nn.Module, add: bool = False) -> nn.Module:
     Raises ValueError for a model without any, unless they are added.
     """
     if add:
-        for layer in find_targets(model, [ALL_LINEAR]).values():
-            if isinstance(layer, nn.Linear) and layer.bias is None and layer.weight.is_floating_point():
-                layer.bias = nn.Parameter(torch.zeros(dimensions(layer)[0], dtype=layer.weight.dtype, device=layer.weight.device))
-        _note_biases(model)
+        add_biases(model, [ALL_LINEAR])
+        note_biases(model)
     names = [name for name, _ in model.named_parameters() if name.rpartition(".")[2] in ("bias", "beta")]
     if not names:
         raise ValueError("the model has no biases to train, as many models of today: add=True gives its linear layers some, or use train_norms")
@@ -78,7 +76,14 @@ def train_last_layers(model: nn.Module, n: int = 1) -> nn.Module:
     return train_only(model, [f"{name}.{i}.*" for i in range(len(blocks) - n, len(blocks))])
 
 
-def _note_biases(model: nn.Module) -> None:
+def add_biases(model: nn.Module, targets: Sequence[str]) -> None:
+    """A bias of zeros for each target layer that has none and whose weight is floating. Raises as `targets.find_targets`."""
+    for layer in find_targets(model, targets).values():
+        if isinstance(layer, nn.Linear) and layer.bias is None and layer.weight.is_floating_point():
+            layer.bias = nn.Parameter(torch.zeros(dimensions(layer)[0], dtype=layer.weight.dtype, device=layer.weight.device))
+
+
+def note_biases(model: nn.Module) -> None:
     """The config says that there are biases, so that a saved model comes back with them (Llama's has words for it, and ours)."""
     config = getattr(model, "config", None)
     if isinstance(config, TransformerConfig):

@@ -10,6 +10,7 @@ from llmsuite_lab.peft_methods import files, hybrid, lora
 from llmsuite_lab.peft_methods.adapters import add_adapters
 from llmsuite_lab.peft_methods.adaptive import RankBudget, add_adaptive
 from llmsuite_lab.peft_methods.comparing import Budget
+from llmsuite_lab.peft_methods.parameter_files import save_parameters
 from llmsuite_lab.peft_methods.prompt_tuning import add_soft_prompt
 
 _conftest = importlib.util.spec_from_file_location("tiny_models", Path(__file__).with_name("conftest.py"))
@@ -68,6 +69,7 @@ def valid(folder, call, tokenizer):
 
     hybrid.save(folder / "hybrid", fresh_hybrid())
     files.save(folder / "lora", fresh_lora())
+    save_parameters(folder / "bottlenecks", fresh_bottlenecks())
     linear = torch.nn.Linear(3, 4)
     A, B = torch.randn(2, 48), torch.zeros(48, 2)
     return {
@@ -97,6 +99,10 @@ def valid(folder, call, tokenizer):
         "peft_methods.selective.train_biases": call(fresh, True),
         "peft_methods.selective.train_norms": call(fresh),
         "peft_methods.selective.train_last_layers": call(fresh),
+        "peft_methods.selective.add_biases": call(fresh, ["q_proj"]),
+        "peft_methods.selective.note_biases": call(fresh),
+        "peft_methods.parameter_files.save_parameters": call(folder / "parameters", fresh_bottlenecks),
+        "peft_methods.parameter_files.load_parameters": call(fresh, folder / "bottlenecks"),
         "peft_methods.files.save": call(folder / "saved", fresh_lora),
         "peft_methods.files.load": call(fresh, folder / "lora"),
         "peft_methods.files.lora_tensors": call(fresh_lora),

@@ -152,3 +152,28 @@ def test_what_does_not_fit_is_refused_and_the_model_stays_as_it_was(tiny):
     adapted = add_lora(tiny("llama"))
     with pytest.raises(ValueError, match="carries an adapter already"):
         with_peft(adapted, 0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_piece_by_piece_with_a_cache_is_the_whole_at_once_and_the_prompt_lies_in_the_cache_once(tiny, outputs, family):
+    from transformers import DynamicCache
+
+    from llmsuite_lab.transformer.cache import KVCache
+
+    model = add_soft_prompt(tiny(family), length=4)
+    row = torch.tensor([[3, 200, 45, 8, 17]])
+    ours = family == "decoder"
+    cache = KVCache(model.config.n_layers) if ours else DynamicCache(config=model.config)
+    options = {"cache": cache} if ours else {"past_key_values": cache, "use_cache": True}
+    with torch.no_grad():
+        parts = [outputs(model, row[:, a:b], **options) for a, b in ((0, 2), (2, 3), (3, 5))]
+        torch.testing.assert_close(torch.cat(parts, 1), outputs(model, row), rtol=1e-4, atol=1e-4)
+    assert (cache.length if ours else cache.get_seq_length()) == 4 + 5
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_prompts_that_begin_alike_are_written_on_as_each_alone(tiny, family):
+    model = add_soft_prompt(tiny(family), length=4, init="random", seed=2)
+    rows = [[60 + i for i in range(20)] + rest for rest in ([3, 200, 45, 8], [9], [250, 1, 7])]
+    together = [row.ids for row in generate(model, rows, 8)]
+    assert together == [generate(model, [row], 8)[0].ids for row in rows]
