@@ -61,7 +61,7 @@ def merge_adapter(model: "PreTrainedModel", folder: Path) -> "PreTrainedModel":
 
 def read_adapter(folder: Path) -> tuple[Any, dict[str, Any], "dict[str, Tensor]"]:
     """(peft's config, the same as its file has it, the tensors) of an adapter's folder. Raises LabError as `merge_adapter`."""
-    from peft import PeftConfig
+    from peft import PeftConfig, PeftType
     from safetensors import SafetensorError
 
     if problem := adapter_damage(folder) if folder.is_dir() else None:
@@ -69,6 +69,8 @@ def read_adapter(folder: Path) -> tuple[Any, dict[str, Any], "dict[str, Tensor]"
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         state = load_tensors(folder / WEIGHTS)
+        if (kind := config["peft_type"]) not in PeftType.__members__:
+            raise ValueError(f"it is {str(kind)[:40]}, which is no kind that peft knows; one of bottlenecks or parameters is for parameter_files")
         return PeftConfig.from_pretrained(folder), config, state
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise LabError(f"the adapter in {folder} cannot be read: {_first_line(error)}") from error

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.lm.language_model import LanguageModel
+from llmsuite_lab.lm.merging import merge_adapter
 from llmsuite_lab.peft_methods import files
 from llmsuite_lab.peft_methods.adapters import add_adapters
 from llmsuite_lab.peft_methods.lora import add_lora
@@ -102,8 +103,9 @@ def test_what_does_not_fit_wholly_is_refused_and_changes_nothing(tiny, saved, ou
 def test_other_readers_refuse_it_and_damaged_files_are_told(tiny, saved):
     with pytest.raises((KeyError, ValueError, TypeError)):
         PeftConfig.from_pretrained(saved)
-    with pytest.raises((LabError, ValueError), match="TRAINED_PARAMETERS"):
-        files.load(tiny("llama"), saved)
+    for read in (files.load, merge_adapter):
+        with pytest.raises(LabError, match="it is TRAINED_PARAMETERS, which is no kind that peft knows"):
+            read(tiny("llama"), saved)
     (saved / WEIGHTS).write_bytes(b"x")
     with pytest.raises(LabError, match="wrong checksum"):
         load_parameters(tiny("llama"), saved)
