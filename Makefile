@@ -36,7 +36,7 @@ slides: setup
 	$(BIN)/llmsuite slides
 
 bench: setup
-	for name in core transformer retrieval; do $(BIN)/llmsuite bench $$name || exit 1; done
+	for name in core transformer retrieval peft; do $(BIN)/llmsuite bench $$name || exit 1; done
 	@if $(BIN)/python -c 'import xllamacpp' 2>/dev/null; then $(BIN)/llmsuite bench generation; \
 	else echo "bench generation compares with llama.cpp: $(BIN)/pip install -c constraints.txt -e '.[bench]' and say make bench again"; fi
 
