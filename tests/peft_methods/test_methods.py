@@ -29,6 +29,22 @@ def test_everything_frozen_stays_bit_identical_and_the_model_writes_on(tiny, exa
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_in_a_bfloat16_model_every_tensor_comes_back_in_its_own_dtype_and_the_frozen_ones_bit_for_bit(tiny, examples, name):
+    model = METHODS[name].prepare(tiny("llama").to(torch.bfloat16), 3)
+    before = {key: p.detach().clone() for key, p in model.named_parameters()}
+    trained = {key for key, p in model.named_parameters() if p.requires_grad}
+    fit(model, examples, steps=4, batch_size=3, lr=METHODS[name].rates[2], progress=False, dtype=torch.bfloat16, on_step=METHODS[name].on_step(model, 4))
+    now = dict(model.named_parameters())
+    assert {key: p.dtype for key, p in now.items()} == {key: p.dtype for key, p in before.items()}
+    assert all(torch.equal(now[key], before[key]) for key in before if key not in trained)
+    if name in ("lora", "adapter", "prompt", "hybrid", "adaptive"):  # what was added is float32, finer than bfloat16
+        assert {now[key].dtype for key in trained} == {torch.float32}
+        assert any(not torch.equal(now[key], now[key].bfloat16().float()) for key in trained)
+    with torch.no_grad():
+        assert METHODS[name].finish(model)(torch.tensor([[3, 4, 5]])).logits.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_the_same_seed_makes_the_same_model(tiny, name):
     first, again, other = (METHODS[name].prepare(tiny("llama"), seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(first[key], again[key]) for key in first)
