@@ -56,8 +56,10 @@ def tune(name: str, task: str, lr: float, seed: int = 0, budget: Budget | None =
     model = chosen.prepare(zoo.load_model(MODEL, dtype, profile().device), seed, tokenizer, **options)
     pairs = instruct.pairs(instruct.Settings(dialogues=budget.dialogues, tasks=(task,)), seed)
     examples = templates.examples(pairs, tokenizer)
-    history = fit(model, examples, steps=budget.steps, batch_size=budget.batch_size, lr=lr, warmup=0.08, seed=seed, dtype=dtype, progress=False,
-                  on_step=chosen.on_step(model, budget.steps))
+    history = fit(
+        model, examples, steps=budget.steps, batch_size=budget.batch_size, lr=lr, warmup=0.08, seed=seed, dtype=dtype, progress=False,
+        on_step=chosen.on_step(model, budget.steps),
+    )  # fmt: skip
     model = chosen.finish(model)
     row = {
         "method": name, "task": task, "lr": lr, "options": options, "loss": validation_loss(model, tokenizer, task, budget.held_out),
