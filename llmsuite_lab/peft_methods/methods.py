@@ -21,7 +21,7 @@ from llmsuite_lab.peft_methods.lora import LORA_TARGETS, add_lora
 from llmsuite_lab.peft_methods.prompt_tuning import add_soft_prompt
 from llmsuite_lab.peft_methods.targets import find_targets
 
-LAYERS = (LORA_TARGETS, ("c_attn", "mlp.c_fc", "mlp.c_proj"), ("W_Q", "W_V", "W_up", "W_down"))  # Llama and its kin, GPT-2, our Decoder
+LAYERS = (LORA_TARGETS, ("c_attn", "mlp.c_fc", "mlp.c_proj"), ("W_Q", "W_V", "W_up", "W_down"), ("q", "v", "wo"))  # Llama's kin, GPT-2, our Decoder, T5
 ENDS = (adapters.ADAPTER_TARGETS, ("attn.c_proj", "mlp.c_proj"), ("W_O", "W_down"))
 
 

@@ -2,7 +2,7 @@
 
     llmsuite tune my.jsonl --method lora --out my_adapter
 
-    out/   LoRA, soft prompt: PEFT's files (`peft.PeftModel.from_pretrained`, `LanguageModel.load(adapter=…)`)
+    out/   LoRA (of equal or adaptive ranks), soft prompt: PEFT's files (`peft.PeftModel.from_pretrained`, `LanguageModel.load(adapter=…)`)
            full: the whole model with its tokenizer (`transformers.AutoModelFor….from_pretrained`), safetensors
            README.md, a model card of what was measured; provenance.json for an adapter
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from llmsuite_lab.core import zoo
-from llmsuite_lab.core.errors import LabError, unknown, within
+from llmsuite_lab.core.errors import LabError, within
 from llmsuite_lab.core.files import check_folder, remove_folder, whole_folder, write_output, write_text
 from llmsuite_lab.core.provenance import commit_now, provenance
 from llmsuite_lab.core.runtime import profile
@@ -29,10 +29,11 @@ from llmsuite_lab.lm.training import fit
 from llmsuite_lab.peft_methods import files
 from llmsuite_lab.peft_methods.comparing import mean_loss
 from llmsuite_lab.peft_methods.methods import METHODS, method
+from llmsuite_lab.peft_methods.own_model import load_base
 
 WHOLE = "a tuned model"
-SAVED = ("lora", "prompt", "full")  # what others can load: PEFT's formats, or the whole model
-OPTIONS = {"lora": ("rank", "alpha", "dropout", "rslora"), "prompt": ("length", "text"), "full": ()}
+OPTIONS = {"lora": ("rank", "alpha", "dropout", "rslora"), "adaptive": ("rank", "alpha"), "prompt": ("length", "text"), "full": ()}
+SAVED = tuple(OPTIONS)  # what others can load: PEFT's formats (what adaptive ranks leave is a LoRA), or the whole model
 CARD = "README.md"
 LONGEST, SHORT, WRITTEN = 1024, 16, 64  # tokens of a row; of a completion that is scored by exact match; rows that are
 
@@ -83,6 +84,12 @@ def tune(
         known = f"its options are {', '.join(OPTIONS[method_name])}" if OPTIONS[method_name] else "it has no options of its own"
         raise ValueError(f"{method_name} takes no {foreign[0]}: {known}")
     within("hold_out", hold_out, 0.001, 0.9)
+    if steps is not None and epochs is not None:
+        raise ValueError(f"steps={steps} and {epochs=}: give one of them, or neither for three epochs")
+    if epochs is not None:
+        within("epochs", epochs, 1e-3, 1e6)
+    if lr is not None:
+        within("lr", lr, 1e-12, 10)
     check_folder(out, WHOLE if method_name == "full" else KIND)
     own = own_files.read(file, skip_bad=skip_bad)
     if own.bad:
@@ -92,10 +99,12 @@ def tune(
     except ValueError as error:
         raise LabError(f"{Path(file).name} cannot be split into rows to train on and rows to hold out ({error}): give more rows or another hold_out") from None
     name = model or profile().model
-    base, tokenizer = _loaded(name)
+    base, tokenizer = load_base(name)
     separate = is_encoder_decoder(base)
     limit = min(longest, getattr(base.config, "max_position_embeddings", None) or longest)
     data = {part: own_files.examples(rows, tokenizer, limit, separate=separate) for part, rows in parts.items()}
+    if talks := sum(bool(row.turns) for row in own.rows):
+        say(f"{talks:,} rows are conversations: their last turn is learnt, what comes before it is the prompt")
     if cut := sum(len(found[1]) for found in data.values()):
         say(f"{cut} prompts are longer than {limit:,} tokens with their completion and lose their beginning")
     train, held = data["train"][0], data["held out"][0]
@@ -103,16 +112,19 @@ def tune(
     before, exact_before = mean_loss(base, held), _exact(base, tokenizer, name, parts["held out"], held)
     tuned = chosen.prepare(base, seed, tokenizer, **options)
     rate, state = lr or chosen.rates[1], out.with_name(f"{out.name}_training")
+    updates = steps or max(1, round((epochs or 3.0) * math.ceil(len(train) / batch_size)))
     history = fit(
-        tuned, train, steps=steps, epochs=3.0 if steps is None and epochs is None else epochs, batch_size=batch_size, lr=rate, seed=seed,
-        checkpoint=state, resume=True, progress=progress,
+        tuned, train, steps=updates, batch_size=batch_size, lr=rate, seed=seed, checkpoint=state, resume=True, progress=progress,
+        on_step=chosen.on_step(tuned, updates),
     )  # fmt: skip
     if history.interrupted or history.steps < history.planned_steps:
         raise LabError(f"stopped after {history.steps} of {history.planned_steps} steps; the same command goes on from there ({state})")
+    trainable = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
+    tuned = chosen.finish(tuned)
     after, exact_after = mean_loss(tuned, held), _exact(tuned, tokenizer, name, parts["held out"], held)
     found = Tuned(
         out, {"train": len(train), "held out": len(held), "left out": len(own.bad), "cut": cut}, before, after, exact_before, exact_after,
-        sum(p.numel() for p in tuned.parameters() if p.requires_grad), history.steps, history.wall_s,
+        trainable, history.steps, history.wall_s,
     )  # fmt: skip
     settings = {"method": method_name, "steps": history.steps, "batch_size": batch_size, "lr": rate, "seed": seed, "hold_out": hold_out} | options
     made = provenance(f"llmsuite tune {Path(file).name} --method {method_name}", seed, history.wall_s, commit_now())
@@ -120,29 +132,6 @@ def tune(
     _write(out, tuned, tokenizer, method_name, name, found, made)
     remove_folder(state)
     return found
-
-
-def _loaded(name: str) -> tuple[Any, Any]:
-    """(model, tokenizer) of a zoo name or a folder with safetensors. Raises ValueError for another name, LabError for a folder that cannot be loaded."""
-    dial = profile()
-    if name in zoo.ENTRIES:
-        if zoo.entry(name).kind == "encoder":
-            raise ValueError(f"{name} writes no text: choose {', '.join(n for n, e in zoo.ENTRIES.items() if e.kind != 'encoder')}")
-        return zoo.load_model(name, dial.train_dtype, dial.device), zoo.load_tokenizer(name)
-    folder = Path(name)
-    if not folder.is_dir():
-        raise ValueError(f"{unknown('model', name, list(zoo.ENTRIES))}, or give a folder in transformers' format")
-    if not list(folder.glob("*.safetensors")) or not (folder / "config.json").is_file():
-        raise LabError(f"{folder} holds no config.json with *.safetensors: weights are loaded from safetensors only, save the model in that form first")
-    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
-
-    written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    kind = AutoModelForSeq2SeqLM if written.get("is_encoder_decoder") else AutoModelForCausalLM
-    try:
-        model = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=dial.train_dtype).to(dial.device)
-        return model, AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise LabError(f"the model in {folder} cannot be loaded: {str(error).strip().splitlines()[0]}") from error
 
 
 def _exact(model: Any, tokenizer: Any, name: str, rows: list[own_files.OwnRow], held: list[Any]) -> float | None:
@@ -159,7 +148,7 @@ def _exact(model: Any, tokenizer: Any, name: str, rows: list[own_files.OwnRow], 
 
 def _write(out: Path, model: Any, tokenizer: Any, method_name: str, name: str, found: Tuned, made: dict[str, Any]) -> None:
     known = zoo.ENTRIES.get(name)
-    text = _card(method_name, name, known, found, made)
+    text = _card(method_name, name, known, found, made, "AutoModelForSeq2SeqLM" if is_encoder_decoder(model) else "AutoModelForCausalLM")
     if method_name != "full":
         files.save(out, model, made, base=name)
         write_output(out / CARD, text)
@@ -170,7 +159,7 @@ def _write(out: Path, model: Any, tokenizer: Any, method_name: str, name: str, f
         write_text(new / CARD, text)
 
 
-def _card(method_name: str, name: str, known: Any, found: Tuned, made: dict[str, Any]) -> str:
+def _card(method_name: str, name: str, known: Any, found: Tuned, made: dict[str, Any], auto: str) -> str:
     """The model card: what was done and measured, and nothing else."""
     base = known.hub if known else Path(name).name
     library = "transformers" if method_name == "full" else "peft"
@@ -180,18 +169,21 @@ def _card(method_name: str, name: str, known: Any, found: Tuned, made: dict[str,
     if found.exact_after is not None:
         scores.append(f"| exact match of completions of up to {SHORT} tokens | {found.exact_before:.3f} | {found.exact_after:.3f} |")
     loading = (
-        f'AutoModelForCausalLM.from_pretrained("{found.folder.name}")' if method_name == "full"
-        else f'PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), "{found.folder.name}")'
+        f'{auto}.from_pretrained("{found.folder.name}")' if method_name == "full"
+        else f'PeftModel.from_pretrained({auto}.from_pretrained("{base}"), "{found.folder.name}")'
     )  # fmt: skip
     data, settings = made["data"], made["settings"]
     return "\n".join(
         [
             *front, "", f"# {found.folder.name}", "", f"{base}, tuned by {METHODS[method_name].says} ({found.trainable:,} trainable numbers).", "",
             "## Data", "", f"`{data['file']}`, SHA-256 `{data['sha256']}`: " + ", ".join(f"{n} rows {what}" for what, n in data["rows"].items()) + ".",
-            "The held-out rows were chosen by their prompt; no prompt stands on both sides.", "",
+            "The held-out rows were chosen by their prompt; no prompt stands on both sides.",
+            "The loss reads completions alone; of a conversation, its last turn.", "",
             f"## Scores on the {found.rows['held out']} held-out rows", "", "| | before | after |", "|---|---|---|", *scores, "",
             "## Settings", "", "```json", json.dumps(settings, indent=1), "```", "",
-            f"{found.steps} updates in {found.wall_s:.0f} s on {made['machine']}, {made['date']}.", "", "## Use", "", "```python", loading, "```", "",
+            f"{found.steps} updates in {found.wall_s:.0f} s on {made['machine']}, {made['date']}.", "",
+            f"Licence of the base: {known.licence if known else 'not recorded here, look at its own card'}.", "",
+            "## Use", "", "```python", loading, "```", "",
         ]
     )  # fmt: skip
 

@@ -38,6 +38,10 @@ WRONG = {
     "seed in words": (["train", "pal", "--seed", "many"], 2, "integer"),
     "no time for a cell": (["notebooks", "03", "--cell-timeout", "0"], 2, "greater than or equal"),
     "less than no time": (["notebooks", "03", "--cell-timeout", "-5"], 2, "greater than or equal"),
+    "own data that is nowhere": (["tune", "nowhere.jsonl"], 1, "No file at nowhere.jsonl"),
+    "own data of another format": (["tune", __file__], 1, "line 1: not JSON"),
+    "unknown method": (["tune", "nowhere.jsonl", "--method", "lorra"], 1, "did you mean 'lora'"),
+    "rank zero": (["tune", "nowhere.jsonl", "--rank", "0"], 2, "greater than or equal"),
     "a file where a folder goes": (["notebooks", "00", "--out", __file__], 1, "is a file"),
 }
 

@@ -21,6 +21,7 @@ ROWS = [{"method": "lora", "task": "summary", "lr": 1e-3, "loss": 2.0}]
 LEFT_OUT = {
     "peft_methods.records": "reads runs that are not recorded yet: test_records.py makes some up",
     "peft_methods.tune": "trains a model; its file, folder and options are checked before anything runs: test_tune.py",
+    "peft_methods.own_model.load_base": "loads a model; unknown names and damaged folders: test_tune.py",
     "peft_methods.comparing.tune": "trains the real model; method, task and options are checked before: test_comparing.py",
     "peft_methods.comparing.measured": "trains the real model",
     "peft_methods.comparing.rates": "trains the real model",

@@ -2,14 +2,17 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
 import transformers
 from peft import PeftModel
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.files import load_tensors
 from llmsuite_lab.course import cli
 from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.peft_methods import tune as tuning
@@ -49,7 +52,7 @@ def tuned(own, out, model, **options):
     return tuning.tune(own, out, **settings), said
 
 
-@pytest.mark.parametrize(("method", "options"), [("lora", {"rank": 3}), ("prompt", {"length": 4})])
+@pytest.mark.parametrize(("method", "options"), [("lora", {"rank": 3}), ("adaptive", {"rank": 3}), ("prompt", {"length": 4})])
 def test_an_adapter_is_learnt_and_loads_in_peft(method, options, own, llama, tmp_path):
     found, said = tuned(own, tmp_path / "out", llama, method_name=method, **options)
     assert found.loss_after < found.loss_before
@@ -80,23 +83,68 @@ def test_a_whole_model_loads_in_transformers(family, own, tmp_path, request):
     assert (found.exact_after is None) == (family == "t5")
 
 
-def test_a_stopped_run_goes_on(own, llama, tmp_path, monkeypatch):
-    fit = tuning.fit
+@pytest.mark.parametrize("method", ["lora", "adaptive"])
+def test_an_encoder_decoder_takes_a_lora_that_peft_computes_alike(method, own, t5, tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(tuning, "_write", lambda out, model, *rest, write=tuning._write: (kept.append(model), write(out, model, *rest)))
+    found, _ = tuned(own, tmp_path / "out", t5, method_name=method, rank=3)
+    assert found.loss_after < found.loss_before
+    base = transformers.AutoModelForSeq2SeqLM.from_pretrained(t5, dtype=next(kept[0].parameters()).dtype)
+    theirs, ids = PeftModel.from_pretrained(base, tmp_path / "out").eval(), torch.arange(3, 14)[None]
+    with torch.no_grad():
+        ours, read = (model(input_ids=ids, decoder_input_ids=ids[:, :5]).logits for model in (kept[0].eval(), theirs))
+    torch.testing.assert_close(ours, read, atol=1e-4, rtol=1e-4)
+    assert "AutoModelForSeq2SeqLM" in (tmp_path / "out" / tuning.CARD).read_text(encoding="utf-8")
 
-    def stops(*args, **options):
-        def on_step(step, history):
-            if step == 3:
+
+def test_conversations_are_said_to_teach_their_last_turn(llama, tmp_path):
+    talk = [{"messages": [{"role": "user", "content": f"{i}?"}, {"role": "assistant", "content": f"{i}."}]} for i in range(30)]
+    file = tmp_path / "talk.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in talk), encoding="utf-8")
+    _, said = tuned(file, tmp_path / "out", llama, steps=1, hold_out=0.2)
+    assert said[0] == "30 rows are conversations: their last turn is learnt, what comes before it is the prompt"
+
+
+def test_a_folder_that_lacks_a_weight_or_is_damaged_is_refused(own, llama, tmp_path):
+    file = Path(llama) / "model.safetensors"
+    whole = file.read_bytes()
+    tensors = load_tensors(file)
+    name = next(n for n in tensors if n.endswith("up_proj.weight"))
+    save_file({n: t for n, t in tensors.items() if n != name}, file, metadata={"format": "pt"})
+    with pytest.raises(LabError, match="lack 1 weights of a LlamaForCausalLM .*up_proj"):
+        tuned(own, tmp_path / "out", llama)
+    file.write_bytes(whole[:200])
+    with pytest.raises(LabError, match="cannot be loaded"):
+        tuned(own, tmp_path / "out", llama)
+    file.write_bytes(whole)
+    for config in ("{", "[]", '{"model_type": "nothing"}'):
+        (Path(llama) / "config.json").write_text(config)
+        with pytest.raises(LabError, match="cannot be loaded"):
+            tuned(own, tmp_path / "out", llama)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("method", ["lora", "adaptive"])
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(method, own, llama, tmp_path, monkeypatch):
+    fit, settings = tuning.fit, {"steps": 8, "method_name": method, "rank": 3}
+    through, _ = tuned(own, tmp_path / "through", llama, **settings)
+
+    def stops(*args, on_step, **options):
+        def stopping(step, history):
+            if on_step is not None:
+                on_step(step, history)
+            if step == 5:
                 raise KeyboardInterrupt
 
-        return fit(*args, on_step=on_step, **options)
+        return fit(*args, on_step=stopping, **options)
 
     monkeypatch.setattr(tuning, "fit", stops)
-    with pytest.raises(LabError, match="stopped after . of 8 steps; the same command goes on"):
-        tuned(own, tmp_path / "out", llama, steps=8)
+    with pytest.raises(LabError, match="stopped after 5 of 8 steps; the same command goes on"):
+        tuned(own, tmp_path / "out", llama, **settings)
     assert not (tmp_path / "out").exists()
     monkeypatch.setattr(tuning, "fit", fit)
-    found, _ = tuned(own, tmp_path / "out", llama, steps=8)
-    assert found.steps == 8
+    found, _ = tuned(own, tmp_path / "out", llama, **settings)
+    assert (found.steps, found.loss_after) == (8, pytest.approx(through.loss_after, rel=1e-5))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +154,11 @@ def test_a_stopped_run_goes_on(own, llama, tmp_path, monkeypatch):
         ({"model": "smollm"}, "unknown model"),
         ({"hold_out": 0.0}, "hold_out"),
         ({"method_name": "full", "rank": 3}, "full takes no rank"),
-        ({"steps": 3, "epochs": 1.0}, "steps or epochs"),
+        ({"steps": 3, "epochs": 1.0}, "steps=3 and epochs=1.0"),
+        ({"steps": None, "epochs": float("nan")}, "epochs"),
+        ({"lr": -1.0}, "lr"),
+        ({"method_name": "norms"}, "no format that others can load: choose lora, adaptive, prompt, full"),
+        ({"method_name": "adaptive", "dropout": 0.1}, "adaptive takes no dropout"),
         ({"rank": 999}, "rank=999"),
         ({"longest": 2}, "rows cannot be trained on"),
     ],
