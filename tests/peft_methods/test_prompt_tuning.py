@@ -27,7 +27,7 @@ def test_same_vectors_give_peft_s_logits_gradients_and_five_updates(tiny, family
     base = tiny(family)
     reference = get_peft_model(deepcopy(base), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=7)).eval()
     P = reference.prompt_encoder["default"].embedding.weight
-    ours = place(deepcopy(base), P.detach()).eval()
+    ours, start = place(deepcopy(base), P.detach()).eval(), P.detach().clone()
     direction = torch.randn(2, 5, 259, generator=torch.Generator().manual_seed(5)) * MASK[..., None]
     optimizers = [torch.optim.AdamW([p], lr=1e-2) for p in (ours.P, P)]
     for _ in range(5):
@@ -42,6 +42,8 @@ def test_same_vectors_give_peft_s_logits_gradients_and_five_updates(tiny, family
         for optimizer in optimizers:
             optimizer.step()
     torch.testing.assert_close(ours.P, P, rtol=1e-4, atol=1e-5)
+    assert ours.P.data_ptr() != P.data_ptr()
+    assert not torch.allclose(P, start, atol=1e-3)
     assert [name for name, p in ours.named_parameters() if p.requires_grad] == ["P"]
 
 
