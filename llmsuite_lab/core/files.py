@@ -139,8 +139,10 @@ def check_folder(target: Path, kind: str, *, by_name: bool = False) -> None:
     if not target.exists():
         return
     mark = _read_mark(target)
-    ours = mark["files"].keys() | {place.as_posix() for name in mark["files"] for place in Path(name).parents}
-    foreign = [name for name in _contents(target) if name not in ours]
+    folders = {place.as_posix() for name in mark["files"] for place in Path(name).parents}
+    foreign = [
+        name for name in _contents(target) if name not in mark["files"] and (name not in folders or _checksum(target / name) is not None)
+    ]  # one of our folders may stand there without its files, but no link or file in its place
     if foreign:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         raise LabError(
@@ -149,14 +151,15 @@ def check_folder(target: Path, kind: str, *, by_name: bool = False) -> None:
     if mark["files"] and mark["kind"] != kind:
         raise LabError(f"{target} holds {mark['kind']}, and {kind} would replace it: name another folder")
     written = {} if by_name or _is_own(target) else mark["files"]
-    if changed := next((name for name, sums in written.items() if (target / name).is_file() and not _as_written(target / name, sums)), None):
+    if changed := next((name for name, sums in written.items() if os.path.lexists(target / name) and not _as_written(target / name, sums)), None):
         raise LabError(
             f"{target} holds a file that is not as the course wrote it ({changed}) and is left as it is: move it away, or name a new folder for {kind}"
         )
 
 
 def _as_written(file: Path, sums: list[str] | str | None) -> bool:
-    return sums is None or _checksum(file) in ([sums] if isinstance(sums, str) else sums)  # None: an older mark, which knows names alone
+    known = [sums] if isinstance(sums, str) else sums
+    return sums is None or (isinstance(known, list) and _checksum(file) in known)  # None: an older mark, which knows names alone
 
 
 def _checksum(file: Path) -> str | None:
@@ -184,5 +187,5 @@ def _read_mark(folder: Path) -> dict[str, Any]:
     try:
         mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
         return {"kind": str(mark["kind"]), "files": dict(mark["files"])}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {"kind": "output", "files": {}}

@@ -73,7 +73,8 @@ def _pack(model: nn.Module) -> FastDecoder | None:
 def _state(model: nn.Module) -> Hashable:
     modules = tuple((name, id(module), type(module), hooked(module)) for name, module in model.named_modules())
     tensors = tuple((p.data_ptr(), 0 if p.is_inference() else p._version, p.dtype, p.device) for p in model.parameters())
-    return modules, tensors, getattr(model, "config", None) if type(model) is Decoder else None
+    config = getattr(model, "config", None)  # a transformers model asks it how many of its layers to call
+    return modules, tensors, config if type(model) is Decoder or config is None else settings(config)
 
 
 def _held(model: nn.Module) -> dict[int, Hashable]:

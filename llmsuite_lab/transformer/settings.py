@@ -17,8 +17,8 @@ IDLE = {  # for training or a note of it, names, and sizes that the weights tell
 }  # fmt: skip
 
 
-def settings(module: nn.Module) -> tuple[tuple[str, Hashable], ...]:
-    """The plain attributes of a module (not of those inside it) that can change what it computes in evaluation, by name."""
+def settings(module: object) -> tuple[tuple[str, Hashable], ...]:
+    """The plain attributes of a module (not of those inside it), or of a config, that can change what it computes in evaluation, by name."""
     return tuple((name, value) for name, value in vars(module).items() if type(value) in PLAIN and name[0] != "_" and name not in IDLE)
 
 

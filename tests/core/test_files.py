@@ -228,6 +228,42 @@ def a_link_inside(folder: Path) -> None:
     (folder / "shelf").symlink_to("../elsewhere", target_is_directory=True)
 
 
+def their_empty_folder_where_a_file_was(folder: Path) -> None:
+    make(folder, "old")
+    (folder / "a.txt").unlink()
+    (folder / "a.txt").mkdir()
+
+
+def their_link_that_leads_nowhere_where_a_file_was(folder: Path) -> None:
+    make(folder, "old")
+    (folder / "a.txt").unlink()
+    (folder / "a.txt").symlink_to("a disk that is not there today")
+
+
+def their_link_where_a_folder_was(folder: Path) -> None:
+    with whole_folder(folder, KIND) as new:
+        (new / "deep").mkdir()
+        (new / "deep" / "a.txt").write_text("old")
+    (folder / "deep").rename(folder.with_name("moved"))
+    (folder / "deep").symlink_to("../moved", target_is_directory=True)
+
+
+def their_file_where_a_folder_was(folder: Path) -> None:
+    their_link_where_a_folder_was(folder)
+    (folder / "deep").unlink()
+    (folder / "deep").write_text("three years")
+
+
+def a_mark_of_another_shape(folder: Path) -> None:
+    make(folder, "old")
+    (folder / MARK).write_text(json.dumps({"kind": KIND, "files": dict.fromkeys(json.loads((folder / MARK).read_text())["files"], 5)}))
+
+
+def a_mark_without_end(folder: Path) -> None:
+    make(folder, "old")
+    (folder / MARK).write_text("[" * 100_000)
+
+
 def another_kind(folder: Path) -> None:
     with whole_folder(folder, "an index") as new:
         (new / "a.txt").write_text("vectors")
@@ -247,6 +283,12 @@ def a_forged_mark(folder: Path) -> None:
         their_folder_where_a_file_was,
         a_link,
         a_link_inside,
+        their_empty_folder_where_a_file_was,
+        their_link_that_leads_nowhere_where_a_file_was,
+        their_link_where_a_folder_was,
+        their_file_where_a_folder_was,
+        a_mark_of_another_shape,
+        a_mark_without_end,
         another_kind,
         a_forged_mark,
     ],

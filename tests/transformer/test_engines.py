@@ -292,8 +292,13 @@ def set_order(model: nn.Module) -> None:
             module.pre_norm = False
 
 
+def set_depth(model: nn.Module) -> None:
+    model.config.num_hidden_layers = 1  # transformers calls so many of the layers that are there
+
+
 SETTINGS = {
     ("a norm's epsilon", set_norm): KINDS,
+    ("how many layers are called", set_depth): ("llama",),
     ("attention's scale", set_scale): KINDS,
     ("rotary frequencies", set_frequencies): ("llama",),
     ("where the norm stands", set_order): ("our llama", "our gpt2"),
