@@ -42,16 +42,16 @@ def learning_curve() -> Any:
 
 @from_records
 def phrasings() -> Any:
-    """Five tasks together, tuned on one phrasing a task or on all that are trained, asked in phrasings seen and never seen."""
+    """Five tasks together, tuned on one phrasing a task or on all six, asked in the six and in two that no training saw."""
     values = {
         form: {
             label: mean_interval(list(records.tuned(name, which).values()))
             for name, label in (("desk_one_phrasing", "one phrasing trained"), ("desk_multitask", "several trained"))
         }
-        for which, form in (("trained", "asked as in training"), ("held out", "asked in other words"))
+        for which, form in (("trained", "in the six trained phrasings"), ("held out", "in two never trained"))
     }
     colours = {"one phrasing trained": "baseline", "several trained": "tuned"}
-    return bars_with_intervals(values, title="Asked in other words", ylabel="mean score of five tasks", colours=colours, ylim=(0, 1.15))
+    return bars_with_intervals(values, title="Tuned on one phrasing, or on six", ylabel="mean score of five tasks", colours=colours, ylim=(0, 1.15))
 
 
 @from_records

@@ -59,6 +59,7 @@ def valid(folder, call, fresh, writer):
         "world.catalogue_samples.sample": call("cola"),
         "world.catalogue_samples.own_file": call("mgsm"),
         "world.catalogue_samples.tried": call("cola"),
+        "world.catalogue_samples.refuses": call("cola", "rte"),
         "world.catalogue_samples.write": call("cola", folder / "again"),
         "world.handbook.Handbook.passage": call(book.passages[0].id, on=lambda: book),
         "world.handbook.Handbook.of_kind": call(("one",), on=lambda: book),
