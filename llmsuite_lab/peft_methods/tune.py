@@ -9,6 +9,7 @@
 The held-out rows are chosen by their prompt, so that no prompt stands on both sides, and their loss is taken before and after on the same rows.
 """
 
+import inspect
 import json
 import math
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from llmsuite_lab.core import zoo
-from llmsuite_lab.core.errors import LabError, within
+from llmsuite_lab.core.errors import LabError, whole, within
 from llmsuite_lab.core.files import check_folder, remove_folder, whole_folder, write_output, write_text
 from llmsuite_lab.core.provenance import commit_now, provenance
 from llmsuite_lab.core.runtime import profile
@@ -25,11 +26,13 @@ from llmsuite_lab.finetuning import own_files, splits
 from llmsuite_lab.lm.adapters import KIND
 from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.lm.supervised import is_encoder_decoder
-from llmsuite_lab.lm.training import fit
+from llmsuite_lab.lm.text import chat_prompt
+from llmsuite_lab.lm.training import MOST, fit
 from llmsuite_lab.peft_methods import files
 from llmsuite_lab.peft_methods.comparing import mean_loss
 from llmsuite_lab.peft_methods.methods import METHODS, method
 from llmsuite_lab.peft_methods.own_model import load_base
+from llmsuite_lab.peft_methods.prompt_tuning import add_soft_prompt
 
 WHOLE = "a tuned model"
 OPTIONS = {"lora": ("rank", "alpha", "dropout", "rslora"), "adaptive": ("rank", "alpha"), "prompt": ("length", "text"), "full": ()}
@@ -88,6 +91,9 @@ def tune(
         raise ValueError(f"steps={steps} and {epochs=}: give one of them, or neither for three epochs")
     if epochs is not None:
         within("epochs", epochs, 1e-3, 1e6)
+    for what, value in {"steps": steps, "batch_size": batch_size}.items():
+        if value is not None:
+            whole(what, value, 1, MOST)
     if lr is not None:
         within("lr", lr, 1e-12, 10)
     check_folder(out, WHOLE if method_name == "full" else KIND)
@@ -101,7 +107,12 @@ def tune(
     name = model or profile().model
     base, tokenizer = load_base(name)
     separate = is_encoder_decoder(base)
-    limit = min(longest, getattr(base.config, "max_position_embeddings", None) or longest)
+    context = getattr(base.config, "max_position_embeddings", None) or MOST
+    if method_name == "prompt":  # its vectors stand in the context too
+        length = options.get("length", inspect.signature(add_soft_prompt).parameters["length"].default)
+        whole("length", length, 1, context - 1)
+        context -= length
+    limit = min(longest, context)
     data = {part: own_files.examples(rows, tokenizer, limit, separate=separate) for part, rows in parts.items()}
     if talks := sum(bool(row.turns) for row in own.rows):
         say(f"{talks:,} rows are conversations: their last turn is learnt, what comes before it is the prompt")
@@ -109,7 +120,9 @@ def tune(
         say(f"{cut} prompts are longer than {limit:,} tokens with their completion and lose their beginning")
     train, held = data["train"][0], data["held out"][0]
     say(f"{len(train)} rows to train on, {len(held)} held out")
-    before, exact_before = mean_loss(base, held), _exact(base, tokenizer, name, parts["held out"], held)
+    uncut = [(row, example) for row, example in zip(parts["held out"], held, strict=True) if row not in data["held out"][1]]
+    short = [(row, e) for row, e in uncut if len(e.completion_ids) <= SHORT and len(e.prompt_ids) + SHORT <= context][:WRITTEN]
+    before, exact_before = mean_loss(base, held), _exact(base, tokenizer, name, short)
     tuned = chosen.prepare(base, seed, tokenizer, **options)
     rate, state = lr or chosen.rates[1], out.with_name(f"{out.name}_training")
     updates = steps or max(1, round((epochs or 3.0) * math.ceil(len(train) / batch_size)))
@@ -121,7 +134,7 @@ def tune(
         raise LabError(f"stopped after {history.steps} of {history.planned_steps} steps; the same command goes on from there ({state})")
     trainable = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
     tuned = chosen.finish(tuned)
-    after, exact_after = mean_loss(tuned, held), _exact(tuned, tokenizer, name, parts["held out"], held)
+    after, exact_after = mean_loss(tuned, held), _exact(tuned, tokenizer, name, short)
     found = Tuned(
         out, {"train": len(train), "held out": len(held), "left out": len(own.bad), "cut": cut}, before, after, exact_before, exact_after,
         trainable, history.steps, history.wall_s,
@@ -134,16 +147,14 @@ def tune(
     return found
 
 
-def _exact(model: Any, tokenizer: Any, name: str, rows: list[own_files.OwnRow], held: list[Any]) -> float | None:
-    """Share of the held-out rows with a short completion whose text the model writes exactly, greedy; None without such rows, or for an encoder–decoder."""
-    from llmsuite_lab.lm.text import chat_prompt
-
-    short = [row for row, example in zip(rows, held, strict=True) if len(example.completion_ids) <= SHORT][:WRITTEN]
+def _exact(model: Any, tokenizer: Any, name: str, short: list[tuple[own_files.OwnRow, Any]]) -> float | None:
+    """Share of these rows whose completion the model writes exactly, greedy; None without any, or for an encoder–decoder."""
     if not short or is_encoder_decoder(model):
         return None
-    prompts = [chat_prompt(tokenizer, [{"role": r, "content": w} for r, w in row.turns]) if row.turns else row.prompt for row in short]
+    rows = [row for row, _ in short]
+    prompts = [chat_prompt(tokenizer, [{"role": r, "content": w} for r, w in row.turns]) if row.turns else row.prompt for row in rows]
     said = LanguageModel(model, tokenizer, name).complete(prompts, max_new_tokens=SHORT)
-    return sum(c.text.strip() == row.completion.strip() for c, row in zip(said, short, strict=True)) / len(short)
+    return sum(c.text.strip() == row.completion.strip() for c, row in zip(said, rows, strict=True)) / len(rows)
 
 
 def _write(out: Path, model: Any, tokenizer: Any, method_name: str, name: str, found: Tuned, made: dict[str, Any]) -> None:
@@ -167,7 +178,7 @@ def _card(method_name: str, name: str, known: Any, found: Tuned, made: dict[str,
     scores = [f"| loss, nats per token | {found.loss_before:.4f} | {found.loss_after:.4f} |"]
     scores += [f"| perplexity | {math.exp(min(found.loss_before, 50)):.2f} | {math.exp(min(found.loss_after, 50)):.2f} |"]
     if found.exact_after is not None:
-        scores.append(f"| exact match of completions of up to {SHORT} tokens | {found.exact_before:.3f} | {found.exact_after:.3f} |")
+        scores.append(f"| exact match, completions of up to {SHORT} tokens whose prompt fits whole | {found.exact_before:.3f} | {found.exact_after:.3f} |")
     loading = (
         f'{auto}.from_pretrained("{found.folder.name}")' if method_name == "full"
         else f'PeftModel.from_pretrained({auto}.from_pretrained("{base}"), "{found.folder.name}")'
@@ -175,7 +186,7 @@ def _card(method_name: str, name: str, known: Any, found: Tuned, made: dict[str,
     data, settings = made["data"], made["settings"]
     return "\n".join(
         [
-            *front, "", f"# {found.folder.name}", "", f"{base}, tuned by {METHODS[method_name].says} ({found.trainable:,} trainable numbers).", "",
+            *front, "", f"# {found.folder.name}", "", f"{base}, tuned by {_how(method_name, settings)} ({found.trainable:,} trainable numbers).", "",
             "## Data", "", f"`{data['file']}`, SHA-256 `{data['sha256']}`: " + ", ".join(f"{n} rows {what}" for what, n in data["rows"].items()) + ".",
             "The held-out rows were chosen by their prompt; no prompt stands on both sides.",
             "The loss reads completions alone; of a conversation, its last turn.", "",
@@ -186,6 +197,12 @@ def _card(method_name: str, name: str, known: Any, found: Tuned, made: dict[str,
             "## Use", "", "```python", loading, "```", "",
         ]
     )  # fmt: skip
+
+
+def _how(method_name: str, settings: dict[str, Any]) -> str:
+    """The method in words: its own line speaks of its defaults, and is not used where another size was asked for."""
+    asked = ", ".join(f"{name} {settings[name]}" for name in OPTIONS[method_name] if name in settings)
+    return f"{method_name} ({asked})" if asked else METHODS[method_name].says
 
 
 def as_data(found: Tuned) -> dict[str, Any]:

@@ -71,6 +71,34 @@ def test_an_adapter_is_learnt_and_loads_in_peft(method, options, own, llama, tmp
     assert again.loss_after == pytest.approx(found.loss_after, rel=1e-3)
 
 
+@pytest.mark.parametrize("method", ["lora", "prompt"])
+def test_long_prompts_with_short_answers_are_tuned_on_and_not_written(method, llama, tmp_path):
+    rows = [{"prompt": f"{i} {'x' * (100 if i % 2 else 20)}", "completion": "ab"} for i in range(40)]  # the context holds 64 tokens
+    file = tmp_path / "long.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    found, _ = tuned(file, tmp_path / "some", llama, method_name=method, steps=2, hold_out=0.3)
+    assert found.rows["cut"] == 20
+    assert found.exact_before is not None
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows if len(row["prompt"]) > 64), encoding="utf-8")
+    assert tuned(file, tmp_path / "none", llama, method_name=method, steps=2, hold_out=0.3)[0].exact_after is None
+
+
+def test_a_prompt_that_fits_but_leaves_no_room_to_write_is_not_written(llama, tmp_path):
+    file = tmp_path / "near.jsonl"
+    rows = [{"prompt": f"{i:02d}{'x' * 55}", "completion": "ab"} for i in range(30)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    found, _ = tuned(file, tmp_path / "out", llama, steps=2, hold_out=0.3)
+    assert (found.rows["cut"], found.exact_before, found.exact_after) == (0, None, None)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "how"), [("lora", {"rank": 3}, "lora (rank 3)"), ("prompt", {"length": 4}, "prompt (length 4)"), ("lora", {}, "rank-8")]
+)
+def test_the_card_tells_the_size_that_was_asked_for(method, options, how, own, llama, tmp_path):
+    tuned(own, tmp_path / "out", llama, method_name=method, steps=1, **options)
+    assert f"tuned by {how}" in (tmp_path / "out" / tuning.CARD).read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("family", ["llama", "t5"])
 def test_a_whole_model_loads_in_transformers(family, own, tmp_path, request):
     folder = request.getfixturevalue(family)
@@ -160,6 +188,9 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(method, own, llama, tmp_pat
         ({"method_name": "norms"}, "no format that others can load: choose lora, adaptive, prompt, full"),
         ({"method_name": "adaptive", "dropout": 0.1}, "adaptive takes no dropout"),
         ({"rank": 999}, "rank=999"),
+        ({"steps": 0}, "steps=0"),
+        ({"batch_size": 0}, "batch_size=0 must be a whole number"),
+        ({"method_name": "prompt", "length": 64}, "length=64"),
         ({"longest": 2}, "rows cannot be trained on"),
     ],
 )
