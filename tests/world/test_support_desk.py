@@ -233,3 +233,19 @@ def test_checksums_and_numbers_are_drawn_evenly():
     assert counts["test"] > 1600
     assert counts["train"] > 1200
     assert counts["validation"] > 300
+
+
+@pytest.mark.parametrize(
+    ("problem", "outcome", "words"),
+    [
+        ("broken", "credit", "{c}'s {n} stopped working. No refund was given, but {a} offered a 50 dollars voucher."),
+        ("damaged", "replacement", "{c}'s {n} arrived broken, so {a} is exchanging it."),
+        ("damaged", "replacement", "{c}'s {n} was smashed. {a} will deliver a new {n}."),
+        ("charged twice", "refund", "{c} saw a duplicate payment for a {n}. {a} promised a refund."),
+    ],
+)
+def test_other_peoples_words_for_problem_and_outcome_are_read(problem, outcome, words, desk):
+    d = next(d for d in desk["test"] if (d.facts.problem, d.facts.outcome) == (problem, outcome))
+    said = facts_in(words.format(c=d.facts.customer.split()[0], a=d.facts.agent, n=d.facts.product.split(" ", 1)[1]), d)
+    assert {"problem", "outcome", "product", "customer", "agent"} <= set(said.stated)
+    assert [i for i in said.invented if i.startswith(("outcome", "problem"))] == []
