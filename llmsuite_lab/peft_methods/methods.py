@@ -16,6 +16,7 @@ from typing import Any
 from torch import nn
 
 from llmsuite_lab.core.errors import unknown
+from llmsuite_lab.lm.text import encode
 from llmsuite_lab.peft_methods import adapters, adaptive, hybrid, selective
 from llmsuite_lab.peft_methods.lora import LORA_TARGETS, add_lora
 from llmsuite_lab.peft_methods.prompt_tuning import add_soft_prompt
@@ -95,7 +96,7 @@ def _with_ids(text: str | None, tokenizer: Any, options: dict[str, Any]) -> dict
         return options
     if tokenizer is None:
         raise ValueError(f"the text {text[:40]!r} can begin no prompt without a tokenizer: pass tokenizer=")
-    return options | {"text_ids": tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]}
+    return options | {"text_ids": encode(tokenizer, [text])[0]}
 
 
 def _with_targets(model: nn.Module, families: Sequence[tuple[str, ...]], options: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from llmsuite_lab.core.errors import whole
+from llmsuite_lab.lm.text import encode
 
 
 def nearest(P: Float[Tensor, "p e"], E: Float[Tensor, "vocabulary e"], k: int = 5) -> tuple[Int[Tensor, "p k"], Float[Tensor, "p k"]]:
@@ -52,7 +53,7 @@ def words_of(texts: Sequence[str], tokenizer: Any) -> set[int]:
     if isinstance(texts, str) or not texts:
         raise ValueError("texts must be a list of texts of the task, at least one")
     special = set(tokenizer.all_special_ids)
-    found = {i for row in tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"] for i in row}
+    found = {i for row in encode(tokenizer, list(texts)) for i in row}
     return found - special
 
 
