@@ -38,6 +38,7 @@ def sft(
     The dtype is the one the model is in: load it in the profile's `train_dtype`. Raises what trl raises.
     """
     from datasets import Dataset
+    from transformers.trainer_callback import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
     data = Dataset.from_list(
@@ -46,6 +47,7 @@ def sft(
     with tempfile.TemporaryDirectory() as folder:
         arguments = SFTConfig(**settings(folder, steps, batch_size, lr, warmup), completion_only_loss=True)
         trainer = SFTTrainer(model, arguments, train_dataset=data, processing_class=tokenizer, callbacks=list(callbacks))
+        trainer.remove_callback(PrinterCallback)  # the losses are returned
         trainer.train()
     return [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
 
