@@ -115,9 +115,10 @@ def whole_folder(target: Path, kind: str, *, by_name: bool = False) -> Iterator[
 
 
 def remove_folder(target: Path) -> None:
-    """Remove a folder that `whole_folder` made, in one step. Raises LabError, with nothing changed, for one that holds anything else."""
+    """Remove a folder that the course made, in one step. Raises LabError, with nothing changed, for one that holds anything else; an empty folder
+    that bears no mark of the course stays."""
     check_folder(target, _read_mark(target)["kind"])
-    if target.exists():
+    if (target / MARK).is_file():
         with workshop(target) as shop:
             os.replace(target, shop / "new")
 

@@ -19,3 +19,9 @@ def test_a_folder_is_removed_only_where_the_course_made_all_of_it(tmp_path):
     with pytest.raises(LabError, match=r"thesis\.tex"):
         files.remove_folder(tmp_path / "made")
     assert sorted(p.name for p in (tmp_path / "made").iterdir()) == [files.MARK, "a", "thesis.tex"]
+
+
+def test_an_empty_folder_of_the_users_stays(tmp_path):
+    (tmp_path / "theirs").mkdir()
+    files.remove_folder(tmp_path / "theirs")
+    assert (tmp_path / "theirs").is_dir()

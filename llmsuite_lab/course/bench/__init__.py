@@ -8,9 +8,11 @@ seconds instead of wall time (use one thread then, `OMP_NUM_THREADS=1`: waiting 
 """
 
 import importlib
+import json
 import os
 import pkgutil
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +22,9 @@ from typing import Any
 
 import psutil
 
-from llmsuite_lab.core.errors import within
+from llmsuite_lab.core.errors import LabError, within
+
+CHILD_LIMIT_S = 900
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,17 @@ def peak_resident_bytes() -> int:
 
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss counts bytes on macOS, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def child_peak_bytes(module: str, *words: str) -> float:
+    """Peak resident memory of `python -m module words…`, a process of its own that prints {"peak_bytes": …} last. Raises LabError when it does not finish."""
+    try:
+        done = subprocess.run([sys.executable, "-m", module, *words], capture_output=True, text=True, timeout=CHILD_LIMIT_S, check=True)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        raise LabError(f"the memory benchmark of {' '.join(words)} did not finish: {(error.stderr or str(error))[-800:]}") from error
+    peak = json.loads(done.stdout.strip().splitlines()[-1])["peak_bytes"]
+    say(f"  {' '.join(words)}: peak {peak / 2**20:,.0f} MiB")
+    return peak
 
 
 def names() -> list[str]:

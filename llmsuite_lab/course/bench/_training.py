@@ -9,7 +9,6 @@ and prints its peak resident memory.
 
 import json
 import random
-import subprocess
 import sys
 import tempfile
 from typing import Any
@@ -19,7 +18,7 @@ import torch
 from llmsuite_lab.core import zoo
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.runtime import profile
-from llmsuite_lab.course.bench import Row, clock, compare, interleaved, peak_resident_bytes, say, seconds_unit
+from llmsuite_lab.course.bench import Row, child_peak_bytes, clock, compare, interleaved, peak_resident_bytes, say, seconds_unit
 from llmsuite_lab.finetuning import with_trl
 from llmsuite_lab.lm.batching import Example
 from llmsuite_lab.lm.training import fit
@@ -122,19 +121,8 @@ def speed_rows() -> list[Row]:
 
 def memory_rows(n: int = 2) -> list[Row]:
     """Peak resident memory of a whole process that loads the model and trains `STEPS` steps, one process after the other."""
-    ours, *references = interleaved(*(lambda n=name: _peak_bytes(n) for name in NAMES), n=n, warmup=0)
+    ours, *references = interleaved(*(lambda n=name: child_peak_bytes(__name__, n) for name in NAMES), n=n, warmup=0)
     return [compare(f"fit() against {name}, peak memory", "bytes", ours, values) for name, values in zip(NAMES[1:], references)]
-
-
-def _peak_bytes(name: str) -> float:
-    command = [sys.executable, "-m", __name__, name]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=True)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        raise LabError(f"the memory benchmark of {name} did not finish: {(error.stderr or str(error))[-800:]}") from error
-    peak = json.loads(done.stdout.strip().splitlines()[-1])["peak_bytes"]
-    say(f"  {name}: peak {peak / 2**20:,.0f} MiB")
-    return peak
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ comparison is refused. Peak memory is that of a whole process that loads and tra
 """
 
 import json
-import subprocess
 import sys
 from contextlib import redirect_stdout
 from typing import Any
@@ -15,7 +14,7 @@ import torch
 from llmsuite_lab.core import zoo
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.runtime import profile
-from llmsuite_lab.course.bench import Row, _training, clock, compare, interleaved, peak_resident_bytes, say, seconds_unit
+from llmsuite_lab.course.bench import Row, _training, child_peak_bytes, clock, compare, interleaved, peak_resident_bytes, say, seconds_unit
 from llmsuite_lab.lm.adapters import add_lora as add_pefts
 from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.peft_methods.lora import add_lora
@@ -61,7 +60,7 @@ def step_rows(n: int = ROUNDS) -> list[Row]:
 
 def memory_rows(n: int = 2) -> list[Row]:
     """Peak resident memory of a process that loads the model, puts a LoRA in and trains."""
-    values = interleaved(*(lambda w=whose: _peak_bytes(w) for whose in ("ours", "peft")), n=n, warmup=0)
+    values = interleaved(*(lambda w=whose: child_peak_bytes(__name__, w) for whose in ("ours", "peft")), n=n, warmup=0)
     return [compare("LoRA training, ours against peft, peak memory", "bytes", *values)]
 
 
@@ -89,17 +88,6 @@ def merged_rows(n: int = ROUNDS) -> list[Row]:
 def trl_rows() -> list[Row]:
     """`fit()` against `trl.SFTTrainer`, the same LoRA of peft in both (`_training`)."""
     return [row for row in _training.speed_rows() if "SFTTrainer" in row.name]
-
-
-def _peak_bytes(whose: str) -> float:
-    command = [sys.executable, "-m", __name__, whose]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=True)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        raise LabError(f"the memory benchmark of {whose} did not finish: {(error.stderr or str(error))[-800:]}") from error
-    peak = json.loads(done.stdout.strip().splitlines()[-1])["peak_bytes"]
-    say(f"  {whose}: peak {peak / 2**20:,.0f} MiB")
-    return peak
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ starting weights; the first losses must agree, or the comparison is refused. Pea
 """
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import torch
 from llmsuite_lab.core import zoo
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.runtime import profile
-from llmsuite_lab.course.bench import Row, compare, interleaved, peak_resident_bytes, say
+from llmsuite_lab.course.bench import Row, child_peak_bytes, compare, interleaved, peak_resident_bytes, say
 from llmsuite_lab.transformer import weights
 from llmsuite_lab.transformer.generation import generate
 
@@ -144,17 +143,9 @@ def memory_rows(n: int = 2) -> list[Row]:
     """Peak resident memory of a process that trains a few steps, against a Llama and a GPT-2 of the same shape."""
     measured = []
     for family in FAMILIES:
-        values = interleaved(*(lambda family=family, who=who: _peak_bytes(family, who) for who in ("ours", "theirs")), n=n, warmup=0)
+        values = interleaved(*(lambda family=family, who=who: child_peak_bytes(__name__, family, who) for who in ("ours", "theirs")), n=n, warmup=0)
         measured.append(compare(f"training step against {family}, peak memory", "bytes", *values))
     return measured
-
-
-def _peak_bytes(family: str, who: str) -> float:
-    try:
-        done = subprocess.run([sys.executable, "-m", __name__, family, who], capture_output=True, text=True, timeout=600, check=True)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        raise LabError(f"the memory benchmark of {family} ({who}) did not finish: {(error.stderr or str(error))[-800:]}") from error
-    return json.loads(done.stdout.strip().splitlines()[-1])["peak_bytes"]
 
 
 if __name__ == "__main__":
