@@ -20,9 +20,8 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from llmsuite_lab.core.errors import unknown
+from llmsuite_lab.lm.adapters import LORA_TARGETS
 from llmsuite_lab.peft_methods.targets import check_rank, dimensions, find_targets, freeze, layer_called, put
-
-LORA_TARGETS = ("q_proj", "v_proj", "up_proj", "down_proj")
 
 
 class LoRALinear(nn.Module):
