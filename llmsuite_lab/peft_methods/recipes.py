@@ -4,8 +4,8 @@ from typing import Any
 
 from llmsuite_lab.core.runs import Outcome, Recipe, Run
 
-RANKS = (1, 2, 4, 8, 16, 32, 64)
-LENGTHS = (1, 5, 20, 50, 100)
+RANKS = (1, 4, 8, 16, 32, 64)
+LENGTHS = (1, 5, 20, 100)
 SEEDS = (0, 1, 2)
 
 
@@ -53,7 +53,7 @@ def _rate(name: str) -> float:
 
 
 RECIPES = (
-    Recipe("peft_rates", "three learning rates for every method, on three tasks, by validation loss", _rates),
+    Recipe("peft_rates", "three learning rates for every method, on summaries, by validation loss", _rates),
     Recipe("peft_compared", "every method at its best rate on three tasks: scores, cost, other people's prose", _compared, seeds=SEEDS),
     Recipe("lora_ranks", "LoRA on summaries at ranks 1 to 64", _ranks, seeds=SEEDS),
     Recipe("prompt_lengths", "a soft prompt of 1 to 100 vectors on summaries", _lengths, seeds=SEEDS),

@@ -1,6 +1,6 @@
 """What this section reads off its recorded runs: rows of `comparing.measured`, one a method and task (or an option), one record a seed.
 
-    peft_rates       rows of `comparing.tune`: every method, three rates, every task
+    peft_rates       rows of `comparing.tune`: every method, three rates, on summaries
     peft_compared    every method at its best rate on every task
     lora_ranks, prompt_lengths    one method on summaries, a row an option
 
