@@ -31,7 +31,7 @@ from llmsuite_lab.world import support_desk
 
 TASKS = ("summary", "entities", "answer")  # one that writes, one that fills a form, one that finds
 MODEL = "smollm2-135m-instruct"
-DTYPE = torch.float32  # in bfloat16 the small updates of full tuning round away: it would be judged by the rounding
+DTYPE = torch.float32  # not the machine's fastest: records made on different machines must not differ by their rounding
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ SECTIONS = [folder.name for folder in Path(exercises.__file__).parent.iterdir() 
 LEFT_OUT = {
     **{f"course.exercises.{section}": "solutions are read, not called; their checks are fed by test_checking.py" for section in SECTIONS},
     **{f"course.bench.{name}": "measures for minutes: test_bench.py" for name in bench.names()},
+    "course.bench.child_peak_bytes": "starts a process: test_bench.py",
     "course.bench.run": "as those it runs; its names are checked in test_bench.py",
     "course.browser.open_page": "starts a browser",
     "course.browser.print_pdf": "starts a browser",

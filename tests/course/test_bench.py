@@ -109,6 +109,15 @@ def test_peak_memory_is_this_programs_own_and_grows_with_it():
     assert 0.9 * size < after - before < 1.5 * size
 
 
+def test_a_child_s_peak_is_what_it_printed_last_and_a_child_that_fails_is_told_with_its_words(tmp_path, monkeypatch, capsys):
+    (tmp_path / "weighing.py").write_text("import sys, json\nassert sys.argv[1] != 'wrong', 'no such model'\nprint('a line')\nprint(json.dumps({'peak_bytes': 7}))")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert bench.child_peak_bytes("weighing", "ours") == 7
+    assert "ours: peak" in capsys.readouterr().err
+    with pytest.raises(LabError, match="(?s)benchmark of wrong did not finish.*no such model"):
+        bench.child_peak_bytes("weighing", "wrong")
+
+
 def test_the_generation_bench_says_what_to_install(monkeypatch):
     from llmsuite_lab.course.bench import generation
 
