@@ -110,7 +110,8 @@ def test_peak_memory_is_this_programs_own_and_grows_with_it():
 
 
 def test_a_child_s_peak_is_what_it_printed_last_and_a_child_that_fails_is_told_with_its_words(tmp_path, monkeypatch, capsys):
-    (tmp_path / "weighing.py").write_text("import sys, json\nassert sys.argv[1] != 'wrong', 'no such model'\nprint('a line')\nprint(json.dumps({'peak_bytes': 7}))")
+    code = ["import sys, json", "assert sys.argv[1] != 'wrong', 'no such model'", "print('a line')", "print(json.dumps({'peak_bytes': 7}))"]
+    (tmp_path / "weighing.py").write_text("\n".join(code))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert bench.child_peak_bytes("weighing", "ours") == 7
     assert "ours: peak" in capsys.readouterr().err
