@@ -106,6 +106,20 @@ class _FrozenHeadLoss(torch.autograd.Function):
         return ctx.saved_tensors[0] * upstream.to(ctx.saved_tensors[0].dtype), None, None
 
 
+def hidden_and_logits(model: nn.Module, batch: Batch) -> tuple[Float[Tensor, "supervised d"], Float[Tensor, "supervised vocab"]]:
+    """Hidden states and logits at the supervised positions, of one pass: for a head of one's own beside the model's. Differentiable.
+
+    Raises TypeError for a model that gives no hidden states before its logits (as `supervised_loss`; an encoder–decoder of transformers, one that
+    rescales its logits, one with a prompt tuned in front); ValueError as `supervised_loss`.
+    """
+    with _ids_told(batch):
+        hidden, head = _hidden_and_head(model, batch)
+        if head is None:
+            raise TypeError(f"{type(model).__name__} gives logits and no hidden state before them, so no other head can stand on it: take a causal model")
+        gathered = hidden[batch.mask]
+        return gathered, head(gathered)
+
+
 def _hidden_and_head(model: nn.Module, batch: Batch) -> tuple[Float[Tensor, "batch seq d"], Head | None]:
     """Hidden states and the projection still to be applied; None when the first are logits already."""
     inner = _without_peft(model)
