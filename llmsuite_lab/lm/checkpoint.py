@@ -11,7 +11,7 @@ import itertools
 import json
 from collections.abc import Collection, Hashable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -33,16 +33,33 @@ _ADAMW, _BUFFER = "adamw.", "buffer."
 EXACT = 65_536  # numbers; whether a larger buffer was written to is told by its version counter
 
 
+class Log(Protocol):
+    """What a run tells of itself, and whether it was stopped."""
+
+    interrupted: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Log":
+        """The inverse of `as_dict`."""
+
+
+Told = TypeVar("Told", bound=Log)
+
+
 def buffer_states(model: nn.Module) -> dict[str, Hashable]:
     """What tells by name, before training, whether a buffer has been moved by it later."""
     return {f"{module}.{name}".lstrip("."): told for module, m in model.named_modules() for name, told in buffers(m, EXACT)}
 
 
 def save_checkpoint(
-    folder: Path, optimizer: AdamW, history: History, settings: dict[str, Any], model: nn.Module, at_start: dict[str, Hashable]
+    folder: Path, optimizer: AdamW, history: "Log", settings: dict[str, Any], model: nn.Module, at_start: dict[str, Hashable]
 ) -> None:
     """Write the state after `history.steps` steps to `folder`, replacing the checkpoint that stood there.
 
+    history: a `History`, or another log of a run that turns to plain data and back (`as_dict`, `from_dict`).
     at_start: `buffer_states(model)` before the first step; what differs from it is written.
     Raises LabError for a folder that holds anything but a checkpoint (it is left as it is), OSError for a full disk or a missing permission.
     """
@@ -61,13 +78,13 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, optimizer: AdamW, settings: dict[str, Any], model: nn.Module, at_start: dict[str, Hashable]
-) -> History | None:
+    folder: Path, optimizer: AdamW, settings: dict[str, Any], model: nn.Module, at_start: dict[str, Hashable], kind: type[Told] = History
+) -> Told | None:
     """Put the saved state back into `optimizer`, its parameters, the model's buffers and the random generators; returns the history so far, or None
     where the folder is missing or empty: there is nothing to go on from. Buffers put back leave `at_start`: the next save writes them again.
 
     Raises LabError, with nothing changed, for a folder that is not a checkpoint of the course's, for a damaged one, and for one made with other
-    settings, data or base, naming what differs.
+    settings, data or base, naming what differs. `kind` is the class of the history that was saved.
     """
     settle(folder)
     check_folder(folder, KIND, by_name=True)
@@ -78,7 +95,7 @@ def load_checkpoint(
         if sha256(folder / _TENSORS) != state["sha256"]:
             raise ValueError(f"{_TENSORS} has a wrong checksum")
         tensors = load_tensors(folder / _TENSORS)
-        saved, history, rng = dict(state["settings"]), History.from_dict(state["history"]), tensors["rng.cpu"]
+        saved, history, rng = dict(state["settings"]), kind.from_dict(state["history"]), tensors["rng.cpu"]
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise LabError(f"the checkpoint {folder} is damaged ({error}): delete the folder and start again") from error
     moved = {name.removeprefix(_BUFFER): tensor for name, tensor in tensors.items() if name.startswith(_BUFFER)}

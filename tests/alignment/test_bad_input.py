@@ -5,14 +5,22 @@ from pathlib import Path
 
 import torch
 
+from llmsuite_lab.alignment import ppo
 from llmsuite_lab.alignment.actions import action_mask
+from llmsuite_lab.alignment.rollouts import ActorCritic, Reference, Rollouts
+from llmsuite_lab.alignment.settings import Progress, Settings
+from llmsuite_lab.alignment.watch import Watch
 from llmsuite_lab.lm.batching import Example
+from llmsuite_lab.peft_methods.lora import add_lora
 
 _conftest = importlib.util.spec_from_file_location("tiny_policies", Path(__file__).with_name("conftest.py"))
 models = importlib.util.module_from_spec(_conftest)
 _conftest.loader.exec_module(models)
 
-LEFT_OUT: dict[str, str] = {}
+LEFT_OUT = {
+    "alignment.update": "the inside of an iteration of ppo.train, which checks settings, prompts and reward before",
+}
+METRICS = {"score_sd": 1.0, "score": 0.0, "empty": 0.0, "kl": 1.0, "return_variance": 1.0, "value_loss": 1.0}
 
 
 def valid(folder, call, tokenizer):
@@ -21,9 +29,57 @@ def valid(folder, call, tokenizer):
     def fresh():
         return models.make()
 
+    def fresh_lora():
+        return add_lora(models.make(), ["W_Q"], rank=2)
+
+    def fresh_critic():
+        return ActorCritic(models.make())
+
+    def reward(replies):
+        return torch.tensor([float(len(reply.completion_ids)) for reply in replies])
+
+    def fresh_rollouts():
+        return Rollouts(replies, torch.tensor([True, False]), torch.zeros(2), mask, *(torch.zeros(2, 2) for _ in range(4)))
+
+    prompts, few = [[5, 6], [8]], Settings(iterations=1, prompts=2, max_new_tokens=2, minibatches=1, epochs=1)
+    reference = Reference.frozen(models.make())
+    trained = call(fresh_critic, reference, reward, prompts, few, end_id=1)
     replies = [Example([5, 6], [7, models.END]), Example([8], [9])]
-    mask = action_mask([2, 1])
+    mask, grid = action_mask([2, 1]), torch.zeros(2, 2)
     return {
+        "alignment.a2c.train": trained,
+        "alignment.advantages.gae": call(grid, grid, mask),
+        "alignment.advantages.grpo": call(torch.zeros(2, 2)),
+        "alignment.advantages.rloo": call(torch.zeros(2, 2)),
+        "alignment.advantages.token_rewards": call(torch.zeros(2), grid, mask),
+        "alignment.advantages.whiten": call(grid, mask),
+        "alignment.divergence.estimate": call(grid, grid, "k1"),
+        "alignment.divergence.exact": call(grid, grid),
+        "alignment.objectives.a2c_loss": call(grid, grid, mask),
+        "alignment.objectives.clipped_loss": call(grid, grid, grid, mask),
+        "alignment.objectives.clipped_value_loss": call(grid, grid, grid, mask),
+        "alignment.objectives.entropy_bonus": call(grid, mask),
+        "alignment.objectives.grpo_loss": call(grid, grid, grid, torch.zeros(2), mask),
+        "alignment.objectives.rloo_loss": call(grid, grid, torch.zeros(2), mask),
+        "alignment.ppo.adapted": call(1.0, 2.0, 1.0, 10, 100),
+        "alignment.ppo.drawn": call(prompts, 1, 0, 0),
+        "alignment.ppo.exact_divergence": call(fresh_critic, reference, fresh_rollouts),
+        "alignment.ppo.train": trained,
+        "alignment.rollouts.ActorCritic": call(fresh),
+        "alignment.rollouts.ActorCritic.values": call(ppo.score(models.make(), replies), on=fresh_critic),
+        "alignment.rollouts.Reference": call(models.make(), False),
+        "alignment.rollouts.Reference.frozen": call(fresh),
+        "alignment.rollouts.Reference.without_adapters": call(fresh_lora),
+        "alignment.rollouts.Reference.score": call(replies, on=lambda: reference),
+        "alignment.rollouts.Rollouts": call(replies, torch.tensor([True, False]), torch.zeros(2), mask, grid, grid, grid, grid),
+        "alignment.rollouts.Rollouts.rows": call([1, 0], on=fresh_rollouts),
+        "alignment.rollouts.collect": call(fresh_critic, reference, reward, prompts, end_id=1, max_new_tokens=2),
+        "alignment.rollouts.scored_once": call(reward, replies),
+        "alignment.rollouts.write": call(fresh, prompts, end_id=1, max_new_tokens=2),
+        "alignment.settings.Progress.column": call("kl", on=Progress),
+        "alignment.settings.Progress.total": call("tokens", on=Progress),
+        "alignment.settings.Progress.from_dict": call(Progress().as_dict()),
+        "alignment.watch.Watch.trouble": call(METRICS, on=Watch),
         "alignment.actions.Actions": call(torch.zeros(2, 2), torch.zeros(2, 2), torch.zeros(2, 2, 3), mask),
         "alignment.actions.score": call(fresh, replies),
         "alignment.actions.action_mask": call([2, 1]),
