@@ -32,6 +32,7 @@ def advantages_of(rollouts: Rollouts, gained: Tensor, kl: Tensor, k1: Tensor, se
 
 
 def explained(rollouts: Rollouts, returns: Tensor, settings: Settings) -> dict[str, float]:
+    """{"return_variance", "explained"} of `settings.METRICS`; both 0 where no value head learns."""
     if settings.grouped:
         return {"return_variance": 0.0, "explained": 0.0}
     held, left = returns[rollouts.mask], (returns - rollouts.values)[rollouts.mask]
