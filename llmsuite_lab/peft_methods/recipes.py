@@ -1,5 +1,7 @@
-"""What takes long in this section, for `llmsuite train`: the sweep of rates, the methods side by side, ranks of LoRA, lengths of a soft prompt."""
+"""What takes long in this section, for `llmsuite train`: the sweep of rates, the methods side by side, ranks of LoRA, lengths of a soft
+prompt, and how far it lags behind full tuning at four sizes."""
 
+from dataclasses import asdict
 from typing import Any
 
 from llmsuite_lab.core.runs import Outcome, Recipe, Run
@@ -52,9 +54,22 @@ def _rate(name: str) -> float:
     return comparing.best_rate(found, name)
 
 
+def _sizes(run: Run) -> Outcome:
+    from llmsuite_lab.core import records
+    from llmsuite_lab.peft_methods import comparing, sizes
+
+    budget, first, rows = sizes.Budget(), run.seed == SEEDS[0], []
+    swept = [] if first else records.read("prompt_sizes").results  # its rates serve the other seeds
+    for size in sizes.SIZES:
+        found = [row for row in swept if row["size"] == size]
+        rows += sizes.measured(size, run.seed, budget, None if first else {name: comparing.best_rate(found, name) for name in sizes.METHODS})
+    return Outcome(asdict(budget), rows)
+
+
 RECIPES = (
     Recipe("peft_rates", "three learning rates for every method, on summaries, by validation loss", _rates),
     Recipe("peft_compared", "every method at its best rate on three tasks: scores, cost, other people's prose", _compared, seeds=SEEDS),
     Recipe("lora_ranks", "LoRA on summaries at ranks 1 to 64", _ranks, seeds=SEEDS),
     Recipe("prompt_lengths", "a soft prompt of 1 to 100 vectors on summaries", _lengths, seeds=SEEDS),
+    Recipe("prompt_sizes", "prompt tuning against full tuning at four sizes, on what a customer wants", _sizes, seeds=SEEDS),
 )
