@@ -1,6 +1,7 @@
 """Whatever is put in the place of an argument, the parameter-efficient section answers with a sentence (see tests/bad_input.py)."""
 
 import importlib.util
+import zlib
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from llmsuite_lab.peft_methods.adaptive import RankBudget, add_adaptive
 from llmsuite_lab.peft_methods.comparing import Budget
 from llmsuite_lab.peft_methods.parameter_files import save_parameters
 from llmsuite_lab.peft_methods.prompt_tuning import add_soft_prompt
+from llmsuite_lab.world import support_desk
 
 _conftest = importlib.util.spec_from_file_location("tiny_models", Path(__file__).with_name("conftest.py"))
 models = importlib.util.module_from_spec(_conftest)
@@ -31,6 +33,11 @@ LEFT_OUT = {
     "peft_methods.lora.LoRALinear": "stands inside a model: add_lora checks what it is made of, and its calls are a layer's",
     "peft_methods.methods.Method.on_step": "a field, whose functions are fed by their own names",
     "peft_methods.methods.Method.finish": "a field, whose functions are fed by their own names",
+    "peft_methods.sizes.own_base": "trains a decoder; an unknown size: test_sizes.py",
+    "peft_methods.sizes.base": "trains a decoder or loads the real model",
+    "peft_methods.sizes.rates": "a table's row by size and method, whose names its callers take from the tables",
+    "peft_methods.sizes.tune": "trains a model: test_sizes.py",
+    "peft_methods.sizes.measured": "trains models: test_sizes.py",
     "peft_methods.soft_prompt": "modules that stand in front of a model: add_soft_prompt checks what they are made of",
 }
 
@@ -72,6 +79,11 @@ def valid(folder, call, tokenizer):
     files.save(folder / "lora", fresh_lora())
     save_parameters(folder / "bottlenecks", fresh_bottlenecks())
     linear = torch.nn.Linear(3, 4)
+    dialogues = support_desk.dialogues(3)
+
+    def words(texts):
+        return [[zlib.crc32(word.encode()) % 251 for word in text.split()] for text in texts]
+
     A, B = torch.randn(2, 48), torch.zeros(48, 2)
     return {
         "peft_methods.comparing.mean_loss": call(fresh, [Example([1, 2], [3])]),
@@ -96,6 +108,12 @@ def valid(folder, call, tokenizer):
         "peft_methods.neighbours.share_within": call(torch.tensor([[1, 2]]), [1]),
         "peft_methods.neighbours.words_of": call(["ab"], tokenizer),
         "peft_methods.neighbours.against_random": call(A, torch.randn(7, 48), [1], draws=2),
+        "peft_methods.sizes.Budget": call(),
+        "peft_methods.sizes.message": call(dialogues[0]),
+        "peft_methods.sizes.short": call(3, "train"),
+        "peft_methods.sizes.examples": call(dialogues, words),
+        "peft_methods.sizes.label_ids": call(words),
+        "peft_methods.sizes.answers": call(fresh, words, "test", 3),
         "peft_methods.selective.train_only": call(fresh, ["*.weight"]),
         "peft_methods.selective.train_biases": call(fresh, True),
         "peft_methods.selective.train_norms": call(fresh),
