@@ -29,6 +29,18 @@ def lengths(part: str = "score") -> Any:
 
 
 @from_records
+def sizes(part: str = "answers") -> Any:
+    """Full against prompt tuning at four sizes, averaged over seeds; "unseen" for wordings that no training has seen."""
+    series = {name: list(records.by_size(method, part).values()) for name, method in (("full tuning", "full"), ("prompt tuning", "prompt"))}
+    weights = [round(count / 1e6, 1 if count < 1e7 else None) for count in records.by_size("full", part)]
+    return lines_with_bands(
+        weights, {name: [mean_interval(list(items.values())) for items in found] for name, found in series.items()},
+        title="A prompt's distance from full tuning, by size", xlabel="millions of weights", ylabel="accuracy: the intent of a message",
+        colours={"full tuning": "baseline", "prompt tuning": "tuned"}, log_x=True, ylim=(0, 1.05),
+    )  # fmt: skip
+
+
+@from_records
 def rates() -> Any:
     """Validation loss of every method at its three rates: each is compared at its own best."""
     drawn, ax = figure(9.0, 5.0)

@@ -1,6 +1,7 @@
 """What takes long in this section, for `llmsuite train`: the sweep of rates, the methods side by side, ranks of LoRA, lengths of a soft
 prompt, and how far it lags behind full tuning at four sizes."""
 
+import time
 from dataclasses import asdict
 from typing import Any
 
@@ -9,6 +10,7 @@ from llmsuite_lab.core.runs import Outcome, Recipe, Run
 RANKS = (1, 4, 8, 16, 32, 64)
 LENGTHS = (1, 5, 20, 100)
 SEEDS = (0, 1, 2)
+WRITTEN = "Summarise the support dialogue below: who asked, about which product, what came of it, which sum, by when."
 
 
 def _rates(run: Run) -> Outcome:
@@ -66,10 +68,34 @@ def _sizes(run: Run) -> Outcome:
     return Outcome(asdict(budget), rows)
 
 
+def _desk_prompt(run: Run) -> Outcome:
+    from llmsuite_lab.core.files import check_folder
+    from llmsuite_lab.finetuning import measuring
+    from llmsuite_lab.lm.adapters import KIND
+    from llmsuite_lab.lm.language_model import LanguageModel
+    from llmsuite_lab.peft_methods import comparing, files
+    from llmsuite_lab.peft_methods.methods import method
+
+    check_folder(run.adapter, KIND)  # before it trains, not after
+    budget, lr = comparing.Budget(dialogues=320, steps=80), _rate("prompt")
+    options = {"length": 20, "text": WRITTEN}
+    began = time.perf_counter()
+    tuned, row = comparing.tune("prompt", "summary", lr, run.seed, budget, **options)
+    settings = asdict(budget) | {"model": comparing.MODEL, "lr": lr} | options
+    made = run.provenance(time.perf_counter() - began) | {"settings": settings}
+    chosen = measuring.frozen_dialogues(budget.items)
+    untrained = LanguageModel(method("prompt").prepare(tuned.model.base, run.seed, tuned.tokenizer, **options), tuned.tokenizer, comparing.MODEL)
+    written = measuring.answers(untrained, chosen, ["summary"])
+    folder = files.save(run.adapter, tuned.model, made, base=comparing.MODEL)
+    loaded = LanguageModel(files.load(tuned.model.base, folder), tuned.tokenizer, comparing.MODEL)
+    return Outcome(settings, row | {"answers": measuring.answers(loaded, chosen, ["summary"]), "written": written})
+
+
 RECIPES = (
     Recipe("peft_rates", "three learning rates for every method, on summaries, by validation loss", _rates),
     Recipe("peft_compared", "every method at its best rate on three tasks: scores, cost, other people's prose", _compared, seeds=SEEDS),
     Recipe("lora_ranks", "LoRA on summaries at ranks 1 to 64", _ranks, seeds=SEEDS),
     Recipe("prompt_lengths", "a soft prompt of 1 to 100 vectors on summaries", _lengths, seeds=SEEDS),
+    Recipe("desk_prompt", "soft prompt: summaries, 20 vectors that began as a written instruction", _desk_prompt, ships=True),
     Recipe("prompt_sizes", "prompt tuning against full tuning at four sizes, on what a customer wants", _sizes, seeds=SEEDS),
 )

@@ -3,16 +3,21 @@
     peft_rates       rows of `comparing.tune`: every method, three rates, on summaries
     peft_compared    every method at its best rate on every task
     lora_ranks, prompt_lengths    one method on summaries, a row an option
+    prompt_sizes     rows of `sizes.measured`: full and prompt tuning at four sizes, an item is a message
 
 An item is a test dialogue; its score is averaged over the seeds first, and methods are compared item by item.
 """
 
+from collections.abc import Collection
 from typing import Any
+
+import torch
 
 from llmsuite_lab.core import records
 from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.core.records import Record, mean_over_seeds, paired_differences
 from llmsuite_lab.peft_methods.comparing import TASKS
+from llmsuite_lab.peft_methods.neighbours import share_within
 
 
 def seeds(name: str = "peft_compared") -> list[int]:
@@ -62,6 +67,42 @@ def by_option(name: str, option: str, part: str = "score") -> dict[Any, dict[str
     found = records.read_all(name)
     values = [row["options"][option] for row in found[0].results]
     return {value: mean_over_seeds(found, lambda run, v=value: _by_item(_row(run, options={option: v}), part)) for value in values}
+
+
+def by_size(method: str, part: str = "answers") -> dict[int, dict[str, float]]:
+    """Weights of the model → message → score of "full" or "prompt" tuning in trained wordings ("answers") or untrained ones ("unseen")."""
+    found = records.read_all("prompt_sizes")
+    sizes = {row["weights"]: row["size"] for row in found[0].results}
+    return {weights: mean_over_seeds(found, lambda run, s=size: _scored(run, s, method, part)) for weights, size in sizes.items()}
+
+
+def gaps(part: str = "answers") -> dict[int, dict[str, float]]:
+    """Weights of the model → message → full minus prompt tuning, averaged over the seeds."""
+    full, prompt = by_size("full", part), by_size("prompt", part)
+    return {weights: dict(zip(full[weights], paired_differences(full[weights], prompt[weights]), strict=True)) for weights in full}
+
+
+def gap_closed(part: str = "answers") -> Interval:
+    """The gap at the smallest size minus the gap at the largest, paired by message."""
+    found = gaps(part)
+    return mean_interval(paired_differences(found[min(found)], found[max(found)]), differences=True)
+
+
+def neighbour_shares(wanted: Collection[int], when: str = "learned") -> list[float]:
+    """Share of the tokens nearest to each vector in front of SmolLM2 that are among the `wanted`, by place in the prompt, averaged over the seeds; of
+    the "learned" prompts of `prompt_sizes`, or as they were at the "start"."""
+    return mean_over_seeds(records.read_all("prompt_sizes"), lambda run: [share_within(torch.tensor(ids), wanted) for ids in _nearest(run, when)])
+
+
+def _scored(run: Record, size: str, method: str, part: str) -> dict[str, float]:
+    rows = [row for row in run.results if row["size"] == size and row["method"] == method and part in row]
+    if not rows:
+        raise ValueError(f"the run of seed {run.seed} holds no {part!r} of {method!r} at {size!r}")
+    return _by_item({"answers": rows[0][part]}, "score")
+
+
+def _nearest(run: Record, when: str) -> list[list[int]]:
+    return next(row["neighbours"][when] for row in run.results if "neighbours" in row and "answers" in row)
 
 
 def _row(run: Record, **wanted: Any) -> dict[str, Any]:

@@ -4,11 +4,15 @@ import pytest
 import torch
 
 from llmsuite_lab.core import records
+from llmsuite_lab.core.runs import Run
+from llmsuite_lab.finetuning import measuring
 from llmsuite_lab.lm.batching import Example, collate
+from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.lm.supervised import supervised_loss
-from llmsuite_lab.peft_methods import comparing, recipes
+from llmsuite_lab.peft_methods import comparing, files, recipes
 from llmsuite_lab.peft_methods.comparing import Budget
-from llmsuite_lab.peft_methods.methods import METHODS
+from llmsuite_lab.peft_methods.methods import METHODS, method
+from llmsuite_lab.peft_methods.prompt_tuning import add_soft_prompt
 
 LOSSES = [("lora", "summary", 1e-3, 2.0), ("lora", "answer", 1e-3, 0.1), ("lora", "summary", 4e-3, 1.0), ("lora", "answer", 4e-3, 1.0)]
 ROWS = [dict(zip(("method", "task", "lr", "loss"), row)) for row in [*LOSSES, ("full", "summary", 1e-5, 9.0)]]
@@ -47,6 +51,23 @@ def test_the_recipes_read_the_swept_rate(monkeypatch):
     assert {options["alpha"] / options["rank"] for _, options in asked} == {2}
     with pytest.raises(ValueError, match="unknown task"):
         comparing.tune("lora", "sumary", 1e-3)
+
+
+def test_the_shipped_prompt_is_loaded_as_it_was_saved_and_asked_beside_the_written_instruction(monkeypatch, tiny, tiny_tokenizer, tmp_path):
+    trained = add_soft_prompt(tiny("llama"), 20, seed=3)
+    asked = []
+    monkeypatch.setattr(records, "read", lambda name: type("R", (), {"results": [ROWS[0] | {"method": "prompt"}]})())
+    monkeypatch.setattr(comparing, "tune", lambda *args, **options: (LanguageModel(trained, tiny_tokenizer, comparing.MODEL), {"loss": 1.0}))
+    monkeypatch.setattr(measuring, "answers", lambda lm, chosen, tasks: asked.append(lm.model.P.detach().clone()) or [len(chosen)])
+    recipe = next(r for r in recipes.RECIPES if r.name == "desk_prompt")
+    outcome = recipes._desk_prompt(Run(recipe, 0, tmp_path))
+    written, learned = asked
+    began = method("prompt").prepare(tiny("llama"), 0, tiny_tokenizer, length=20, text=recipes.WRITTEN)
+    assert torch.equal(written, began.P)
+    assert torch.equal(learned, trained.P)
+    assert torch.equal(files.load(tiny("llama"), tmp_path / "desk_prompt_seed0").P, trained.P)
+    assert outcome.results == {"loss": 1.0, "answers": [32], "written": [32]}
+    assert recipe.ships
 
 
 @pytest.mark.slow

@@ -21,9 +21,23 @@ def row(method, task, score, seed, **options):
             "answers": answers}  # fmt: skip
 
 
+def sized(size, weights, method, right, seed, **more):
+    answers = [{"item": f"m{i}", "said": "refund", "score": float(i < right + (seed == 1))} for i in range(6)]
+    return {"size": size, "weights": weights, "method": method, "lr": 1e-3, "loss": 1.0, "answers": answers, "unseen": answers[:2]} | more
+
+
+def by_size(seed):
+    rows = [sized("small", 1_000, "full", 5, seed), sized("small", 1_000, "prompt", 1, seed), sized("large", 9_000_000, "full", 5, seed)]
+    nearest = {"learned": [[1, 2], [3, 4 + seed]], "start": [[7, 8], [9, 1]]}
+    other = sized("large", 9_000_000, "prompt", 4, seed, neighbours={"learned": [[0, 0]] * 2, "start": [[0, 0]] * 2})
+    unscored = {key: value for key, value in other.items() if key not in ("answers", "unseen")}  # at a worse rate
+    return [*rows, unscored, sized("large", 9_000_000, "prompt", 4, seed, neighbours=nearest)]
+
+
 @pytest.fixture(autouse=True)
 def made(monkeypatch):
     runs = {
+        "prompt_sizes": by_size,
         "peft_compared": lambda s: [row(method, task, score, s) for method, score in SCORES.items() for task in TASKS],
         "lora_ranks": lambda s: [row("lora", "summary", 0.1 * rank, s, rank=rank, alpha=2 * rank) for rank in (1, 2, 4)],
         "prompt_lengths": lambda s: [row("prompt", "summary", 0.1 * n, s, length=n) for n in (1, 5)],
@@ -52,6 +66,22 @@ def test_costs_options_and_rates_are_found():
     assert records.swept() == {"lora": {1e-3: pytest.approx(1.1), 1e-2: pytest.approx(2.0)}}
 
 
-@pytest.mark.parametrize("name", ["ranks", "lengths", "rates", "quality", "pareto"])
+def test_the_gap_is_paired_by_message_and_closes_from_smallest_to_largest():
+    assert list(records.by_size("full")) == [1_000, 9_000_000]
+    assert list(records.gaps()[1_000].values()) == [0, 0.5, 1, 1, 1, 0.5]  # right in both seeds, in the second alone, …
+    assert list(records.gaps()[9_000_000].values()) == [0, 0, 0, 0, 0.5, 0.5]
+    closed = records.gap_closed()
+    assert (closed.mean, closed.n) == (pytest.approx(0.5), 6)
+    assert len(records.by_size("prompt", "unseen")[1_000]) == 2
+    with pytest.raises(ValueError, match="no 'seen' of 'full' at 'small'"):
+        records.by_size("full", "seen")
+
+
+def test_neighbours_are_those_of_the_scored_prompt_by_place_and_averaged_over_seeds():
+    assert records.neighbour_shares({1, 4, 9}) == [0.5, 0.25]
+    assert records.neighbour_shares({1, 4, 9}, "start") == [0, 1.0]
+
+
+@pytest.mark.parametrize("name", ["sizes", "ranks", "lengths", "rates", "quality", "pareto"])
 def test_figures_are_drawn_from_the_records(name):
     assert getattr(figures, name)().axes[0].get_title(loc="left") not in ("", "Not measured yet")
