@@ -3,6 +3,7 @@ prompt, and how far it lags behind full tuning at four sizes."""
 
 import time
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from llmsuite_lab.core.runs import Outcome, Recipe, Run
@@ -21,13 +22,13 @@ def _rates(run: Run) -> Outcome:
     return Outcome(comparing.as_data(budget), comparing.rates(list(METHODS), run.seed, budget))
 
 
-def _compared(run: Run) -> Outcome:
+def _compared(run: Run, task: str) -> Outcome:
     from llmsuite_lab.peft_methods import comparing
     from llmsuite_lab.peft_methods.methods import METHODS
 
     budget = comparing.Budget()
     chosen = {name: _rate(name) for name in METHODS}
-    rows = [comparing.measured(name, task, lr, run.seed, budget) for task in comparing.TASKS for name, lr in chosen.items()]
+    rows = [comparing.measured(name, task, lr, run.seed, budget) for name, lr in chosen.items()]
     return Outcome(comparing.as_data(budget) | {"rates": chosen}, rows)
 
 
@@ -93,7 +94,9 @@ def _desk_prompt(run: Run) -> Outcome:
 
 RECIPES = (
     Recipe("peft_rates", "three learning rates for every method, on summaries, by validation loss", _rates),
-    Recipe("peft_compared", "every method at its best rate on three tasks: scores, cost, other people's prose", _compared, seeds=SEEDS),
+    Recipe("peft_summary", "every method at its best rate on summaries: scores, cost, other people's prose", partial(_compared, task="summary"), seeds=SEEDS),
+    Recipe("peft_entities", "the same on the fields of a form", partial(_compared, task="entities"), seeds=SEEDS),
+    Recipe("peft_answer", "the same on answers to a question", partial(_compared, task="answer"), seeds=SEEDS),
     Recipe("lora_ranks", "LoRA on summaries at ranks 1 to 64", _ranks, seeds=SEEDS),
     Recipe("prompt_lengths", "a soft prompt of 1 to 100 vectors on summaries", _lengths, seeds=SEEDS),
     Recipe("desk_prompt", "soft prompt: summaries, 20 vectors that began as a written instruction", _desk_prompt, ships=True),

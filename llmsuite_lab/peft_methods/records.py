@@ -1,7 +1,7 @@
 """What this section reads off its recorded runs: rows of `comparing.measured`, one a method and task (or an option), one record a seed.
 
     peft_rates       rows of `comparing.tune`: every method, three rates, on summaries
-    peft_compared    every method at its best rate on every task
+    peft_summary, peft_entities, peft_answer    every method at its best rate on one task
     lora_ranks, prompt_lengths    one method on summaries, a row an option
     prompt_sizes     rows of `sizes.measured`: full and prompt tuning at four sizes, an item is a message
 
@@ -14,20 +14,21 @@ from typing import Any
 import torch
 
 from llmsuite_lab.core import records
+from llmsuite_lab.core.errors import unknown
 from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.core.records import Record, mean_over_seeds, paired_differences
 from llmsuite_lab.peft_methods.comparing import TASKS
 from llmsuite_lab.peft_methods.neighbours import share_within
 
 
-def seeds(name: str = "peft_compared") -> list[int]:
+def seeds(name: str = "peft_summary") -> list[int]:
     """The recorded seeds, in order. Raises LabError when there is none."""
     return [run.seed for run in records.read_all(name)]
 
 
 def methods() -> list[str]:
     """The methods that were compared, in their order."""
-    return list(dict.fromkeys(row["method"] for row in records.read_all("peft_compared")[0].results))
+    return list(dict.fromkeys(row["method"] for row in _of(TASKS[0])[0].results))
 
 
 def swept() -> dict[str, dict[float, float]]:
@@ -41,7 +42,7 @@ def swept() -> dict[str, dict[float, float]]:
 
 def scores(method: str, task: str, part: str = "score") -> dict[str, float]:
     """Dialogue → a part of its score by a method on a task, averaged over the seeds. Raises ValueError for a method or task that was not run."""
-    return mean_over_seeds(records.read_all("peft_compared"), lambda run: _by_item(_row(run, method=method, task=task), part))
+    return mean_over_seeds(_of(task), lambda run: _by_item(_row(run, method=method, task=task), part))
 
 
 def difference(ours: str, theirs: str, task: str, part: str = "score") -> Interval:
@@ -56,7 +57,7 @@ def quality(part: str = "score") -> dict[str, dict[str, Interval]]:
 
 def cost(method: str, key: str) -> float:
     """A figure of cost, averaged over tasks and seeds: "trainable", "step_s", "prose" (perplexity afterwards). Raises ValueError for another."""
-    values = [row[key] for run in records.read_all("peft_compared") for row in run.results if row["method"] == method and key in row]
+    values = [row[key] for task in TASKS for run in _of(task) for row in run.results if row["method"] == method and key in row]
     if not values:
         raise ValueError(f"no row of {method!r} holds {key!r}: ask for trainable, step_s or prose, of {', '.join(methods())}")
     return sum(values) / len(values)
@@ -103,6 +104,12 @@ def _scored(run: Record, size: str, method: str, part: str) -> dict[str, float]:
 
 def _nearest(run: Record, when: str) -> list[list[int]]:
     return next(row["neighbours"][when] for row in run.results if "neighbours" in row and "answers" in row)
+
+
+def _of(task: str) -> list[Record]:
+    if task not in TASKS:
+        raise ValueError(unknown("compared task", task, list(TASKS)))
+    return records.read_all(f"peft_{task}")
 
 
 def _row(run: Record, **wanted: Any) -> dict[str, Any]:

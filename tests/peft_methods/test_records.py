@@ -38,7 +38,7 @@ def by_size(seed):
 def made(monkeypatch):
     runs = {
         "prompt_sizes": by_size,
-        "peft_compared": lambda s: [row(method, task, score, s) for method, score in SCORES.items() for task in TASKS],
+        **{f"peft_{task}": lambda s, task=task: [row(method, task, score, s) for method, score in SCORES.items()] for task in TASKS},
         "lora_ranks": lambda s: [row("lora", "summary", 0.1 * rank, s, rank=rank, alpha=2 * rank) for rank in (1, 2, 4)],
         "prompt_lengths": lambda s: [row("prompt", "summary", 0.1 * n, s, length=n) for n in (1, 5)],
         "peft_rates": lambda s: [row("lora", task, 0.5, s) | {"lr": lr, "loss": lr * 100 + n} for lr in (1e-3, 1e-2) for n, task in enumerate(TASKS)],
@@ -55,6 +55,8 @@ def test_a_dialogues_score_is_its_mean_over_seeds_and_methods_are_paired():
     assert (gap.mean, gap.n) == (pytest.approx(-0.1), 4)
     assert {task: list(found) for task, found in records.quality().items()} == dict.fromkeys(TASKS, list(SCORES))
     with pytest.raises(ValueError, match="no row with"):
+        records.scores("lorra", "answer")
+    with pytest.raises(ValueError, match="answer, entities, summary"):
         records.scores("lora", "intent")
 
 
