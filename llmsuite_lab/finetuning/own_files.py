@@ -9,7 +9,6 @@ person wrote stays text: a control token comes from the template alone (`lm.text
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,8 @@ from typing import Any
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.lm.batching import Example, encode
 from llmsuite_lab.lm.text import chat_prompt
-from llmsuite_lab.world.readers import file_rows
-from llmsuite_lab.world.rows import json_kind
+from llmsuite_lab.world.readers import usable_rows
+from llmsuite_lab.world.rows import json_kind, turns_of
 
 FORMS = ("prompt and completion", "instruction and output", "messages")
 _SHOWN = 5
@@ -58,18 +57,8 @@ def read(path: Path | str, *, skip_bad: bool = False) -> OwnFile:
     Raises LabError for a missing file or one that is no JSON, for bad rows (the first ones by line, and how many) unless they are skipped, and where
     none is left.
     """
-    path, rows, bad = Path(path), [], []
-    for where, value in _values(path, bad if skip_bad else None):
-        try:
-            rows.append(_row(where, value))
-        except ValueError as error:
-            bad.append((where, str(error)))
-    if bad and not skip_bad:
-        shown = "; ".join(f"{where}: {reason}" for where, reason in bad[:_SHOWN])
-        more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-        raise LabError(f"{len(bad)} of {len(bad) + len(rows)} rows cannot be used ({shown}{more}): mend them, or go on without them (--skip-bad)")
-    if not rows:
-        raise LabError(f"{path.name} holds no row that can be used: a row is {{\"prompt\": …, \"completion\": …}} or {{\"messages\": […]}}")
+    path = Path(path)
+    rows, bad = usable_rows(path, _row, 'a row is {"prompt": …, "completion": …} or {"messages": […]}', skip_bad=skip_bad)
     return OwnFile(rows, bad, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
@@ -101,28 +90,6 @@ def examples(rows: Sequence[OwnRow], tokenizer: Any, limit: int, *, separate: bo
     return made, cut
 
 
-def _values(path: Path, bad: list[tuple[str, str]] | None) -> Any:
-    """(where, value) of every row; with a list for `bad`, lines that are no JSON go there instead of ending it."""
-    if bad is None:
-        yield from file_rows(path)
-        return
-    try:
-        yield from list(file_rows(path))
-    except LabError:
-        try:
-            lines = path.read_text(encoding="utf-8-sig").split("\n")
-        except (OSError, UnicodeDecodeError):
-            raise
-        if lines and lines[0].lstrip().startswith("["):
-            raise
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                try:
-                    yield f"{path.name}, line {number}", json.loads(line)
-                except (ValueError, RecursionError):
-                    bad.append((f"{path.name}, line {number}", "it is no JSON"))
-
-
 def _row(where: str, value: Any) -> OwnRow:
     if not isinstance(value, dict):
         raise ValueError(f"it is {json_kind(value)}, not an object")
@@ -138,13 +105,9 @@ def _row(where: str, value: Any) -> OwnRow:
 
 
 def _conversation(where: str, messages: Any) -> OwnRow:
-    if not isinstance(messages, list) or len(messages) < 2:
+    turns = turns_of(messages)
+    if len(turns) < 2:
         raise ValueError("its messages are no list of at least two turns")
-    turns = []
-    for number, turn in enumerate(messages, start=1):
-        if not isinstance(turn, dict) or not all(isinstance(turn.get(key), str) for key in ("role", "content")):
-            raise ValueError(f'its message {number} is not {{"role": …, "content": …}} with two strings')
-        turns.append((turn["role"], turn["content"]))
     if turns[-1][0] != "assistant":
         raise ValueError(f"its last message is the {turns[-1][0]}'s, and what is learnt is the assistant's answer")
     if not turns[-1][1].strip():

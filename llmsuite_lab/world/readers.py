@@ -21,11 +21,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.values import finite
 from llmsuite_lab.world.rows import json_kind, optional_text_of, read_dialogue, text_of
+
+T = TypeVar("T")
+_SHOWN = 5  # bad rows that are named
 
 
 @dataclass(frozen=True)
@@ -212,6 +215,49 @@ def file_rows(path: Path) -> Iterator[tuple[str, Any]]:
                 yield f"{path.name}, line {number}", json.loads(line)
             except (ValueError, RecursionError) as error:
                 raise LabError(f"{path.name}, line {number}: not JSON ({error}). A download that broke off ends like this.") from None
+
+
+def usable_rows(path: Path, parse: Callable[[str, Any], T], form: str, *, skip_bad: bool = False) -> tuple[list[T], list[tuple[str, str]]]:
+    """(what `parse` made of the rows of a person's own file, the bad ones as (where, reason)). `parse` takes (where, value), raises ValueError if it is bad.
+
+    form: what a row looks like, in a sentence. With `skip_bad`, bad rows, and lines that are no JSON, are left out. Raises LabError for a missing file or
+    one that is no JSON, for bad rows (the first ones by line, and how many) unless they are skipped, and where none is left.
+    """
+    rows, bad = [], []
+    for where, value in _values(path, bad if skip_bad else None):
+        try:
+            rows.append(parse(where, value))
+        except ValueError as error:
+            bad.append((where, str(error)))
+    if bad and not skip_bad:
+        shown = "; ".join(f"{where}: {reason}" for where, reason in bad[:_SHOWN])
+        more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+        raise LabError(f"{len(bad)} of {len(bad) + len(rows)} rows cannot be used ({shown}{more}): mend them, or go on without them (--skip-bad)")
+    if not rows:
+        raise LabError(f"{path.name} holds no row that can be used: {form}")
+    return rows, bad
+
+
+def _values(path: Path, bad: list[tuple[str, str]] | None) -> Iterator[tuple[str, Any]]:
+    """(where, value) of every row; with a list for `bad`, lines that are no JSON go there instead of ending it."""
+    if bad is None:
+        yield from file_rows(path)
+        return
+    try:
+        yield from list(file_rows(path))
+    except LabError:
+        try:
+            lines = path.read_text(encoding="utf-8-sig").split("\n")
+        except (OSError, UnicodeDecodeError):
+            raise
+        if lines and lines[0].lstrip().startswith("["):
+            raise
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                try:
+                    yield f"{path.name}, line {number}", json.loads(line)
+                except (ValueError, RecursionError):
+                    bad.append((f"{path.name}, line {number}", "it is no JSON"))
 
 
 def _hub_rows(known: Format) -> Iterator[tuple[str, Any]]:

@@ -49,6 +49,18 @@ def json_kind(value: Any) -> str:
     )
 
 
+def turns_of(messages: Any) -> list[tuple[str, str]]:
+    """The (role, words) of a conversation in chat form. Raises ValueError for what is no list of {"role": …, "content": …} with two texts."""
+    if not isinstance(messages, list):
+        raise ValueError(f"its messages are {json_kind(messages)}, not a list of turns")
+    turns = []
+    for number, turn in enumerate(messages, start=1):
+        if not isinstance(turn, dict) or not all(isinstance(turn.get(key), str) for key in ("role", "content")):
+            raise ValueError(f'its message {number} is not {{"role": …, "content": …}} with two strings')
+        turns.append((turn["role"], turn["content"]))
+    return turns
+
+
 def read_dialogue(row: dict) -> Dialogue:
     """The conversation of a row of DialogSum or SAMSum. Raises ValueError for one without a named turn or a summary, KeyError for a missing key."""
     turns: list[tuple[str, str]] = []

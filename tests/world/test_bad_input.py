@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 from random import Random
 
-from llmsuite_lab.world import almanac, catalogue, catalogue_samples, handbook, support_desk, word_problems
+from llmsuite_lab.world import almanac, catalogue, catalogue_samples, handbook, preferences, support_desk, word_problems
 from llmsuite_lab.world.almanac_questions import TRAINED_KINDS
 from llmsuite_lab.world.almanac_relations import relation
 from llmsuite_lab.world.support_desk_telling import Teller
@@ -34,6 +34,8 @@ def valid(folder, call, fresh, writer):
     cola = catalogue_samples.write("cola", folder / "cola")["jsonl"]
     talk = support_desk.dialogues(1)[0]
     support_desk.write(folder / "dialogues.jsonl", [talk])
+    (folder / "pairs.jsonl").write_text('{"prompt": "A lamp?", "chosen": "Yes.", "rejected": "No."}\n', encoding="utf-8")
+    asked = preferences.cases(1)[0]
     sentence = problem.sentences[0]
     known = {line.target: line.value for s in problem.sentences for line in s.lines}
     return {
@@ -69,6 +71,14 @@ def valid(folder, call, fresh, writer):
         "world.handbook.as_markdown": call(book),
         "world.handbook_values.draw_value": call("price", "Lamp", fresh),
         "world.names.names": call("given", "train", fresh),
+        "world.preferences.label": call(asked, "It is sent.", "Who cares?", fresh),
+        "world.preferences_agents.reply": call(asked, "expert", fresh),
+        "world.preferences_cases.Case.allowed": call("cancel", on=lambda: asked),
+        "world.preferences_judge.judge": call(asked, "It is sent."),
+        "world.preferences_files.read_pairs": call(folder / "pairs.jsonl"),
+        "world.preferences_files.read_file": call(folder / "pairs.jsonl"),
+        "world.preferences_values.drawn": call("day", "train", fresh),
+        "world.readers.usable_rows": call(folder / "pairs.jsonl", lambda where, value: value, "a row is anything"),
         "world.readers.file_rows": call(folder / "gsm8k.jsonl"),
         "world.readers.read": call("gsm8k", folder / "gsm8k.jsonl"),
         "world.readers.Format": call(dict, "set", None, "test"),

@@ -1,0 +1,74 @@
+"""What the cases of `preferences` are filled with: names of syllables, numbers of digits, none of them in two splits.
+
+A policy with a closed vocabulary can copy a name that it never saw if it knows its syllables: "Mi" + "ra". Which split a name, a number or a day belongs
+to is a fixed function of its spelling (`support_desk_values.owner`), so none can be in two.
+"""
+
+import re
+import tomllib
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from llmsuite_lab.core.errors import unknown
+from llmsuite_lab.world.support_desk_dialogue import SPLITS, Split
+from llmsuite_lab.world.support_desk_values import owner
+
+FIELDS = ("customer", "product", "order", "status", "day", "sum")
+ASKS = ("status", "day", "sum", "order", "product", "cancel", "return")
+_SLOT = re.compile(r"\{\w+\}")
+
+
+@cache
+def wordings() -> dict[str, Any]:
+    """The file preferences.toml."""
+    with Path(__file__).with_name("preferences.toml").open("rb") as file:
+        return tomllib.load(file)
+
+
+def drawn(kind: str, split: Split, rng: Random) -> str:
+    """A value of one field that the split owns: "Mira", "Zenrix lamp", "#472", "packed", "14 May", "$35". (A state belongs to all splits.)
+
+    Raises ValueError for a kind that is no field, and for an unknown split.
+    """
+    if split not in SPLITS:
+        raise ValueError(unknown("split", split, list(SPLITS)))
+    if kind not in FIELDS:
+        raise ValueError(f"kind={kind!r}, but the fields of a record are {', '.join(FIELDS)}")
+    words = wordings()
+    if kind == "status":
+        return rng.choice(list(words["statuses"]))
+    while True:
+        noun = ""
+        if kind == "customer":
+            value = rng.choice(words["name_beginnings"]) + rng.choice(words["name_endings"])
+        elif kind == "product":
+            value, noun = rng.choice(words["brand_beginnings"]) + rng.choice(words["brand_endings"]), f" {rng.choice(words['nouns'])}"
+        elif kind == "order":
+            value = f"#{rng.randint(100, 999)}"
+        elif kind == "sum":
+            value = f"${rng.randint(12, 480)}"
+        else:
+            value = f"{rng.randint(1, 28)} {rng.choice(words['months'])}"
+        if owner(value) == split:
+            return value + noun
+
+
+@cache
+def words() -> tuple[str, ...]:
+    """Every word, mark and syllable that a prompt or a reply of any split is made of, each once, in a fixed order: the closed vocabulary.
+
+    Words as they are written ("Your" and "your"), the syllables of names, single digits, and the marks . , ? # $ : by themselves.
+    """
+    known = wordings()
+    texts = [*known["nouns"], *known["months"], *known["statuses"], *FIELDS, *known["judge"]["topics"], *_texts(known["openers"])]
+    texts += [*_texts(known["questions"]), *_texts(known["answers"]), *_texts(known["manners"]), "unknown Reply"]
+    spoken = [word for text in texts for word in re.findall(r"[A-Za-z]+", _SLOT.sub(" ", text))]
+    syllables = [part for kind in ("name", "brand") for end in ("beginnings", "endings") for part in known[f"{kind}_{end}"]]
+    return tuple(dict.fromkeys([*".,?#$:", *"0123456789", *sorted(set(spoken)), *syllables]))
+
+
+def _texts(value: Any) -> list[str]:
+    parts = value.values() if isinstance(value, dict) else value
+    return [value] if isinstance(value, str) else [text for part in parts for text in _texts(part)]
