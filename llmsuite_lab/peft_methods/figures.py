@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from llmsuite_lab.core import records as core_records
 from llmsuite_lab.core.diagrams import from_records
 from llmsuite_lab.core.metrics import mean_interval
 from llmsuite_lab.core.plots import COLOURS, bars_with_intervals, figure, lines_with_bands
@@ -29,13 +30,24 @@ def lengths(part: str = "score") -> Any:
 
 
 @from_records
+def written_or_learned() -> Any:
+    """Summaries behind twenty vectors: those of a written instruction, and the same after training."""
+    results = core_records.read("desk_prompt").results
+    parts = {"facts kept": "recall", "fact F1": "f1", "ROUGE-L": "rougeL"}
+    said = {"as written": results["written"], "as learned": results["answers"]}
+    values = {label: {name: mean_interval([row[part] for row in rows]) for name, rows in said.items()} for label, part in parts.items()}
+    colours = {"as written": "base", "as learned": "tuned"}
+    return bars_with_intervals(values, title="The same twenty vectors, before and after training", ylabel="score", colours=colours, ylim=(0, 1.15))
+
+
+@from_records
 def sizes(part: str = "answers") -> Any:
     """Full against prompt tuning at four sizes, averaged over seeds; "unseen" for wordings that no training has seen."""
     series = {name: list(records.by_size(method, part).values()) for name, method in (("full tuning", "full"), ("prompt tuning", "prompt"))}
     weights = [round(count / 1e6, 1 if count < 1e7 else None) for count in records.by_size("full", part)]
     return lines_with_bands(
         weights, {name: [mean_interval(list(items.values())) for items in found] for name, found in series.items()},
-        title="A prompt's distance from full tuning, by size", xlabel="millions of weights", ylabel="accuracy: the intent of a message",
+        title="A prompt's distance from full tuning, by size", xlabel="millions of weights", ylabel="accuracy on the intent",
         colours={"full tuning": "baseline", "prompt tuning": "tuned"}, log_x=True, ylim=(0, 1.05),
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ An item is a test dialogue; its score is averaged over the seeds first, and meth
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -86,7 +87,9 @@ def gaps(part: str = "answers") -> dict[int, dict[str, float]]:
 def gap_closed(part: str = "answers") -> Interval:
     """The gap at the smallest size minus the gap at the largest, paired by message."""
     found = gaps(part)
-    return mean_interval(paired_differences(found[min(found)], found[max(found)]), differences=True)
+    halves = [d / 2 for d in paired_differences(found[min(found)], found[max(found)])]  # a difference of two gaps reaches from -2 to 2
+    half = mean_interval(halves, differences=True)
+    return replace(half, mean=2 * half.mean, low=2 * half.low, high=2 * half.high)
 
 
 def neighbour_shares(wanted: Collection[int], when: str = "learned") -> list[float]:

@@ -4,14 +4,14 @@ import inspect
 
 import pytest
 
-from llmsuite_lab.peft_methods import concepts
+from llmsuite_lab.peft_methods import concepts, prompt_concepts
 
-PICTURES = [name for name, f in vars(concepts).items() if inspect.isfunction(f) and f.__module__ == concepts.__name__]
+PICTURES = [f for module in (concepts, prompt_concepts) for f in vars(module).values() if inspect.isfunction(f) and f.__module__ == module.__name__]
 
 
-@pytest.mark.parametrize("name", PICTURES)
-def test_every_picture_has_a_title_and_stays_inside(name):
-    drawn = getattr(concepts, name)()
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda f: f.__name__)
+def test_every_picture_has_a_title_and_stays_inside(picture):
+    drawn = picture()
     ax = drawn.axes[0]
     assert ax.get_title(loc="left")
     width, height = ax.get_xlim()[1], ax.get_ylim()[1]

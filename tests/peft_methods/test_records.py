@@ -74,6 +74,7 @@ def test_the_gap_is_paired_by_message_and_closes_from_smallest_to_largest():
     assert list(records.gaps()[9_000_000].values()) == [0, 0, 0, 0, 0.5, 0.5]
     closed = records.gap_closed()
     assert (closed.mean, closed.n) == (pytest.approx(0.5), 6)
+    assert 0 < closed.low < 0.5 < closed.high <= 1  # of (0, 0.5, 1, 1, 0.5, 0)
     assert len(records.by_size("prompt", "unseen")[1_000]) == 2
     with pytest.raises(ValueError, match="no 'seen' of 'full' at 'small'"):
         records.by_size("full", "seen")
