@@ -4,9 +4,12 @@ from typing import Any
 
 from llmsuite_lab.core import records as core_records
 from llmsuite_lab.core.diagrams import from_records
-from llmsuite_lab.core.metrics import mean_interval
-from llmsuite_lab.core.plots import COLOURS, bars_with_intervals, figure, lines_with_bands
+from llmsuite_lab.core.metrics import Interval, mean_interval
+from llmsuite_lab.core.plots import COLOURS, CYCLE, bars_with_intervals, figure, lines_with_bands
+from llmsuite_lab.finetuning.records import untuned
 from llmsuite_lab.peft_methods import records
+
+LORA_COLOURS = {"untuned, four examples": "base", "full": "baseline", "LoRA": "tuned"}
 
 
 @from_records
@@ -17,6 +20,18 @@ def ranks(part: str = "score") -> Any:
         list(found), {"LoRA": list(found.values())}, title="What a higher rank adds", xlabel="rank", ylabel="fact F1 of the summaries",
         colours={"LoRA": "tuned"}, log_x=True, ylim=(0, 1.0),
     )  # fmt: skip
+
+
+@from_records
+def lora_against_full() -> Any:
+    """Summaries of the untuned model after four solved examples, of full tuning and of LoRA, each of the two at its best rate, averaged over seeds."""
+    parts = {"words shared (ROUGE-L)": "rougeL", "facts kept (recall)": "recall", "facts true (precision)": "precision"}
+    groups: dict[str, dict[str, Interval]] = {}
+    for words, part in parts.items():
+        full, lora = (records.scores(name, "summary", part) for name in ("full", "lora"))
+        shots = {item: score for (_, item), score in untuned("shots", part, ("summary",)).items() if item in full}
+        groups[words] = {name: mean_interval(list(items.values())) for name, items in zip(LORA_COLOURS, (shots, full, lora))}
+    return bars_with_intervals(groups, title="LoRA beside full tuning", ylabel="share", ylim=(0, 1.15), colours=LORA_COLOURS)
 
 
 @from_records
@@ -55,13 +70,20 @@ def sizes(part: str = "answers") -> Any:
 @from_records
 def rates() -> Any:
     """Validation loss of every method at its three rates: each is compared at its own best."""
-    drawn, ax = figure(9.0, 5.0)
-    for name, losses in records.swept().items():
-        ax.plot(list(losses), list(losses.values()), marker="o", label=name)
+    drawn, ax = figure(9.6, 5.0)
+    others = [colour for colour in CYCLE if colour not in (COLOURS["baseline"], COLOURS["tuned"])]
+    swept = records.swept()
+    rest = [name for name in swept if name not in ("full", "lora")]
+    for name, losses in swept.items():
+        n = rest.index(name) if name in rest else 0
+        ink = COLOURS["baseline" if name == "full" else "tuned"] if name not in rest else others[n % len(others)]
+        ax.plot(list(losses), list(losses.values()), marker="o", color=ink, linestyle="--" if n >= len(others) else "-", label=name)
+        best = min(losses, key=lambda lr: losses[lr])
+        ax.plot([best], [losses[best]], marker="o", markersize=15, markerfacecolor="none", markeredgewidth=2, color=ink)
     ax.set_xscale("log")
     ax.set(xlabel="peak learning rate", ylabel="validation loss (nats per token)")
-    ax.set_title("Every method has its own rate")
-    ax.legend(ncols=2)
+    ax.set_title("Every method goes on at its own best rate")
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return drawn
 
 

@@ -17,6 +17,7 @@ def run(name, seed, results):
 
 def row(method, task, score, seed, **options):
     answers = [{"task": task, "item": f"d{i}", "score": score + 0.1 * (seed - 0.5) * (-1) ** i} for i in range(4)]
+    answers = [answer | dict.fromkeys(("rougeL", "recall", "precision"), answer["score"]) for answer in answers]
     return {"method": method, "task": task, "lr": 1e-3, "options": options, "loss": 1 - score, "trainable": 10 * len(method), "step_s": 0.1, "prose": 20.0,
             "answers": answers}  # fmt: skip
 
@@ -41,6 +42,7 @@ def made(monkeypatch):
         **{f"peft_{task}": lambda s, task=task: [row(method, task, score, s) for method, score in SCORES.items()] for task in TASKS},
         "lora_ranks": lambda s: [row("lora", "summary", 0.1 * rank, s, rank=rank, alpha=2 * rank) for rank in (1, 2, 4)],
         "prompt_lengths": lambda s: [row("prompt", "summary", 0.1 * n, s, length=n) for n in (1, 5)],
+        "desk_untuned": lambda s: {"shots": row("untuned", "summary", 0.3, 0.5)["answers"]},
         "peft_rates": lambda s: [row("lora", task, 0.5, s) | {"lr": lr, "loss": lr * 100 + n} for lr in (1e-3, 1e-2) for n, task in enumerate(TASKS)],
     }
     monkeypatch.setattr(recorded, "read_all", lambda name: [run(name, s, runs[name](s)) for s in (0, 1)])
@@ -85,6 +87,12 @@ def test_neighbours_are_those_of_the_scored_prompt_by_place_and_averaged_over_se
     assert records.neighbour_shares({1, 4, 9}, "start") == [0, 1.0]
 
 
-@pytest.mark.parametrize("name", ["sizes", "ranks", "lengths", "rates", "quality", "pareto"])
+@pytest.mark.parametrize("name", ["sizes", "ranks", "lengths", "rates", "quality", "pareto", "lora_against_full"])
 def test_figures_are_drawn_from_the_records(name):
     assert getattr(figures, name)().axes[0].get_title(loc="left") not in ("", "Not measured yet")
+
+
+def test_lora_stands_between_the_untuned_and_the_fully_tuned_model_in_its_figure():
+    ax = figures.lora_against_full().axes[0]
+    bars = [bar.get_height() for bar in ax.patches if bar.get_height() > 0]
+    assert sorted({round(height, 6) for height in bars}) == [0.3, 0.7, 0.8]
