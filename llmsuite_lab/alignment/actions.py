@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from llmsuite_lab.lm.batching import Example, collate
-from llmsuite_lab.lm.supervised import hidden_and_logits
+from llmsuite_lab.lm.supervised import hidden_and_logits, supervised_logits
 from llmsuite_lab.transformer.evaluating import evaluating
 
 
@@ -38,12 +39,7 @@ def score(model: nn.Module, replies: Sequence[Example], *, distribution: bool = 
 
     Raises ValueError for no replies, an empty prompt or reply (an empty reply is the end token alone), TypeError as `lm.supervised.hidden_and_logits`.
     """
-    if len(replies) == 0:
-        raise ValueError("there is no reply to score: the list is empty")
-    for n, reply in enumerate(replies):
-        if not len(reply.prompt_ids) or not len(reply.completion_ids):
-            part = "prompt" if not len(reply.prompt_ids) else "reply"
-            raise ValueError(f"reply {n} has an empty {part}: the first action needs a state, and a reply at least its end token")
+    check_replies(replies)
     batch = collate(replies).to(next(model.parameters()).device)
     with evaluating(model):
         hidden, logits = hidden_and_logits(model, batch)
@@ -54,6 +50,26 @@ def score(model: nn.Module, replies: Sequence[Example], *, distribution: bool = 
     return Actions(
         grid(chosen, mask), grid(entropy, mask), grid(hidden.float(), mask), mask, grid(logp, mask) if distribution else None
     )  # fmt: skip
+
+
+def reply_logprobs(model: nn.Module, replies: Sequence[Example]) -> Float[Tensor, " replies"]:
+    """log π(y | x) = Σ_t log π(y_t | x, y_<t) of each reply, nats: summed, not averaged. Differentiable; dropout off. Raises as `score`."""
+    check_replies(replies)
+    batch = collate(replies).to(next(model.parameters()).device)
+    with evaluating(model):
+        each = -F.cross_entropy(supervised_logits(model, batch).float(), batch.targets, reduction="none")
+    mask = action_mask([len(reply.completion_ids) for reply in replies]).to(each.device)
+    return grid(each, mask).sum(1)
+
+
+def check_replies(replies: Sequence[Example]) -> None:
+    """Raises ValueError for no replies, and for one with an empty prompt or without an action."""
+    if len(replies) == 0:
+        raise ValueError("there is no reply to score: the list is empty")
+    for n, reply in enumerate(replies):
+        if not len(reply.prompt_ids) or not len(reply.completion_ids):
+            part = "prompt" if not len(reply.prompt_ids) else "reply"
+            raise ValueError(f"reply {n} has an empty {part}: the first action needs a state, and a reply at least its end token")
 
 
 def action_mask(lengths: Sequence[int]) -> Bool[Tensor, "replies actions"]:

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from llmsuite_lab.alignment.actions import Actions, score
+from llmsuite_lab.alignment.actions import Actions, reply_logprobs, score
 from llmsuite_lab.core.errors import LabError, whole
 from llmsuite_lab.lm.batching import Example
 from llmsuite_lab.peft_methods.switching import adapters_off
@@ -38,7 +38,7 @@ class ActorCritic(nn.Module):
         super().__init__()
         self.policy = policy
         device = next(policy.parameters()).device
-        self.value = nn.Linear(_width(policy), 1, device=device)
+        self.value = nn.Linear(width_of(policy), 1, device=device)
         nn.init.zeros_(self.value.weight)
         nn.init.zeros_(self.value.bias)
 
@@ -47,7 +47,8 @@ class ActorCritic(nn.Module):
         return self.value(actions.hidden).squeeze(-1).where(actions.mask, 0.0)
 
 
-def _width(policy: nn.Module) -> int:
+def width_of(policy: nn.Module) -> int:
+    """How many numbers its hidden states have. Raises TypeError when it does not tell."""
     config = getattr(policy, "config", None)
     for name in ("d_model", "hidden_size", "n_embd"):
         if isinstance(width := getattr(config, name, None), int):
@@ -72,6 +73,14 @@ class Reference:
         with adapters_off(policy):
             pass
         return cls(policy, True)
+
+    @torch.no_grad()
+    def logprobs(self, replies: Sequence[Example]) -> Float[Tensor, " replies"]:
+        """As `actions.reply_logprobs`, under π_ref, without a gradient."""
+        if not self._off:
+            return reply_logprobs(self.model, replies)
+        with adapters_off(self.model):
+            return reply_logprobs(self.model, replies)
 
     @torch.no_grad()
     def score(self, replies: Sequence[Example], *, distribution: bool = False) -> Actions:

@@ -115,9 +115,21 @@ def hidden_and_logits(model: nn.Module, batch: Batch) -> tuple[Float[Tensor, "su
     with _ids_told(batch):
         hidden, head = _hidden_and_head(model, batch)
         if head is None:
-            raise TypeError(f"{type(model).__name__} gives logits and no hidden state before them, so no other head can stand on it: take a causal model")
+            raise TypeError(_NO_HIDDEN.format(type(model).__name__))
         gathered = hidden[batch.mask]
         return gathered, head(gathered)
+
+
+def supervised_hidden(model: nn.Module, batch: Batch) -> Float[Tensor, "supervised d"]:
+    """Hidden states at the supervised positions, and no logits at all. Differentiable. Raises as `hidden_and_logits`."""
+    with _ids_told(batch):
+        hidden, head = _hidden_and_head(model, batch)
+        if head is None:
+            raise TypeError(_NO_HIDDEN.format(type(model).__name__))
+        return hidden[batch.mask]
+
+
+_NO_HIDDEN = "{} gives logits and no hidden state before them, so no other head can stand on it: take a causal model"
 
 
 def _hidden_and_head(model: nn.Module, batch: Batch) -> tuple[Float[Tensor, "batch seq d"], Head | None]:

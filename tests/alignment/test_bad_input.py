@@ -2,11 +2,14 @@
 
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 
 from llmsuite_lab.alignment import ppo
 from llmsuite_lab.alignment.actions import action_mask
+from llmsuite_lab.alignment.pairs import Pair, collate_pairs
+from llmsuite_lab.alignment.reward_model import RewardModel, save
 from llmsuite_lab.alignment.rollouts import ActorCritic, Reference, Rollouts
 from llmsuite_lab.alignment.settings import Progress, Settings
 from llmsuite_lab.alignment.watch import Watch
@@ -41,6 +44,11 @@ def valid(folder, call, tokenizer):
     def fresh_rollouts():
         return Rollouts(replies, torch.tensor([True, False]), torch.zeros(2), mask, *(torch.zeros(2, 2) for _ in range(4)))
 
+    def fresh_reward_model():
+        return RewardModel(models.make())
+
+    pairs, saved = [Pair([5, 6], [7, models.END], [8, 9, models.END])], folder / "reward model"
+    save(fresh_reward_model(), saved)
     prompts, few = [[5, 6], [8]], Settings(iterations=1, prompts=2, max_new_tokens=2, minibatches=1, epochs=1)
     reference = Reference.frozen(models.make())
     trained = call(fresh_critic, reference, reward, prompts, few, end_id=1)
@@ -53,6 +61,35 @@ def valid(folder, call, tokenizer):
         "alignment.advantages.rloo": call(torch.zeros(2, 2)),
         "alignment.advantages.token_rewards": call(torch.zeros(2), grid, mask),
         "alignment.advantages.whiten": call(grid, mask),
+        "alignment.actions.reply_logprobs": call(fresh, replies),
+        "alignment.actions.check_replies": call(replies),
+        "alignment.dpo.accuracy": call(fresh, reference, pairs),
+        "alignment.dpo.dpo_loss": call(*(torch.zeros(2) for _ in range(4))),
+        "alignment.dpo.Referenced": call(pairs[0], -1.0, -2.0),
+        "alignment.dpo.ReferencedBatch": call(replies, torch.zeros(1), torch.zeros(2, 1)),
+        "alignment.dpo.implicit_rewards": call(fresh, reference, replies),
+        "alignment.dpo.referenced": call(reference, pairs),
+        "alignment.dpo.train": call(fresh, reference, pairs, progress=False),
+        "alignment.pairs.Pair": call([5], [6, 1], [7, 1]),
+        "alignment.pairs.PairBatch": call(replies, torch.zeros(1)),
+        "alignment.pairs.PairBatch.halves": call(torch.zeros(4), on=lambda: collate_pairs(pairs)),
+        "alignment.pairs.collate_pairs": call(pairs),
+        "alignment.pairs.encode": call([SimpleNamespace(prompt="a", chosen="b", rejected="c", margin=None)], tokenizer),
+        "alignment.reward_model.RewardModel": call(fresh),
+        "alignment.reward_model.RewardModel.of": call(fresh),
+        "alignment.reward_model.RewardModel.forward": call(replies, on=fresh_reward_model),
+        "alignment.reward_model.RewardModel.normalise": call(replies, on=fresh_reward_model),
+        "alignment.reward_model.RewardModel.rewards": call(replies, on=fresh_reward_model),
+        "alignment.reward_model.accuracy": call(fresh_reward_model, pairs),
+        "alignment.reward_model.bradley_terry": call(torch.zeros(2), torch.zeros(2)),
+        "alignment.reward_model.calibration": call(fresh_reward_model, pairs, 1),
+        "alignment.reward_model.load": call(fresh_reward_model, saved),
+        "alignment.reward_model.margins": call(fresh_reward_model, pairs),
+        "alignment.reward_model.pair_loss": call(fresh_reward_model, collate_pairs(pairs)),
+        "alignment.reward_model.save": call(fresh_reward_model, folder / "saved"),
+        "alignment.reward_model.train": call(fresh_reward_model, pairs, progress=False),
+        "alignment.rollouts.Reference.logprobs": call(replies, on=lambda: reference),
+        "alignment.rollouts.width_of": call(fresh),
         "alignment.divergence.estimate": call(grid, grid, "k1"),
         "alignment.divergence.exact": call(grid, grid),
         "alignment.objectives.a2c_loss": call(grid, grid, mask),

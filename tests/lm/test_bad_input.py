@@ -68,6 +68,7 @@ def valid(folder, call, model, tokenizer):
         "lm.supervised.supervised_loss": call(ready, batch),
         "lm.supervised.supervised_logits": call(ready, batch),
         "lm.supervised.hidden_and_logits": call(ready, batch),
+        "lm.supervised.supervised_hidden": call(ready, batch),
         "lm.supervised.supervised_logprobs": call(ready, batch),
         "lm.text.Prompt": call("a", ["a"]),
         "lm.text.encode": call(tokenizer, ["some words"]),
