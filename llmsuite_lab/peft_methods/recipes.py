@@ -78,7 +78,7 @@ def _desk_prompt(run: Run) -> Outcome:
     from llmsuite_lab.peft_methods.methods import method
 
     check_folder(run.adapter, KIND)  # before it trains, not after
-    budget, lr = comparing.Budget(dialogues=320, steps=80), _rate("prompt")
+    budget, lr = comparing.Budget(dialogues=400, steps=100), _rate("prompt")
     options = {"length": 20, "text": WRITTEN}
     began = time.perf_counter()
     tuned, row = comparing.tune("prompt", "summary", lr, run.seed, budget, **options)
