@@ -21,12 +21,12 @@ from llmsuite_lab.world.preferences_agents import AGENTS, reply
 from llmsuite_lab.world.preferences_cases import Case, cases
 from llmsuite_lab.world.preferences_files import Preference, read_pairs
 from llmsuite_lab.world.preferences_judge import Judgement, judge
-from llmsuite_lab.world.preferences_values import ASKS, FIELDS, words
+from llmsuite_lab.world.preferences_values import ASKS, FIELDS, word_pieces, words
 from llmsuite_lab.world.support_desk_dialogue import SPLITS, Split
 
 __all__ = [
     "AGENTS", "ASKS", "FIELDS", "HUMAN", "SPLITS", "SURE", "Case", "Judgement", "Labeller", "Preference", "Split",
-    "cases", "judge", "label", "pairs", "read_pairs", "reply", "words",
+    "cases", "judge", "label", "pairs", "read_pairs", "reply", "word_pieces", "words",
 ]  # fmt: skip
 
 

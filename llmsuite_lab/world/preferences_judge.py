@@ -167,7 +167,7 @@ def _found(kind: str, small: str) -> int:
 def _known() -> SimpleNamespace:
     """Everything that is looked for, compiled once."""
     words, lexicon = wordings(), wordings()["judge"]
-    syllables = {part.casefold() for kind in ("name", "brand") for end in ("beginnings", "endings") for part in words[f"{kind}_{end}"]}
+    syllables = {part.casefold() for end in ("beginnings", "endings") for part in words[end]}
     said = " ".join(str(words[part]) for part in ("questions", "answers", "manners", "openers", "months"))
     months, number = _either(month.casefold() for month in words["months"]), r"\d{1,12}(?:[.,]00?(?!\d))?"
     verbs = {"cancel": "cancel", "return": r"(?:send (?:it|this|your \w+) back|return)"}

@@ -41,10 +41,9 @@ def drawn(kind: str, split: Split, rng: Random) -> str:
         return rng.choice(list(words["statuses"]))
     while True:
         noun = ""
-        if kind == "customer":
-            value = rng.choice(words["name_beginnings"]) + rng.choice(words["name_endings"])
-        elif kind == "product":
-            value, noun = rng.choice(words["brand_beginnings"]) + rng.choice(words["brand_endings"]), f" {rng.choice(words['nouns'])}"
+        if kind in ("customer", "product"):
+            value = rng.choice(words["beginnings"]) + rng.choice(words["endings"])
+            noun = f" {rng.choice(words['nouns'])}" if kind == "product" else ""
         elif kind == "order":
             value = f"#{rng.randint(100, 999)}"
         elif kind == "sum":
@@ -56,17 +55,24 @@ def drawn(kind: str, split: Split, rng: Random) -> str:
 
 
 @cache
-def words() -> tuple[str, ...]:
-    """Every word, mark and syllable that a prompt or a reply of any split is made of, each once, in a fixed order: the closed vocabulary.
+def word_pieces() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The closed vocabulary of all prompts and replies of any split: (pieces that begin a word, pieces that go on or follow), each once, in a fixed order.
 
-    Words as they are written ("Your" and "your"), the syllables of names, single digits, and the marks . , ? # $ : by themselves.
+    Words as they are written ("Your" and "your"), the first syllables of names, digits and the marks # $; the other syllables, digits, and . , ? :
     """
     known = wordings()
     texts = [*known["nouns"], *known["months"], *known["statuses"], *FIELDS, *known["judge"]["topics"], *_texts(known["openers"])]
     texts += [*_texts(known["questions"]), *_texts(known["answers"]), *_texts(known["manners"]), "unknown Reply"]
-    spoken = [word for text in texts for word in re.findall(r"[A-Za-z]+", _SLOT.sub(" ", text))]
-    syllables = [part for kind in ("name", "brand") for end in ("beginnings", "endings") for part in known[f"{kind}_{end}"]]
-    return tuple(dict.fromkeys([*".,?#$:", *"0123456789", *sorted(set(spoken)), *syllables]))
+    spoken = sorted({word for text in texts for word in re.findall(r"[A-Za-z]+", _SLOT.sub(" ", text))})
+    first = [*"#$0123456789", *spoken, *known["beginnings"]]
+    following = [*".,?:0123456789", *known["endings"]]
+    return tuple(dict.fromkeys(first)), tuple(dict.fromkeys(following))
+
+
+def words() -> tuple[str, ...]:
+    """The pieces of `word_pieces`, wherever they stand, each once."""
+    first, following = word_pieces()
+    return tuple(dict.fromkeys([*first, *following]))
 
 
 def _texts(value: Any) -> list[str]:
