@@ -78,6 +78,9 @@ class Settings:
         within("copies", self.copies, 0, 1)
 
 
+SHIPPED = Settings()
+
+
 def tokenizer() -> "PreTrainedTokenizerFast":
     """The closed vocabulary as a tokenizer: 3 control tokens, pieces that begin a word ("▁Mi", "▁lamp", "▁#"), pieces that go on ("ra", "4", ".").
 
@@ -115,7 +118,7 @@ def load(seed: int = 0) -> "tuple[Decoder, PreTrainedTokenizerFast]":
     if not (place / CONFIG).is_file():
         print(f"{NAME} with seed {seed} does not ship and is not in the cache: it is trained now, once, in a few minutes")
         began = time.perf_counter()
-        model, _, settings = train(seed)
+        model, _, settings = train(seed, SHIPPED)
         save(place, model, provenance(f"small_policy.load({seed})", seed, time.perf_counter() - began, commit_now()) | {"settings": settings})
     return read(place), tokenizer()
 
@@ -159,9 +162,8 @@ def save(place: Path, model: Decoder, made: dict[str, Any]) -> Path:
     return place
 
 
-def train(seed: int, settings: Settings | None = None, *, progress: bool = False) -> tuple[Decoder, History, dict[str, Any]]:
+def train(seed: int, settings: Settings, *, progress: bool = False) -> tuple[Decoder, History, dict[str, Any]]:
     """(policy, history of both trainings in order, settings as plain data). Deterministic on one machine. Raises LabError when it is stopped."""
-    settings = settings or Settings()
     whole("seed", seed, 0, 2**31)
     words = tokenizer()
     torch.manual_seed(seed)
@@ -294,7 +296,7 @@ def _loss(model: nn.Module, examples: Sequence[Example]) -> float:
     return total / count
 
 
-def measure(run: Run, settings: Settings | None = None) -> Outcome:
+def measure(run: Run, settings: Settings = SHIPPED) -> Outcome:
     """The recipe: train, score as it will be loaded, write it. Raises as `train` and `save`."""
     place = folder(run.seed, run.out)
     check_folder(place, KIND)

@@ -6,21 +6,28 @@ from types import SimpleNamespace
 
 import torch
 
-from llmsuite_lab.alignment import ppo
+from llmsuite_lab.alignment import ppo, small_policy
 from llmsuite_lab.alignment.actions import action_mask
 from llmsuite_lab.alignment.pairs import Pair, collate_pairs
+from llmsuite_lab.alignment.recipes import RECIPES
 from llmsuite_lab.alignment.reward_model import RewardModel, save
 from llmsuite_lab.alignment.rollouts import ActorCritic, Reference, Rollouts
 from llmsuite_lab.alignment.settings import Progress, Settings
 from llmsuite_lab.alignment.watch import Watch
+from llmsuite_lab.core.runs import Run
 from llmsuite_lab.lm.batching import Example
 from llmsuite_lab.peft_methods.lora import add_lora
+from llmsuite_lab.transformer.config import llama_config
+from llmsuite_lab.transformer.decoder import Decoder
+from llmsuite_lab.transformer.generation import GeneratedRow
+from llmsuite_lab.world.preferences import cases, judge
 
 _conftest = importlib.util.spec_from_file_location("tiny_policies", Path(__file__).with_name("conftest.py"))
 models = importlib.util.module_from_spec(_conftest)
 _conftest.loader.exec_module(models)
 
 LEFT_OUT = {
+    "alignment.small_policy.load": "trains a policy for any seed that is none yet; what it refuses is in test_small_policy.py",
     "alignment.update": "the inside of an iteration of ppo.train, which checks settings, prompts and reward before",
 }
 METRICS = {"score_sd": 1.0, "score": 0.0, "empty": 0.0, "kl": 1.0, "return_variance": 1.0, "value_loss": 1.0}
@@ -47,6 +54,10 @@ def valid(folder, call, tokenizer):
     def fresh_reward_model():
         return RewardModel(models.make())
 
+    def fresh_policy():
+        return Decoder(llama_config(len(desk), 16, 1, 2, 24, 128))
+
+    desk, case, least = small_policy.tokenizer(), cases(1, "test")[0], small_policy.Settings(8, 1, 1, 8, 128, 1, 1, 2)
     pairs, saved = [Pair([5, 6], [7, models.END], [8, 9, models.END])], folder / "reward model"
     save(fresh_reward_model(), saved)
     prompts, few = [[5, 6], [8]], Settings(iterations=1, prompts=2, max_new_tokens=2, minibatches=1, epochs=1)
@@ -116,6 +127,17 @@ def valid(folder, call, tokenizer):
         "alignment.settings.Progress.column": call("kl", on=Progress),
         "alignment.settings.Progress.total": call("tokens", on=Progress),
         "alignment.settings.Progress.from_dict": call(Progress().as_dict()),
+        "alignment.small_policy.answer": call(fresh_policy, desk, [case.prompt]),
+        "alignment.small_policy.copying": call(fresh_policy, desk, [case]),
+        "alignment.small_policy.evaluate": call(fresh_policy, desk, 8),
+        "alignment.small_policy.judged": call(desk, [case], [GeneratedRow([5, 6], "length")]),
+        "alignment.small_policy.measure": call(Run(RECIPES[0], 1, folder / "policies"), least),
+        "alignment.small_policy.pretraining_texts": call(least, 0),
+        "alignment.small_policy.read": call(small_policy.save(folder / "policy", fresh_policy(), {})),
+        "alignment.small_policy.save": call(folder / "another policy", fresh_policy, {}),
+        "alignment.small_policy.summary": call([judge(case, "It is sent.")]),
+        "alignment.small_policy.train": call(0, least),
+        "alignment.small_policy.tuning_texts": call(least, 0),
         "alignment.watch.Watch.trouble": call(METRICS, on=Watch),
         "alignment.actions.Actions": call(torch.zeros(2, 2), torch.zeros(2, 2), torch.zeros(2, 2, 3), mask),
         "alignment.actions.score": call(fresh, replies),
