@@ -1,6 +1,6 @@
 """One method on one task at one learning rate: what every comparison of this section is made of.
 
-    same examples, same updates, same batches for every method; its rate is the best of three by validation loss, swept for all alike (`rates`)
+    same examples, same updates, same batches for every method; its rate is the best of four by validation loss, swept for all alike (`rates`)
     quality      the task's score on frozen test dialogues           cost        trainable numbers, bytes by kind, seconds a step
     forgetting   perplexity on other people's prose, before and after
 
@@ -101,7 +101,7 @@ def measured(name: str, task: str, lr: float, seed: int, budget: Budget | None =
 
 
 def rates(names: Sequence[str], seed: int = 0, budget: Budget | None = None) -> list[dict[str, Any]]:
-    """Every method at each of its three rates on the first of `TASKS`: rows as `tune`'s. On a CPU one process a core, each with one thread."""
+    """Every method at each of its four rates on the first of `TASKS`: rows as `tune`'s. On a CPU one process a core, each with one thread."""
     jobs = [(name, TASKS[0], lr, seed, budget) for name in names for lr in method(name).rates]
     if profile().device.type != "cpu":
         return [_row(*job) for job in jobs]

@@ -70,7 +70,7 @@ def sizes(part: str = "answers") -> Any:
 
 @from_records
 def rates() -> Any:
-    """Validation loss of every method at its three rates: each is compared at its own best."""
+    """Validation loss of every method at its four rates: each is compared at its own best."""
     drawn, ax = figure(9.6, 5.0)
     others = [colour for colour in CYCLE if colour not in (COLOURS["baseline"], COLOURS["tuned"])]
     swept = records.swept()

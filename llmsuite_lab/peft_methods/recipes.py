@@ -93,7 +93,7 @@ def _desk_prompt(run: Run) -> Outcome:
 
 
 RECIPES = (
-    Recipe("peft_rates", "three learning rates for every method, on summaries, by validation loss", _rates),
+    Recipe("peft_rates", "four learning rates for every method, on summaries, by validation loss", _rates),
     Recipe("peft_summary", "every method at its best rate on summaries: scores, cost, other people's prose", partial(_compared, task="summary"), seeds=SEEDS),
     Recipe("peft_entities", "the same on the fields of a form", partial(_compared, task="entities"), seeds=SEEDS),
     Recipe("peft_answer", "the same on answers to a question", partial(_compared, task="answer"), seeds=SEEDS),

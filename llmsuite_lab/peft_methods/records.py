@@ -1,6 +1,6 @@
 """What this section reads off its recorded runs: rows of `comparing.measured`, one a method and task (or an option), one record a seed.
 
-    peft_rates       rows of `comparing.tune`: every method, three rates, on summaries
+    peft_rates       rows of `comparing.tune`: every method, four rates, on summaries
     peft_summary, peft_entities, peft_answer    every method at its best rate on one task
     lora_ranks, prompt_lengths    one method on summaries, a row an option
     prompt_sizes     rows of `sizes.measured`: full and prompt tuning at four sizes, an item is a message
