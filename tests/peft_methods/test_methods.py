@@ -64,4 +64,4 @@ def test_a_text_begins_a_prompt_and_needs_a_tokenizer(tiny, tiny_tokenizer):
 
 
 def test_rates_rise(tiny):
-    assert all(list(m.rates) == sorted(m.rates) and len(m.rates) == 3 and m.name == name and m.says for name, m in METHODS.items())
+    assert all(list(m.rates) == sorted(m.rates) and len(m.rates) == 4 and m.name == name and m.says for name, m in METHODS.items())
