@@ -262,7 +262,7 @@ def copying(model: nn.Module, words: Any, asked: Sequence[Case]) -> dict[str, fl
 
 _BEGUN = {
     "customer": wordings()["manners"]["greeting"][0], "product": wordings()["answers"]["product"][0], "order": wordings()["answers"]["order"][0],
-    "status": wordings()["answers"]["status"][0], "day": wordings()["answers"]["day"][0], "sum": wordings()["answers"]["sum"][0],
+    "status": wordings()["answers"]["status"][1], "day": wordings()["answers"]["day"][0], "sum": wordings()["answers"]["sum"][0],
 }  # fmt: skip
 
 

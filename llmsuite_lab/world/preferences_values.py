@@ -1,9 +1,12 @@
 """What the cases of `preferences` are filled with: names of syllables, numbers of digits, none of them in two splits.
 
 A policy with a closed vocabulary can copy a name that it never saw if it knows its syllables: "Mi" + "ra". Which split a name, a number or a day belongs
-to is a fixed function of its spelling (`support_desk_values.owner`), so none can be in two.
+to is a fixed function of its spelling, so none can be in two. It must not be a simple one: the parity of a CRC is the exclusive or of its syllables'
+parities, so each beginning would have endings that only the test split puts behind it. A policy learns that instead of copying, and then writes a
+false ending behind nearly every name of the test split.
 """
 
+import hashlib
 import re
 import tomllib
 from functools import cache
@@ -13,7 +16,6 @@ from typing import Any
 
 from llmsuite_lab.core.errors import unknown
 from llmsuite_lab.world.support_desk_dialogue import SPLITS, Split
-from llmsuite_lab.world.support_desk_values import owner
 
 FIELDS = ("customer", "product", "order", "status", "day", "sum")
 ASKS = ("status", "day", "sum", "order", "product", "cancel", "return")
@@ -25,6 +27,12 @@ def wordings() -> dict[str, Any]:
     """The file preferences.toml."""
     with Path(__file__).with_name("preferences.toml").open("rb") as file:
         return tomllib.load(file)
+
+
+def owner(spelling: str) -> Split:
+    """The split that owns a name, a number or a day: 7 of 10 are training's, 1 validation's and 2 the test's, by the SHA-256 of the spelling."""
+    share = int.from_bytes(hashlib.sha256(spelling.casefold().encode("utf-8", "surrogatepass")).digest()[:8]) % 10
+    return "train" if share < 7 else "validation" if share == 7 else "test"
 
 
 def drawn(kind: str, split: Split, rng: Random) -> str:

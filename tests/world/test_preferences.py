@@ -27,8 +27,7 @@ from llmsuite_lab.world.preferences import (
     words,
 )  # fmt: skip
 from llmsuite_lab.world.preferences_files import read_file
-from llmsuite_lab.world.preferences_values import wordings
-from llmsuite_lab.world.support_desk_values import owner
+from llmsuite_lab.world.preferences_values import owner, wordings
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +63,22 @@ def test_the_test_cases_are_those_that_results_were_published_on():
 
 
 def test_no_name_number_or_day_is_in_two_splits(desk):
-    for kind, least in (("customer", 40), ("product", 30), ("order", 90), ("sum", 50), ("day", 30)):
+    for kind, least in (("customer", 40), ("product", 30), ("order", 90), ("sum", 35), ("day", 30)):
         seen = {split: {c.record[kind].split(" ")[0 if kind == "product" else slice(None)] if kind == "product" else c.record[kind]
                         for c in desk[split] if c.record.get(kind)} for split in SPLITS}  # fmt: skip
         assert all(len(values) >= least for values in seen.values()), (kind, {s: len(v) for s, v in seen.items()})
         assert not seen["train"] & seen["test"] | seen["train"] & seen["validation"] | seen["validation"] & seen["test"], kind
         assert all(owner(value) == split for split, values in seen.items() for value in values)
+
+
+def test_each_beginning_of_a_name_has_endings_in_every_split():
+    """What the policy must not be able to learn is which endings the test split keeps for itself."""
+    beginnings, endings = wordings()["beginnings"], wordings()["endings"]
+    owned = {(b, e): owner(b + e) for b in beginnings for e in endings}
+    for b in beginnings:
+        assert mean(owned[b, e] == "train" for e in endings) > 0.4
+    for one, other in zip(endings, endings[1:]):  # two endings do not go together: a parity would make this 0 or 1
+        assert 0.3 < mean((owned[b, one] == "train") == (owned[b, other] == "train") for b in beginnings) < 0.9
 
 
 def test_no_question_of_the_test_split_is_trained(desk):
@@ -382,4 +391,4 @@ def test_our_own_pairs_can_be_written_and_read_again(tmp_path):
     assert read_pairs(written(tmp_path, *rows)) == told
 
 
-FROZEN = "968aea9d2625ad870fe910596828f165ea116a8c7d374fb7b40cc9c08e8fdb63"
+FROZEN = "200d22782691b12151217740ffb4e9c3703fece1877adef23ca8941884b8c037"
