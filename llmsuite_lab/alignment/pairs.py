@@ -6,17 +6,19 @@ What does not fit is cut from the prompt's left end, where it matters least; a r
 Source: paper 6; Christiano et al. 2017, Bai et al. 2022. In production: `trl`'s preference format.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from llmsuite_lab.core.errors import whole
 from llmsuite_lab.lm import text
-from llmsuite_lab.lm.batching import Example
+from llmsuite_lab.lm.batching import Example, check_examples
+from llmsuite_lab.lm.training import limits
 
 
 class Preferred(Protocol):
@@ -69,8 +71,10 @@ def encode(preferences: Sequence[Preferred], tokenizer: Any, max_length: int | N
     """Pairs of token ids, each reply ended with the tokenizer's end token. Text stays text: no part of it becomes a control token.
 
     max_length: most tokens of a prompt and a reply together; a longer prompt loses its beginning. Raises ValueError, naming the preference, for an empty
-    prompt, two replies that are the same, and a reply that leaves no token for the prompt.
+    prompt, two replies that are the same, and a reply that leaves no token for the prompt; also for a tokenizer without an end token.
     """
+    if tokenizer.eos_token_id is None:
+        raise ValueError("this tokenizer has no end-of-text token, and a reward is read there: give it one (tokenizer.eos_token)")
     if max_length is not None:
         whole("max_length", max_length, 2, 10_000_000)
     parts = [text.encode(tokenizer, [getattr(p, name) for p in preferences]) for name in ("prompt", "chosen", "rejected")]
@@ -89,8 +93,19 @@ def encode(preferences: Sequence[Preferred], tokenizer: Any, max_length: int | N
 
 
 def collate_pairs(pairs: Sequence[Pair]) -> PairBatch:
-    """Pairs as one batch. Raises ValueError for none."""
+    """Pairs as one batch. Raises ValueError for none, and a margin that is not finite."""
     if len(pairs) == 0:
         raise ValueError("there is no pair: the list is empty")
+    for n, pair in enumerate(pairs):
+        if not math.isfinite(pair.margin):
+            raise ValueError(f"pair {n} has margin={pair.margin}: it must be a finite number, or 0 where none is known")
     margin = torch.tensor([float(pair.margin) for pair in pairs])
     return PairBatch([pair.chosen for pair in pairs] + [pair.rejected for pair in pairs], margin)
+
+
+def check_pairs(pairs: Sequence[Pair], model: nn.Module) -> None:
+    """Raises ValueError for no pair, and for one that is longer than the model's context (silent nonsense in many models), or that names an id beyond its
+    vocabulary, by its place among the pairs; as far as the model tells these."""
+    collate_pairs(pairs)
+    for side in ("chosen", "rejected"):
+        check_examples([getattr(pair, side) for pair in pairs], **limits(model))

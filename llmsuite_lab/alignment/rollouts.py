@@ -72,6 +72,10 @@ class Reference:
         """The policy's base. Raises ValueError when it carries no adapter of `peft_methods`, or trains a weight outside its adapters."""
         with adapters_off(policy):
             pass
+        wrappers = [m for m in policy.modules() if isinstance(getattr(m, "enabled", None), bool)]
+        inside = {p for m in wrappers for name, p in m.named_parameters() if not name.startswith(("base_layer.", "base."))}
+        if outside := [name for name, p in policy.named_parameters() if p.requires_grad and p not in inside]:
+            raise ValueError(f"{outside[0]} is trained and lies outside the adapters, so their base would move: freeze it, or take Reference.frozen(policy)")
         return cls(policy, True)
 
     @torch.no_grad()

@@ -87,7 +87,7 @@ def fit(
         )
     separate = is_encoder_decoder(model)
     if collate_fn is None or isinstance(examples[0], Example):
-        check_examples(examples, **_limits(model), separate=separate)
+        check_examples(examples, **limits(model), separate=separate)
     brought = {"loss_fn": None if loss_fn is supervised_loss else loss_fn, "collate_fn": collate_fn}
     if collate_fn is None:
         collate_fn = lambda items: collate(items, separate=separate)  # noqa: E731
@@ -106,7 +106,7 @@ def fit(
     torch.manual_seed(seed)  # dropout
     history = History(planned_steps=steps)
     schedule = {"steps": steps, "lr": lr, "warmup": warmup, "clip": clip}
-    with plain_attention(model), computing_in(model, dtype or _default_dtype(model)) as masters:
+    with plain_attention(model), computing_in(model, dtype or training_dtype(model)) as masters:
         optimizer = AdamW(decay_groups((p for _, p in trainable), weight_decay), masters=masters)
         settings: dict[str, Any] = {}
         if folder is not None:
@@ -184,8 +184,8 @@ def _name(function: Any) -> str:
     return f"{named.__module__}.{named.__qualname__}"
 
 
-def _limits(model: nn.Module) -> dict[str, int | None]:
-    """Context length and vocabulary size, as far as the model tells them."""
+def limits(model: nn.Module) -> dict[str, int | None]:
+    """context_length in tokens and vocabulary, as far as the model tells them, else None: what `batching.check_examples` holds examples against."""
     config = getattr(model, "config", None)
     own = config.max_length if isinstance(config, TransformerConfig) else None  # in a transformers config this name means something else
     context = own or getattr(config, "max_position_embeddings", None) or getattr(model, "context_length", None)
@@ -200,7 +200,8 @@ def _order(lengths: list[int], batch_size: int, seed: int, buckets: bool) -> Ite
         epoch += 1
 
 
-def _default_dtype(model: nn.Module) -> torch.dtype | None:
+def training_dtype(model: nn.Module) -> torch.dtype | None:
+    """What `fit` computes in by default: the profile's for a transformers or peft model, None (as it is) for any other module."""
     if hasattr(model, "get_base_model") or hasattr(model, "get_output_embeddings"):
         from llmsuite_lab.core.runtime import profile
 

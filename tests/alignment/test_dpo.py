@@ -9,6 +9,7 @@ from llmsuite_lab.alignment import dpo
 from llmsuite_lab.alignment.actions import reply_logprobs, score
 from llmsuite_lab.alignment.pairs import Pair
 from llmsuite_lab.alignment.rollouts import Reference
+from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.lm.batching import Example
 from llmsuite_lab.peft_methods.lora import add_lora
 from llmsuite_lab.transformer.config import llama_config
@@ -55,6 +56,9 @@ def test_loss_and_gradients_are_those_of_trl_s_trainer(tiny, tiny_tokenizer, tmp
     expected = trainer.compute_loss(other, inputs)
     expected.backward()
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
+    told, ours = trainer._metrics["train"], dpo.measure(policy, Reference.frozen(start), PAIRS, 0.3)
+    names = {"rewards/chosen": "reward_chosen", "rewards/rejected": "reward_rejected", "rewards/margins": "reward_margin", "logps/chosen": "logprob_chosen"}
+    assert [ours[mine] for mine in names.values()] == pytest.approx([told[name][-1] for name in names], rel=1e-4, abs=1e-5)
     mine, theirs = (m.model.layers[0].mlp.up_proj.weight.grad for m in (policy, other))
     torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
 
@@ -116,6 +120,53 @@ def test_with_a_lora_the_base_is_the_reference(tiny):
     dpo.train(policy, reference, PAIRS * 8, epochs=3, batch_size=12, lr=1e-2, progress=False)
     assert dpo.referenced(reference, PAIRS) == before
     assert dpo.accuracy(policy, reference, PAIRS).mean == 1.0
+
+
+def test_at_the_start_a_pair_costs_ln_two_in_bfloat16_too_and_the_models_come_back_as_they_were(tiny):
+    policy, other = tiny("llama"), tiny("llama")
+    reference = Reference.frozen(policy)
+    history = dpo.train(policy, reference, PAIRS * 2, beta=1.0, batch_size=6, lr=1e-9, dtype=torch.bfloat16, progress=False)
+    assert history.losses[0] == pytest.approx(math.log(2), abs=1e-5)
+    for kept, first in zip(reference.model.parameters(), other.parameters()):
+        assert torch.equal(kept, first)
+
+
+def test_a_run_is_not_resumed_with_another_beta(tiny, tmp_path):
+    policy = tiny()
+    reference, how = Reference.frozen(policy), {"epochs": 2, "batch_size": 2, "checkpoint": tmp_path / "run", "progress": False}
+    whole_run = dpo.train(policy, reference, PAIRS, beta=0.1, **how)
+    assert dpo.train(tiny(), reference, PAIRS, beta=0.1, resume=True, **how).losses == whole_run.losses
+    with pytest.raises(LabError, match="beta=0.1"):
+        dpo.train(tiny(), reference, PAIRS, beta=0.2, resume=True, **how)
+
+
+def test_the_measures_by_hand(tiny, replies):
+    policy = tiny()
+    reference = Reference.frozen(tiny(seed=9))
+    found = dpo.measure(policy, reference, PAIRS, beta=0.5, batch_size=2)
+    now, then = (torch.tensor([[reply_logprobs(m, [side]).item() for side in (p.chosen, p.rejected)] for p in PAIRS]) for m in (policy, reference.model))
+    rewards = 0.5 * (now - then)
+    assert found["logprob_chosen"] == pytest.approx(now[:, 0].mean().item(), rel=1e-4)
+    assert found["reward_rejected"] == pytest.approx(rewards[:, 1].mean().item(), rel=1e-4)
+    assert found["reward_margin"] == pytest.approx(found["reward_chosen"] - found["reward_rejected"])
+    assert found["accuracy"] == pytest.approx(dpo.accuracy(policy, reference, PAIRS).mean) == (rewards[:, 0] > rewards[:, 1]).float().mean().item()
+    assert found["loss"] == pytest.approx(torch.log1p((rewards[:, 1] - rewards[:, 0]).exp()).mean().item(), rel=1e-4)
+    assert set(found) == set(dpo.METRICS)
+
+
+def test_what_is_no_number_is_not_counted_as_wrong(tiny):
+    policy = tiny()
+    reference = Reference.frozen(policy)
+    policy.embedding.token.weight.data[9] = math.nan
+    with pytest.raises(LabError, match="reply 0 has a log-probability of nan"):
+        dpo.accuracy(policy, reference, PAIRS)
+
+
+def test_a_pair_beyond_the_context_is_refused_before_training(tiny):
+    for family in ("decoder", "llama"):  # the second would answer anything
+        policy = tiny(family)
+        with pytest.raises(ValueError, match=r"first: number 1\) have more tokens than the model's context of 64"):
+            dpo.train(policy, Reference.frozen(policy), [PAIRS[0], Pair([5] * 63, [6, END], [END])], progress=False)
 
 
 def test_what_cannot_work_is_refused(tiny):

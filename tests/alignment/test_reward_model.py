@@ -139,6 +139,55 @@ def test_a_model_on_a_lora_leaves_its_base_and_saves_what_it_learnt(tiny, tmp_pa
         reward_model.load(fresh(), tmp_path)
 
 
+def test_what_was_saved_is_what_loads_or_it_is_refused_and_nothing_changes(tiny, tmp_path, replies):
+    def fresh(seed=3, alpha=16):
+        return RewardModel(add_lora(tiny(seed=seed), ["W_Q", "W_V"], rank=2, alpha=alpha), seed=4)
+
+    model, place = fresh(), tmp_path / "rm"
+    reward_model.train(model, pairs(40), epochs=4, batch_size=10, lr=1e-2, progress=False)
+    reward_model.save(model, place)
+    half = fresh()
+    half.trunk.to(torch.bfloat16)
+    assert torch.allclose(reward_model.load(half, place).rewards(replies), model.rewards(replies), atol=0.1)
+    for other in (fresh(seed=8), fresh(alpha=160)):
+        before = other.rewards(replies)
+        with pytest.raises(LabError, match="computes something else"):
+            reward_model.load(other, place)
+        assert torch.equal(other.rewards(replies), before)
+    file = place / "reward_model.safetensors"
+    written = file.read_bytes()
+    for damaged in (written[:-7], written[:-4] + b"abcd"):
+        file.write_bytes(damaged)
+        with pytest.raises(LabError, match="damaged"):
+            reward_model.load(fresh(), place)
+    model.head.weight.data[0, 0] = math.inf
+    with pytest.raises(ValueError, match="not finite"):
+        reward_model.save(model, tmp_path / "broken")
+
+
+def test_a_reward_that_is_no_number_is_not_ranked(tiny, replies):
+    model = RewardModel(tiny())
+    model.trunk.embedding.token.weight.data[15] = math.nan
+    with pytest.raises(LabError, match="reply 1 a reward of nan"):
+        model.rewards(replies)
+    with pytest.raises(ValueError, match="pair 1 has margin=nan"):
+        reward_model.train(model, [*pairs(1), Pair([5], [6, END], [7, END], math.nan)], progress=False)
+
+
+def test_a_head_may_start_at_zero_and_learns_from_there(tiny, replies):
+    model = RewardModel.of(tiny(), seed=None)
+    assert not model.rewards(replies).any()
+    assert calibration(model, pairs(8), bins=2)[1] == 0.0  # even odds, and right half the time
+    history = reward_model.train(model, pairs(200), epochs=3, batch_size=20, lr=3e-3, progress=False)
+    assert history.losses[0] == pytest.approx(math.log(2), abs=1e-5)
+    assert accuracy(model, pairs(100, 1)).low > 0.85
+
+
+def test_a_pair_beyond_the_context_is_refused_before_training(tiny):
+    with pytest.raises(ValueError, match=r"first: number 1\) have more tokens than the model's context of 64"):
+        reward_model.train(RewardModel(tiny("llama")), [*pairs(1), Pair([5] * 60, [END], [6, 7, 8, 9, END])], progress=False)
+
+
 def said(prompt, chosen, rejected, margin=None):
     return SimpleNamespace(prompt=prompt, chosen=chosen, rejected=rejected, margin=margin)
 
@@ -164,6 +213,15 @@ def test_words_become_pairs_that_end_and_a_long_prompt_loses_its_beginning(tiny_
 def test_preferences_that_teach_nothing_are_refused(tiny_tokenizer, preference, length, words):
     with pytest.raises(ValueError, match=words):
         encode([preference], tiny_tokenizer, length)
+
+
+def test_a_tokenizer_without_an_end_token_is_refused(tiny_tokenizer):
+    import copy
+
+    endless = copy.deepcopy(tiny_tokenizer)
+    endless.eos_token = None
+    with pytest.raises(ValueError, match="no end-of-text token"):
+        encode([said("a", "b", "c")], endless)
 
 
 def test_a_control_token_in_a_preference_stays_text(tiny_tokenizer):

@@ -66,6 +66,13 @@ def test_adapters_switched_off_are_the_reference_and_on_again_afterwards(tiny, r
         Reference.without_adapters(tiny(family))
 
 
+def test_a_base_that_is_trained_beside_its_adapters_is_no_reference(tiny):
+    policy = add_lora(tiny(), ["W_Q"], rank=2)
+    policy.stack.final_norm.weight.requires_grad_(True)
+    with pytest.raises(ValueError, match="final_norm.*their base would move"):
+        Reference.without_adapters(policy)
+
+
 def test_a_frozen_reference_does_not_follow_the_policy(tiny, replies):
     policy = tiny()
     reference = Reference.frozen(policy)

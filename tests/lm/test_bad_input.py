@@ -77,6 +77,8 @@ def valid(folder, call, model, tokenizer):
         "lm.text.chat_prompt": call(tokenizer, [{"role": "user", "content": "a"}]),
         "lm.text.listed": call(["a"], "complete"),
         "lm.training.computing_in": call(ready, torch.float32),
+        "lm.training.limits": call(fresh_model),
+        "lm.training.training_dtype": call(fresh_model),
         "lm.training.fit": call(fresh_model, examples, steps=1, batch_size=2, dtype=torch.float32, progress=False),
         "lm.training_attention.grouped_causal_attention": call(Q, K, V, 0.5),
         "lm.training_attention.plain_attention": call(ready),
