@@ -9,6 +9,9 @@ import torch
 from llmsuite_lab.alignment import ppo, small_policy
 from llmsuite_lab.alignment.actions import action_mask
 from llmsuite_lab.alignment.pairs import Pair, collate_pairs
+from llmsuite_lab.alignment.q_learning import Guided, Logged, QHeads
+from llmsuite_lab.alignment.rest import Ledger, Weighted
+from llmsuite_lab.alignment.rest import Settings as RestSettings
 from llmsuite_lab.alignment.reward_model import RewardModel, save
 from llmsuite_lab.alignment.rollouts import ActorCritic, Reference, Rollouts
 from llmsuite_lab.alignment.settings import Progress, Settings
@@ -50,6 +53,12 @@ def valid(folder, call, tokenizer):
     def fresh_rollouts():
         return Rollouts(replies, torch.tensor([True, False]), torch.zeros(2), mask, *(torch.zeros(2, 2) for _ in range(4)))
 
+    def fresh_heads():
+        return QHeads(models.make(), models.VOCABULARY)
+
+    def fresh_guided():
+        return Guided(fresh_heads())
+
     def fresh_reward_model():
         return RewardModel(models.make())
 
@@ -63,6 +72,7 @@ def valid(folder, call, tokenizer):
     reference = Reference.frozen(models.make())
     trained = call(fresh_critic, reference, reward, prompts, few, end_id=1)
     replies = [Example([5, 6], [7, models.END]), Example([8], [9])]
+    log, once = [Logged(replies[0], 1.0)], RestSettings(prompts=2, replies=2, max_new_tokens=2)
     mask, grid = action_mask([2, 1]), torch.zeros(2, 2)
     return {
         "alignment.a2c.train": trained,
@@ -100,6 +110,24 @@ def valid(folder, call, tokenizer):
         "alignment.reward_model.pair_loss": call(fresh_reward_model, collate_pairs(pairs)),
         "alignment.reward_model.save": call(fresh_reward_model, folder / "saved"),
         "alignment.reward_model.train": call(fresh_reward_model, pairs, progress=False),
+        "alignment.best_of_n.best": call(torch.zeros(2, 3)),
+        "alignment.best_of_n.curve": call(torch.zeros(2, 3), torch.zeros(2, 3), [1, 2]),
+        "alignment.best_of_n.kl_bound": call(4),
+        "alignment.q_learning.Guided": call(fresh_heads),
+        "alignment.q_learning.Guided.hidden_states": call(torch.tensor([[5, 6]]), on=fresh_guided),
+        "alignment.q_learning.Guided.logits": call(torch.zeros(1, 2, 24), on=fresh_guided),
+        "alignment.q_learning.Logged": call(replies[0], 1.0),
+        "alignment.q_learning.QHeads": call(fresh, 23),
+        "alignment.q_learning.QHeads.follow": call(on=fresh_heads),
+        "alignment.q_learning.expectile_loss": call(torch.zeros(2), 0.7),
+        "alignment.q_learning.losses": call(fresh_heads, log),
+        "alignment.q_learning.train": call(fresh_heads, log, progress=False),
+        "alignment.rest.Ledger.as_dict": call(on=Ledger),
+        "alignment.rest.Weighted": call(replies[0], 1.0),
+        "alignment.rest.keep": call(torch.arange(3.0), 0.5),
+        "alignment.rest.train": call(fresh, reward, prompts, once, end_id=1, progress=False),
+        "alignment.rest.weighted_loss": call(fresh, [Weighted(replies[0], 1.0)]),
+        "alignment.rest.weights": call(torch.arange(3.0), 0.5),
         "alignment.rollouts.Reference.logprobs": call(replies, on=lambda: reference),
         "alignment.rollouts.width_of": call(fresh),
         "alignment.divergence.estimate": call(grid, grid, "k1"),

@@ -1,0 +1,140 @@
+"""ReST: what passes a threshold, what it weighs, what it took, and that it gets better on a bandit."""
+
+import math
+
+import pytest
+import torch
+
+from llmsuite_lab.alignment import best_of_n, rest
+from llmsuite_lab.alignment.actions import score
+from llmsuite_lab.alignment.rest import Settings, Weighted, keep, weighted_loss, weights
+from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.lm.batching import Example, collate
+from llmsuite_lab.lm.supervised import supervised_loss
+from llmsuite_lab.transformer.config import llama_config
+from llmsuite_lab.transformer.decoder import Decoder
+
+END, ARMS = 1, {2: 0.0, 3: 0.5, 4: 1.0}
+SMALL = Settings(prompts=32, replies=4, max_new_tokens=1, lr=1e-2, thresholds=(0.3, 0.6, 0.8), epochs=4)
+
+
+def arm(replies):
+    return torch.tensor([ARMS.get(reply.completion_ids[0], -1.0) for reply in replies])
+
+
+def policy(seed=0):
+    torch.manual_seed(seed)
+    return Decoder(llama_config(6, n_layers=1, d_model=16, n_heads=2, d_ff=24, max_length=16))
+
+
+def run(settings=SMALL, reward=arm, seed=0):
+    model = policy(seed)
+    return model, rest.train(model, reward, [[2, 3]] * 32, settings, end_id=END, seed=seed, progress=False)
+
+
+def test_strictly_above_the_threshold_passes():
+    scores = torch.tensor([0.0, 1.0, 2.0, 3.0, 1.0])
+    assert keep(scores, 1.0, share=False) == ([2, 3], 1.0)
+    assert keep(scores, 0.5) == ([2, 3], 1.0)
+    assert keep(scores, 0.0)[0] == [0, 1, 2, 3, 4]
+    assert keep(scores, 9.0, share=False)[0] == []
+    assert keep(torch.ones(4), 0.5)[0] == []
+
+
+def test_all_weights_one_give_the_supervised_loss_and_a_weight_of_two_doubles_a_reply(tiny, replies):
+    model = tiny()
+    plain, count = supervised_loss(model, collate(replies))
+    mine, n = weighted_loss(model, [Weighted(reply, 1.0) for reply in replies])
+    assert n == count
+    torch.testing.assert_close(mine, plain, rtol=1e-5, atol=1e-5)
+    first, _ = supervised_loss(model, collate(replies[:1]))
+    doubled, _ = weighted_loss(model, [Weighted(replies[0], 2.0), *(Weighted(reply, 1.0) for reply in replies[1:])])
+    torch.testing.assert_close(doubled, plain + first, rtol=1e-5, atol=1e-4)
+
+
+def test_weights_rise_with_the_reward_and_have_mean_one():
+    F = weights(torch.tensor([0.0, 1.0, 2.0]), 0.5)
+    assert F.mean().item() == pytest.approx(1)
+    assert (F[1] / F[0]).item() == pytest.approx(math.exp(2))
+
+
+@pytest.mark.parametrize("weigh", [None, 0.3])
+@pytest.mark.parametrize("seed", range(5))
+def test_on_a_bandit_the_best_arm_becomes_the_likeliest(seed, weigh):
+    from dataclasses import replace
+
+    model, ledger = run(replace(SMALL, weigh=weigh, grows=2), seed=seed)
+    with torch.no_grad():
+        after = score(model, [Example([2, 3], [0])], distribution=True).distribution[0, 0]
+    assert after.argmax() == 4
+    assert after[4].exp() > 0.5
+
+
+def test_what_it_took_is_counted_and_a_reply_is_used_again():
+    _, ledger = run()
+    assert ledger.tokens == ledger.reward_calls == 128
+    assert [row["threshold"] for row in ledger.rows] == sorted(row["threshold"] for row in ledger.rows)
+    kept = [row["kept"] for row in ledger.rows]
+    assert ledger.read == 4 * sum(kept)
+    assert ledger.reuse == ledger.read / 128
+    passed = [row["score"] for row in ledger.rows if row["kept"]]
+    assert passed == sorted(passed)
+
+
+def test_a_threshold_that_keeps_nothing_is_a_row_without_an_update():
+    model, ledger = run(reward=lambda replies: torch.ones(len(replies)))
+    assert [row["kept"] for row in ledger.rows] == [0, 0, 0]
+    assert ledger.updates == 0
+    for a, b in zip(model.parameters(), policy().parameters()):
+        assert torch.equal(a, b)
+
+
+def test_a_reward_that_is_no_number_ends_it_before_an_update():
+    with pytest.raises(LabError, match="is nan"):
+        run(reward=lambda replies: torch.full((len(replies),), math.nan))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda: Settings(thresholds=(0.8, 0.5)), "at or above the one before"),
+        (lambda: Settings(thresholds=()), "at least one"),
+        (lambda: Settings(thresholds=(1.5,)), "threshold"),
+        (lambda: Settings(weigh=0.0), "weigh=0"),
+        (lambda: rest.train(policy(), arm, [[2]], SMALL, end_id=END), "1 prompts"),
+        (lambda: keep(torch.tensor([math.nan]), 0.5), "finite number"),
+    ],
+)
+def test_what_cannot_work_is_refused(wrong, words):
+    with pytest.raises(ValueError, match=words):
+        wrong()
+
+
+def test_best_of_n_is_chosen_by_the_proxy_and_judged_by_gold():
+    proxy = torch.tensor([[0.0, 3.0, 1.0, 2.0], [5.0, 1.0, 4.0, 4.0]])
+    gold = torch.tensor([[10.0, 20.0, 30.0, 40.0], [1.0, 2.0, 3.0, 4.0]])
+    assert best_of_n.best(proxy).tolist() == [1, 0]
+    assert best_of_n.best(proxy, 1).tolist() == [0, 0]
+    one, two, four = best_of_n.curve(proxy, gold, (1, 2, 4))
+    assert one[2].tolist() == [1.5, 3.5]
+    assert one[3].tolist() == [25.0, 2.5]
+    assert two[2].tolist() == [2.5, 4.5]
+    assert two[3].tolist() == [30.0, 2.0]  # of 4.0 and 4.0 the first
+    assert four[3].tolist() == [20.0, 1.0]
+    assert [row[1] for row in (one, four)] == pytest.approx([0, math.log(4) - 0.75])
+
+
+def test_the_bound_is_the_divergence_of_best_of_n_where_all_replies_differ():
+    """Uniform over 1,000 ranks: the best of n has P(rank ≤ k) = (k / 1000)^n."""
+    n, ranks = 8, torch.arange(0, 1001, dtype=torch.float64) / 1000
+    p = ranks.pow(n).diff()
+    assert best_of_n.kl_bound(n) == pytest.approx((p * (p * 1000).clamp(min=1e-300).log()).sum().item(), abs=5e-3)
+
+
+def test_best_of_none_is_refused():
+    with pytest.raises(ValueError, match="n=0"):
+        best_of_n.kl_bound(0)
+    with pytest.raises(ValueError, match="n=5"):
+        best_of_n.best(torch.zeros(2, 4), 5)
+    with pytest.raises(ValueError, match="finite numbers"):
+        best_of_n.best(torch.tensor([[math.nan]]))
