@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from llmsuite_lab.alignment.actions import action_mask, check_replies, grid, masked_mean
@@ -27,6 +27,7 @@ from llmsuite_lab.core.history import History
 from llmsuite_lab.lm.batching import Example, collate
 from llmsuite_lab.lm.supervised import supervised_hidden
 from llmsuite_lab.lm.training import fit
+from llmsuite_lab.transformer.cache import KVCache
 from llmsuite_lab.transformer.decoder import Decoder
 from llmsuite_lab.transformer.evaluating import evaluating
 
@@ -119,9 +120,11 @@ class Guided(nn.Module):
             raise TypeError(f"writing with guidance takes a transformer.Decoder for a base, got {type(heads.base).__name__}")
         self.heads, self.guidance, self.config = heads, guidance, heads.base.config
 
-    def hidden_states(self, *arguments: Any) -> Float[Tensor, "batch seq d"]:
-        """Those of the base."""
-        return self.heads.base.hidden_states(*arguments)
+    def hidden_states(
+        self, ids: Int[Tensor, "batch seq"], attention_mask: Bool[Tensor, "batch total"] | None = None, cache: KVCache | None = None
+    ) -> Float[Tensor, "batch seq d"]:
+        """Those of the base. Arguments and errors as `Decoder.hidden_states`."""
+        return self.heads.base.hidden_states(ids, attention_mask, cache)
 
     def logits(self, hidden: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch vocabulary"]:
         """The base's logits, moved."""
