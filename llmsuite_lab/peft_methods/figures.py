@@ -46,13 +46,18 @@ def lengths(part: str = "score") -> Any:
 
 @from_records
 def written_or_learned() -> Any:
-    """Summaries behind twenty vectors: those of a written instruction, and the same after training."""
-    results = core_records.read("desk_prompt").results
-    parts = {"facts kept": "recall", "fact F1": "f1", "ROUGE-L": "rougeL"}
-    said = {"as written": results["written"], "as learned": results["answers"]}
-    values = {label: {name: mean_interval([row[part] for row in rows]) for name, rows in said.items()} for label, part in parts.items()}
-    colours = {"as written": "base", "as learned": "tuned"}
-    return bars_with_intervals(values, title="The same twenty vectors, before and after training", ylabel="score", colours=colours, ylim=(0, 1.15))
+    """Summaries of the same dialogues: asked for in words, by a chat message or after four solved examples, and behind the shipped prompt's vectors."""
+    learned = core_records.read("desk_prompt").results["answers"]
+    values: dict[str, dict[str, Interval]] = {}
+    for label, part in (("facts kept", "recall"), ("fact F1", "f1"), ("ROUGE-L", "rougeL")):
+        vectors = {row["item"]: row[part] for row in learned}
+        chat, shots = ([score for (_, item), score in untuned(form, part, ("summary",)).items() if item in vectors] for form in ("chat", "shots"))
+        rows = {"asked by chat": chat, "four solved examples": shots, "twenty learned vectors": list(vectors.values())}
+        values[label] = {name: mean_interval(scores) for name, scores in rows.items()}
+    return bars_with_intervals(
+        values, title="Summaries: asked for in words, or by vectors", ylabel="score", ylim=(0, 1.15),
+        colours={"asked by chat": "base", "four solved examples": "baseline", "twenty learned vectors": "tuned"},
+    )  # fmt: skip
 
 
 @from_records

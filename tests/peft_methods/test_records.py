@@ -35,14 +35,22 @@ def by_size(seed):
     return [*rows, unscored, sized("large", 9_000_000, "prompt", 4, seed, neighbours=nearest)]
 
 
+def summaries(count, score, task="summary"):
+    return [{"task": task, "item": f"d{i}", "recall": score, "f1": score if i < 3 else 0.0, "rougeL": score} for i in range(count)]
+
+
 @pytest.fixture(autouse=True)
 def made(monkeypatch):
     runs = {
         "prompt_sizes": by_size,
+        "desk_prompt": lambda s: {"answers": summaries(3, 0.75)},
         **{f"peft_{task}": lambda s, task=task: [row(method, task, score, s) for method, score in SCORES.items()] for task in TASKS},
         "lora_ranks": lambda s: [row("lora", "summary", 0.1 * rank, s, rank=rank, alpha=2 * rank) for rank in (1, 2, 4)],
         "prompt_lengths": lambda s: [row("prompt", "summary", 0.1 * n, s, length=n) for n in (1, 5)],
-        "desk_untuned": lambda s: {"shots": row("untuned", "summary", 0.3, 0.5)["answers"]},
+        "desk_untuned": lambda s: {
+            "shots": [answer | {"f1": 0.5} for answer in row("untuned", "summary", 0.3, 0.5)["answers"]],
+            "chat": summaries(5, 0.25) + summaries(5, 1.0, "intent"),
+        },
         "peft_rates": lambda s: [row("lora", task, 0.5, s) | {"lr": lr, "loss": lr * 100 + n} for lr in (1e-3, 1e-2) for n, task in enumerate(TASKS)],
     }
     monkeypatch.setattr(recorded, "read_all", lambda name: [run(name, s, runs[name](s)) for s in (0, 1)])
@@ -85,6 +93,11 @@ def test_the_gap_is_paired_by_message_and_closes_from_smallest_to_largest():
 def test_neighbours_are_those_of_the_scored_prompt_by_place_and_averaged_over_seeds():
     assert records.neighbour_shares({1, 4, 9}) == [0.5, 0.25]
     assert records.neighbour_shares({1, 4, 9}, "start") == [0, 1.0]
+
+
+def test_written_and_learned_are_compared_on_the_same_dialogues():
+    heights = [round(bar.get_height(), 3) for bar in figures.written_or_learned().axes[0].patches]
+    assert heights == [0.25, 0.3, 0.75, 0.25, 0.5, 0.75, 0.25, 0.3, 0.75]  # of five the untuned model answered, the first three alone
 
 
 @pytest.mark.parametrize("name", ["sizes", "ranks", "lengths", "rates", "quality", "pareto", "lora_against_full"])
