@@ -45,11 +45,15 @@ def score(model: nn.Module, replies: Sequence[Example], *, distribution: bool = 
         hidden, logits = hidden_and_logits(model, batch)
     logp = logits.float().log_softmax(-1)  # (actions of all replies, vocabulary)
     chosen = logp.gather(1, batch.targets[:, None])[:, 0]
-    entropy = -(logp.exp() * logp).nan_to_num().sum(-1)  # 0 · −∞ is 0
     mask = action_mask([len(reply.completion_ids) for reply in replies]).to(logp.device)
     return Actions(
-        grid(chosen, mask), grid(entropy, mask), grid(hidden.float(), mask), mask, grid(logp, mask) if distribution else None
+        grid(chosen, mask), grid(entropies(logp), mask), grid(hidden.float(), mask), mask, grid(logp, mask) if distribution else None
     )  # fmt: skip
+
+
+def entropies(logp: Float[Tensor, "*states vocabulary"]) -> Float[Tensor, "*states"]:
+    """H[π(· | s)] = −Σ_a π(a | s) log π(a | s) of each state, nats, from log-probabilities over the vocabulary; a token that is ruled out adds nothing."""
+    return -(logp.exp() * logp).nan_to_num().sum(-1)  # 0 · −∞ is 0
 
 
 def reply_logprobs(model: nn.Module, replies: Sequence[Example]) -> Float[Tensor, " replies"]:
