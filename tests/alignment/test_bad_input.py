@@ -28,6 +28,9 @@ models = importlib.util.module_from_spec(_conftest)
 _conftest.loader.exec_module(models)
 
 LEFT_OUT = {
+    "alignment.measuring.make_reward_model": "trains; what it is made of is fed by its own names",
+    "alignment.measuring.labelled_pairs": "needs the desk's words and a policy of them: test_measuring.py",
+    "alignment.measuring.verdict": "needs the desk's words and a policy of them: test_measuring.py",
     "alignment.small_policy.measure": "the recipe: train, save, read and evaluate, each fed by itself",
     "alignment.small_policy.load": "trains a policy for any seed that is none yet; what it refuses is in test_small_policy.py",
     "alignment.update": "the inside of an iteration of ppo.train, which checks settings, prompts and reward before",
@@ -91,6 +94,10 @@ def valid(folder, call, tokenizer):
         "alignment.dpo.measure": call(fresh, reference, pairs),
         "alignment.dpo.referenced": call(reference, pairs),
         "alignment.dpo.train": call(fresh, reference, pairs, progress=False),
+        "alignment.measuring.distinct": call(["a b"]),
+        "alignment.measuring.gold": call(cases(1, "test"), replies[:1], small_policy.tokenizer()),
+        "alignment.measuring.prompts": call(cases(1, "test"), tokenizer),
+        "alignment.measuring.text_ids": call(replies[0], 1),
         "alignment.pairs.Pair": call([5], [6, 1], [7, 1]),
         "alignment.pairs.PairBatch": call(replies, torch.zeros(1)),
         "alignment.pairs.PairBatch.halves": call(torch.zeros(4), on=lambda: collate_pairs(pairs)),
