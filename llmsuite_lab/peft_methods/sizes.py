@@ -40,6 +40,7 @@ OWN = {"small": (64, 2), "middle": (128, 4), "large": (256, 4)}  # width and blo
 SIZES = (*OWN, MODEL)
 METHODS = ("full", "prompt")
 OWN_RATES = {"full": (5e-4, 2e-3, 8e-3), "prompt": (1e-2, 5e-2, 2e-1)}  # small models take larger steps
+LARGE_RATES = {"full": (2e-5, 1e-4, 4e-4), "prompt": (1e-2, 5e-2, 2e-1)}
 END = "<|end|>"
 LONGEST = 120  # characters of a message: the large model reads slowly here
 Encode = Callable[[Sequence[str]], list[list[int]]]
