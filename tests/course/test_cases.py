@@ -43,6 +43,8 @@ HALVES = [[0.5, 1.5, 2.5], [-0.5, 0.0, 1e6]]
         (("a", "b"), ["a", "b"]),
         (np.array(["a", "b"]), ["a", "b"]),
         (["a", torch.tensor(2.0)], ("a", 2)),
+        ((torch.tensor([0.3]), 0.5), (0.3, 0.5)),
+        (np.array([[0.3], [0.5]]), (0.3, 0.5)),
         ({"a": np.array([1.0])}, {"a": [1]}),
         (frozenset({"a"}), {"a"}),
         (float("nan"), float("nan")),
@@ -60,6 +62,8 @@ def test_a_value_agrees_whatever_type_it_comes_in(got, want):
         (0.3001, 0.3),
         (float("nan"), 0.3),
         (np.array([[0.3, 0.4]]), [0.3, 0.4]),
+        ((np.array([0.3, 0.3]), 0.5), (0.3, 0.5)),
+        ((0.3, 50_001), (0.3, 50_000)),
         (50_001, 50_000),  # whole numbers are not near each other
         (torch.tensor([50_001]), [50_000]),
         (True, 1),

@@ -59,7 +59,8 @@ def agrees(got: Any, want: Any, rtol: float = RTOL, atol: float = ATOL) -> bool:
     """Whether `got` is the value `want`.
 
     Numbers, arrays and tensors of any numeric type agree by shape and value, booleans with booleans only; where one number is wanted, an array
-    of one entry will do. A list or tuple agrees with any sequence of the same entries, a dictionary with one of the same keys, a set with a set.
+    of one entry will do. A list or tuple agrees with any sequence of the same entries, those of a tuple each in its own form; a dictionary with one of
+    the same keys, a set with a set.
     """
     if want is None:
         return got is None
@@ -70,7 +71,7 @@ def agrees(got: Any, want: Any, rtol: float = RTOL, atol: float = ATOL) -> bool:
     if isinstance(want, set | frozenset):
         return isinstance(got, set | frozenset) and got == want
     right, found = array(want), array(got)
-    if right is None or isinstance(want, list | tuple) and not len(want):
+    if right is None or isinstance(want, tuple) or isinstance(want, list) and not len(want):
         if not isinstance(want, list | tuple):
             return type(got) is type(want) and bool(got == want)
         items = _items(got)
