@@ -241,9 +241,9 @@ EXERCISE = Exercise(
     notebook="13_rest",
     title="best of n",
     statement=(
-        "Write `best_of_n(proxy, gold, n)`. `proxy` and `gold` are `(prompts, k)`: what the reward model and the hidden judge give to k replies of each prompt. "
-        "Of the first n replies to each prompt choose the one with the highest proxy. Return `(proxy, gold, kl)`: the mean over the prompts of the chosen "
-        "replies' proxy, of the same replies' gold, and the bound $\\log n - \\frac{n-1}{n}$ (nats) on how far this goes from the policy. Proxy "
+        "Write `best_of_n(proxy, gold, n)`. `proxy` and `gold` are `(prompts, k)`: what the reward model and the hidden judge give to k replies of each "
+        "prompt. Of the first n replies to each prompt choose the one with the highest proxy. Return `(proxy, gold, kl)`: the mean over the prompts of the "
+        "chosen replies' proxy, of the same replies' gold, and the bound $\\log n - \\frac{n-1}{n}$ (nats) on how far this goes from the policy. Proxy "
         "[[1, 5], [4, 3]] and gold [[0, −2], [1, 7]] give, with n = 2, 4.5, −0.5 and 0.1931."
     ),
     name="best_of_n",

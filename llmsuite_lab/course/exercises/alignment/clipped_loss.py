@@ -275,7 +275,7 @@ _MISTAKES = (
     Wrong(_ratio_of_replies, "You take one ratio for a whole reply (exp of the sum). Each action has its own."),
     Wrong(_maximum, "You take the larger of the two products: the clip would reward going too far. The smaller counts."),
     Wrong(_smaller_ratio, "You take the smaller ratio, and multiply afterwards. With a negative advantage that is the larger product: multiply first."),
-    Wrong(_clipped_alone, "You use the clipped ratio alone: an action on the wrong side of the bounds could not come back. The smaller of the two products counts."),
+    Wrong(_clipped_alone, "You use the clipped ratio alone: what went too far the wrong way could not come back. The smaller of the two products counts."),
     Wrong(_never_clipped, "The clip has no effect."),
     Wrong(_clip_on_the_log, "You clip the logarithm to ± ε. The ratio itself is clipped, to 1 ± ε."),
     Wrong(_clip_around_zero, "You clip the ratio to ± ε. Where nothing has changed it is 1: clip it to 1 ± ε."),
@@ -320,8 +320,9 @@ EXERCISE = Exercise(
     statement=(
         "Write `clipped_loss(logprobs, old, advantages, mask, clip)`. All but `clip` (ε) are `(replies, actions)`: log π of each action now, log π when it was "
         "drawn, its advantage, and `mask`, True where there is an action. With $r_t = \\pi(a_t)/\\pi_{old}(a_t)$ return "
-        "$-\\,\\mathrm{mean}_t\\,\\min(r_t\\hat A_t,\\ \\mathrm{clip}(r_t, 1-\\varepsilon, 1+\\varepsilon)\\,\\hat A_t)$ over the actions of all replies together, as "
-        "a tensor whose gradient reaches `logprobs`, and neither `old` nor `advantages`. One action with ratio 1.5, advantage 2 and ε 0.2 gives −2.4."
+        "$-\\,\\mathrm{mean}_t\\,\\min(r_t\\hat A_t,\\ \\mathrm{clip}(r_t, 1-\\varepsilon, 1+\\varepsilon)\\,\\hat A_t)$ over the actions of all replies "
+        "together, as a tensor whose gradient reaches `logprobs`, and neither `old` nor `advantages`. One action with ratio 1.5, advantage 2 and ε 0.2 "
+        "gives −2.4."
     ),
     name="clipped_loss",
     starter="def clipped_loss(logprobs, old, advantages, mask, clip):\n    ...",

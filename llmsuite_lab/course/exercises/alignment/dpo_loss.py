@@ -255,7 +255,7 @@ _MISTAKES = (
     Wrong(_no_reference, "The reference is missing: only what the policy has changed is a reward."),
     Wrong(_reference_added, "The reference is added. The reward is log π − log π_ref."),
     Wrong(_reference_of_the_chosen_alone, "The reference is taken off the chosen reply alone. It is taken off both."),
-    Wrong(_reference_and_policy_swapped, "Policy and reference are swapped, or chosen and rejected: your loss falls as the policy learns the rejected reply.", True),
+    Wrong(_reference_and_policy_swapped, "Policy and reference are swapped, or chosen and rejected: your loss falls as the rejected reply is learnt.", True),
     Wrong(_beta_outside, "β stands outside the sigmoid: there it only scales the loss. It multiplies the difference."),
     Wrong(_beta_forgotten, "β is missing."),
     Wrong(_divided_by_beta, "You divide by β. The reward is β times the logarithm."),
@@ -290,8 +290,8 @@ EXERCISE = Exercise(
     title="the loss of DPO",
     statement=(
         "Write `dpo_loss(logprobs, reference, mask, beta)`. `logprobs` and `reference` are `(2, pairs, tokens)`: log π and log π_ref of every token, of the "
-        "chosen texts at `[0]` and of the rejected ones at `[1]`; `mask` is True at the reply's tokens, and False at prompt and padding. The reward of a reply is "
-        "$\\hat R = \\beta\\log\\frac{\\pi(y|x)}{\\pi_{ref}(y|x)}$, and log π(y|x) is the sum over its tokens. Return the mean over the pairs of "
+        "chosen texts at `[0]` and of the rejected ones at `[1]`; `mask` is True at the reply's tokens, and False at prompt and padding. The reward of a reply "
+        "is $\\hat R = \\beta\\log\\frac{\\pi(y|x)}{\\pi_{ref}(y|x)}$, and log π(y|x) is the sum over its tokens. Return the mean over the pairs of "
         "$-\\log\\sigma(\\hat R_w - \\hat R_l)$, finite for differences in the thousands. With β ½, a chosen reply of two tokens each one nat above the "
         "reference and a rejected one of one token a nat below it, the rewards are 1 and −½, and the loss is 0.2014."
     ),
@@ -306,7 +306,7 @@ EXERCISE = Exercise(
     solution=dpo_loss,
     wrong=(
         *_MISTAKES,
-        Wrong(_swapped, "chosen and rejected: your loss falls as the policy learns the rejected reply", True),
+        Wrong(_swapped, "chosen and rejected: your loss falls as the rejected reply is learnt", True),
         Wrong(_per_pair, "A reply's log-probability is the sum"),
     ),
     right=(_as_in_the_paper, _in_numpy, _by_loops, _in_place, _as_two_classes, _by_einsum, _by_log_softmax),

@@ -320,8 +320,8 @@ EXERCISE = Exercise(
     statement=(
         "Write `gae(rewards, values, mask, gamma, lam)`. All three are `(replies, actions)`; `mask` is True where there is an action: each reply has at least "
         "one, and they stand together from the left. Return `(advantages, returns)`, both `(replies, actions)`: $\\delta_t = r_t + \\gamma V_{t+1} - V_t$, "
-        "$\\hat A_t = \\delta_t + \\gamma\\lambda\\hat A_{t+1}$, $R_t = \\hat A_t + V_t$. Behind a reply's last action V and Â are 0, whatever stands in the "
-        "padding, and both results are 0 there. `values` may carry a gradient, the results do not. Rewards 0, 2 and values 1, ½ give, with γ 1 and λ ½, "
+        "$\\hat A_t = \\delta_t + \\gamma\\lambda\\hat A_{t+1}$, $R_t = \\hat A_t + V_t$. Behind a reply's last action V and Â are 0, whatever numbers stand "
+        "in the padding, and both results are 0 there. `values` may carry a gradient, the results do not. Rewards 0, 2 and values 1, ½ give, with γ 1 and λ ½, "
         "advantages ¼, 1½ and returns 1¼, 2."
     ),
     name="gae",

@@ -174,7 +174,7 @@ def _cases() -> list[Case]:
 
 _MISTAKES = (
     Wrong(_own_in_the_baseline, "The reply's own reward is in its baseline: it would be held against itself. Leave it out."),
-    Wrong(_mean_of_the_batch, "You compare with the mean of the batch: a reply to an easy prompt would always look good. Compare with the same prompt's others."),
+    Wrong(_mean_of_the_batch, "You compare with the mean of the batch: any reply to an easy prompt would look good. Compare with the same prompt's others."),
     Wrong(_others_of_the_batch, "You compare with all other replies of the batch. Those to the same prompt alone count."),
     Wrong(_other_prompts, "You leave out along the prompts. The replies to one prompt stand in a row."),
     Wrong(_mean_of_the_columns, "You compare with the mean of a column. The replies to one prompt stand in a row."),

@@ -297,11 +297,12 @@ EXERCISE = Exercise(
     notebook="13_rest",
     title="what ReST's Improve steps learn from",
     statement=(
-        "Write `rest_filter(rewards, shares, per_prompt)`. `rewards` is `(prompts, k)`: what k replies to each prompt scored, written once. `shares` rise, each "
-        "between 0 and 1, one for each Improve step: the step's bar is that quantile of the rewards (`torch.quantile`), of all of them, or with `per_prompt` of "
-        "each row for the replies in it. Return a list with a pair `(kept, weights)` for each step: the places of the replies strictly above the bar, in "
-        "rising order (reply j to prompt i is at i·k + j), and one weight for each, all equal, summing to 1. Every step filters the whole dataset; one that keeps "
-        "nothing has two empty parts. Rewards [[0, 3, 1], [5, 4, 2]] with the shares ½ and 0.9 keep the places 1, 3, 4, and then 3, of all."
+        "Write `rest_filter(rewards, shares, per_prompt)`. `rewards` is `(prompts, k)`: what k replies to each prompt scored, written once. `shares` rise, "
+        "each between 0 and 1, one for each Improve step: the step's bar is that quantile of the rewards (`torch.quantile`), of all of them, or with "
+        "`per_prompt` of each row for the replies in it. Return a list with a pair `(kept, weights)` for each step: the places of the replies strictly above "
+        "the bar, in rising order (reply j to prompt i is at i·k + j), and one weight for each, all equal, summing to 1. Every step filters the whole "
+        "dataset; one that keeps nothing has two empty parts. Rewards [[0, 3, 1], [5, 4, 2]] with the shares ½ and 0.9 keep, of all, the places 1, 3, 4, "
+        "and then 3."
     ),
     name="rest_filter",
     starter="def rest_filter(rewards, shares, per_prompt):\n    ...",

@@ -248,8 +248,8 @@ _MISTAKES = (
     Wrong(_of_probabilities, "You take the difference of the probabilities. The penalty is of their logarithms."),
     Wrong(_ratio, "You charge the ratio of the probabilities. The penalty is its logarithm, which is 0 where policy and reference agree."),
     Wrong(_weighted, "You weigh by the probability. The action was drawn with it already: the weight would count twice."),
-    Wrong(_never_negative, "You cut negative penalties off. Where the reference liked the token better the action earns: only so does the mean come out right."),
-    Wrong(_absolute, "You take the absolute value. Where the reference liked the token better the action earns: only so does the mean come out right."),
+    Wrong(_never_negative, "You cut negative penalties off. Where the reference liked the token better the action earns: so the mean comes out right."),
+    Wrong(_absolute, "You take the absolute value. Where the reference liked the token better the action earns: so the mean comes out right."),
     Wrong(_k3, "That is the estimate k3. The penalty asked for is log π − log π_ref."),
     Wrong(_score_everywhere, "Every action gets the whole score: a reply would be paid for its length. It comes once, at the last action."),
     Wrong(_score_spread, "You spread the score over the actions. It comes at the last one."),
@@ -281,7 +281,7 @@ EXERCISE = Exercise(
         "log π_ref of each action; `mask` is True where there is an action: each reply has at least one, and they stand together from the left. `scores` and "
         "`ended` are `(replies,)`: the reward model's score, and whether the reply has its end token. Return `(replies, actions)`: "
         "$-\\beta\\,(\\log\\pi - \\log\\pi_{ref})$ at each action, and on top, at the reply's last action, its score, less `missing_end` when the reply has no "
-        "end; 0 outside the mask, whatever stands there. Two actions with log π −1 and −2, log π_ref −2 and −1, β 0.1 and score 3 give −0.1 and 3.1."
+        "end; 0 outside the mask, whatever numbers stand there. Two actions with log π −1 and −2, log π_ref −2 and −1, β 0.1 and score 3 give −0.1 and 3.1."
     ),
     name="token_rewards",
     starter="def token_rewards(logprobs, reference, mask, scores, ended, beta, missing_end):\n    ...",

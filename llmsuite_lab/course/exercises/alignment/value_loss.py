@@ -269,6 +269,6 @@ EXERCISE = Exercise(
     right=(_by_bounds, _larger_error_first, _in_numpy, _by_loops, _in_place, _by_mse, _by_half_squares),
     equivalent={
         "worse = torch.maximum((near - returns) ** 2, (values - returns) ** 2)": "the larger of two, in either order",
-        "near = old + (returns - old).clamp(-clip, clip)": "the clipped error is the larger only where value and return lie beyond the same bound: both are clipped to it",
+        "near = old + (returns - old).clamp(-clip, clip)": "the clipped error is the larger only where V and R lie beyond the same bound: both end on it",
     },
 )  # fmt: skip
