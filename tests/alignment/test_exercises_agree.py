@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from llmsuite_lab.alignment import advantages, dpo, objectives, reward_model
+from llmsuite_lab.alignment import advantages, best_of_n, dpo, objectives, rest, reward_model
 from llmsuite_lab.alignment.actions import action_mask
 from llmsuite_lab.alignment.divergence import estimate
 from llmsuite_lab.course.exercises import exercise
@@ -70,3 +70,24 @@ def test_dpo_loss(seed):
 def test_leave_one_out(seed):
     (scores,) = drawn(4, 3, n=1, seed=seed)
     torch.testing.assert_close(solution("leave_one_out")(scores), advantages.rloo(scores))
+
+
+@seeds
+def test_rest_filter(seed):
+    (scores,) = drawn(4, 6, n=1, seed=seed)
+    shares = [0.3, 0.72, 0.9]
+    of_all, of_each = (solution("rest_filter")(scores, shares, per_prompt) for per_prompt in (False, True))
+    for share, (whole, weights), (own, _) in zip(shares, of_all, of_each):
+        assert whole.tolist() == rest.keep(scores.flatten(), share)[0]
+        assert own.tolist() == [6 * prompt + place for prompt in range(4) for place in rest.keep(scores[prompt], share)[0]]
+        torch.testing.assert_close(weights, torch.ones(len(whole)) / len(whole))
+
+
+@seeds
+@pytest.mark.parametrize("n", [1, 4, 7])
+def test_best_of_n(seed, n):
+    proxy, gold = drawn(5, 7, n=2, seed=seed)
+    found = solution("best_of_n")(proxy, gold, n)
+    rows = torch.arange(5)
+    chosen = best_of_n.best(proxy, n)
+    assert found == (proxy[rows, chosen].mean(), gold[rows, chosen].mean(), best_of_n.kl_bound(n))
