@@ -9,7 +9,7 @@ import torch
 from llmsuite_lab.alignment import ppo, small_policy
 from llmsuite_lab.alignment.actions import action_mask
 from llmsuite_lab.alignment.pairs import Pair, collate_pairs
-from llmsuite_lab.alignment.q_learning import Guided, Logged, QHeads
+from llmsuite_lab.alignment.q_learning import Logged, QHeads
 from llmsuite_lab.alignment.rest import Ledger, Weighted
 from llmsuite_lab.alignment.rest import Settings as RestSettings
 from llmsuite_lab.alignment.reward_model import RewardModel, save
@@ -57,10 +57,7 @@ def valid(folder, call, tokenizer):
         return Rollouts(replies, torch.tensor([True, False]), torch.zeros(2), mask, *(torch.zeros(2, 2) for _ in range(4)))
 
     def fresh_heads():
-        return QHeads(models.make(), models.VOCABULARY)
-
-    def fresh_guided():
-        return Guided(fresh_heads())
+        return QHeads(models.make())
 
     def fresh_reward_model():
         return RewardModel(models.make())
@@ -120,14 +117,14 @@ def valid(folder, call, tokenizer):
         "alignment.best_of_n.best": call(torch.zeros(2, 3)),
         "alignment.best_of_n.curve": call(torch.zeros(2, 3), torch.zeros(2, 3), [1, 2]),
         "alignment.best_of_n.kl_bound": call(4),
-        "alignment.q_learning.Guided": call(fresh_heads),
-        "alignment.q_learning.Guided.hidden_states": call(torch.tensor([[5, 6]]), on=fresh_guided),
-        "alignment.q_learning.Guided.logits": call(torch.zeros(1, 2, 24), on=fresh_guided),
+        "alignment.q_learning.guided": call(fresh_heads),
         "alignment.q_learning.Logged": call(replies[0], 1.0),
-        "alignment.q_learning.QHeads": call(fresh, 23),
+        "alignment.q_learning.QHeads": call(fresh),
+        "alignment.q_learning.QHeads.slow_q": call(torch.zeros(2, 24), on=fresh_heads),
         "alignment.q_learning.QHeads.follow": call(on=fresh_heads),
         "alignment.q_learning.expectile_loss": call(torch.zeros(2), 0.7),
         "alignment.q_learning.losses": call(fresh_heads, log),
+        "alignment.q_learning.values": call(fresh_heads, replies),
         "alignment.q_learning.train": call(fresh_heads, log, progress=False),
         "alignment.rest.Ledger.as_dict": call(on=Ledger),
         "alignment.rest.Weighted": call(replies[0], 1.0),
