@@ -145,6 +145,15 @@ def _end_at_every_action(logprobs, reference, mask, scores, ended, beta, missing
     return _built(logprobs, reference, mask, scores, beta) - missing_end * (mask & ~ended[:, None])
 
 
+def _score_clipped(logprobs, reference, mask, scores, ended, beta, missing_end):
+    return _built(logprobs, reference, mask, (scores - missing_end * ~ended).clamp(-5, 5), beta)
+
+
+def _scores_whitened(logprobs, reference, mask, scores, ended, beta, missing_end):
+    paid = scores - missing_end * ~ended
+    return _built(logprobs, reference, mask, (paid - paid.mean()) / (paid.std() + 1e-8) if len(paid) > 1 else paid, beta)
+
+
 def _to_go(logprobs, reference, mask, scores, ended, beta, missing_end):
     rewards = token_rewards(logprobs, reference, mask, scores, ended, beta, missing_end)
     return rewards.flip(1).cumsum(1).flip(1) * mask
@@ -213,7 +222,7 @@ def _cases() -> list[Case]:
     def case(lengths: list[int], ended: list[bool], beta: float, missing_end: float, rule: str, more: int = 0) -> Case:
         width = max(lengths) + more
         logprobs, reference = (-2 * torch.rand(len(lengths), width, generator=generator) for _ in range(2))  # in the padding, too
-        scores = torch.randn(len(lengths), generator=generator) * 2
+        scores = torch.randn(len(lengths), generator=generator) * 6
         mask = torch.arange(width)[None] < torch.tensor(lengths)[:, None]
         want = torch.zeros(mask.shape, dtype=torch.float64)
         for row, n in enumerate(lengths):
@@ -269,6 +278,8 @@ _MISTAKES = (
     Wrong(_end_turned, "Replies with an end pay for it. Those without one do."),
     Wrong(_end_for_all, "Every reply pays for a missing end. Only those without one do."),
     Wrong(_end_at_every_action, "A missing end costs at every action in yours. It costs once, at the last."),
+    Wrong(_score_clipped, "You clip the score. It comes as the reward model gave it."),
+    Wrong(_scores_whitened, "You whiten the scores. They come as the reward model gave them."),
     Wrong(_to_go, "You add up what is still to come. The reward of each action alone is asked for; adding up is the next step."),
 )
 
