@@ -9,11 +9,15 @@ Source: Stiennon et al. 2020; paper 6 has no such baseline. In production: n and
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
-from llmsuite_lab.core.errors import whole
+from llmsuite_lab.alignment.rollouts import Reward, scored_once, write
+from llmsuite_lab.core.errors import whole, within
+from llmsuite_lab.lm.batching import Example
 
 
 def kl_bound(n: int) -> float:
@@ -32,6 +36,22 @@ def best(scores: Float[Tensor, "prompts k"], n: int | None = None) -> Int[Tensor
     n = scores.shape[1] if n is None else n
     whole("n", n, 1, scores.shape[1])
     return scores[:, :n].argmax(1)
+
+
+def choose(
+    policy: nn.Module, reward: Reward, prompts: Sequence[Sequence[int]], n: int, *, end_id: int, missing_end: float = 1.0, **options: Any
+) -> tuple[list[Example], Float[Tensor, "prompts n"]]:
+    """(the best of n replies to each prompt, the reward's numbers for all of them). `options` as `rollouts.write`.
+
+    missing_end: taken off a reply without an end token before they are compared, as in the training of a policy, not in the numbers. Raises ValueError as
+    `rollouts.write`, LabError for a reward that is not one finite number a reply.
+    """
+    whole("n", n, 1, 100_000)
+    within("missing_end", missing_end, 0, 1e6)
+    replies, ended = write(policy, prompts, end_id=end_id, k=n, **options)
+    scores = scored_once(reward, replies).cpu()
+    chosen = best((scores - missing_end * (~torch.tensor(ended)).float()).view(-1, n))
+    return [replies[i * n + int(place)] for i, place in enumerate(chosen)], scores.view(-1, n)
 
 
 def curve(

@@ -129,9 +129,12 @@ class Rollouts:
 
 
 def write(
-    policy: nn.Module, prompts: Sequence[Sequence[int]], *, end_id: int, k: int = 1, max_new_tokens: int = 32, temperature: float = 1.0, seed: int = 0
-) -> tuple[list[Example], list[bool]]:
+    policy: nn.Module, prompts: Sequence[Sequence[int]], *, end_id: int, k: int = 1, max_new_tokens: int = 32, temperature: float = 1.0, seed: int = 0,
+    batch_size: int = 512,
+) -> tuple[list[Example], list[bool]]:  # fmt: skip
     """(replies, whether each ended by itself): `k` to each prompt, standing together. The same seed and policy give the same replies.
+
+    batch_size: replies written at once; each holds its keys and values in memory, and has its own random numbers whatever their company.
 
     Raises ValueError as `transformer.generation.generate`, and for a temperature of 0 with k > 1 (k times the same reply).
     """
@@ -140,8 +143,12 @@ def write(
     whole("k", k, 1, 100_000)
     repeated = [list(prompt) for prompt in prompts for _ in range(k)]
     sampling = Sampling(temperature=temperature, seed=seed) if temperature > 0 else Sampling()
+    whole("batch_size", batch_size, 1, 1_000_000)
+    streams, rows = sampling.streams(repeated), []
     with torch.no_grad():
-        rows = generate(policy, repeated, max_new_tokens, eos_ids=end_id, sampling=sampling)
+        for start in range(0, max(len(repeated), 1), batch_size):  # no prompt at all is refused by `generate`
+            part = slice(start, start + batch_size)
+            rows += generate(policy, repeated[part], max_new_tokens, eos_ids=end_id, sampling=sampling, streams=streams[part])
     return [Example(prompt, row.actions) for prompt, row in zip(repeated, rows)], [row.end_id is not None for row in rows]
 
 

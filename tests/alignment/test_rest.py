@@ -1,6 +1,7 @@
 """ReST: what passes a threshold, what it weighs, what it took, and that it gets better on a bandit."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from llmsuite_lab.alignment import best_of_n, rest
 from llmsuite_lab.alignment.actions import score
 from llmsuite_lab.alignment.rest import Settings, Weighted, keep, weighted_loss, weights
+from llmsuite_lab.alignment.rollouts import write
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.lm.batching import Example, collate
 from llmsuite_lab.lm.supervised import supervised_loss
@@ -15,7 +17,7 @@ from llmsuite_lab.transformer.config import llama_config
 from llmsuite_lab.transformer.decoder import Decoder
 
 END, ARMS = 1, {2: 0.0, 3: 0.5, 4: 1.0}
-SMALL = Settings(prompts=32, replies=4, max_new_tokens=1, lr=1e-2, thresholds=(0.3, 0.6, 0.8), epochs=4)
+SMALL = Settings(prompts=32, replies=4, max_new_tokens=1, lr=1e-2, thresholds=(0.3, 0.6, 0.8), epochs=4, missing_end=0.0)
 
 
 def arm(replies):
@@ -61,8 +63,6 @@ def test_weights_rise_with_the_reward_and_have_mean_one():
 @pytest.mark.parametrize("weigh", [None, 0.3])
 @pytest.mark.parametrize("seed", range(5))
 def test_on_a_bandit_the_best_arm_becomes_the_likeliest(seed, weigh):
-    from dataclasses import replace
-
     model, ledger = run(replace(SMALL, weigh=weigh, grows=2), seed=seed)
     with torch.no_grad():
         after = score(model, [Example([2, 3], [0])], distribution=True).distribution[0, 0]
@@ -79,6 +79,70 @@ def test_what_it_took_is_counted_and_a_reply_is_used_again():
     assert ledger.reuse == ledger.read / 128
     passed = [row["score"] for row in ledger.rows if row["kept"]]
     assert passed == sorted(passed)
+
+
+def test_what_is_read_is_counted_where_an_improve_step_is_no_whole_epoch():
+    _, ledger = run(replace(SMALL, epochs=0.5, batch_size=3))
+    steps = [max(1, round(0.5 * math.ceil(row["kept"] / 3))) for row in ledger.rows]
+    assert ledger.updates == sum(steps)
+    assert 3 * sum(steps) - 2 * len(steps) <= ledger.read <= 3 * sum(steps)
+
+
+def test_a_reply_that_was_cut_is_held_back_by_the_missing_end():
+    """Two actions are allowed, so a reply ends with the end token or is cut; both have the same reward."""
+    settings = replace(SMALL, max_new_tokens=2, thresholds=(0.5,), shares=False)
+    alike = lambda replies: torch.ones(len(replies))  # noqa: E731
+    for missing, kept in ((1.0, "ended"), (0.0, "all")):
+        _, ledger = run(replace(settings, missing_end=missing), reward=alike)
+        row = ledger.rows[0]
+        assert 0 < row["ended"] < 1
+        assert row["kept"] == (round(128 * row["ended"]) if kept == "ended" else 128)
+        assert row["score"] == 1.0
+
+
+def test_replies_that_are_all_empty_end_the_run_by_name_before_an_update():
+    model = policy()
+    model.unembedding = torch.nn.Linear(16, 6)
+    torch.nn.init.zeros_(model.unembedding.weight)
+    model.unembedding.bias.data[END] = 50.0
+    ledger = rest.train(model, arm, [[2, 3]] * 32, SMALL, end_id=END, progress=False)
+    assert ledger.stopped.startswith("replies empty: in Grow step 1")
+    assert (ledger.updates, ledger.rows, ledger.reward_calls) == (0, [], 128)
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path):
+    settings, place = replace(SMALL, grows=3, epochs=1), tmp_path / "run"
+    whole_run, expected = run(settings)
+    calls = []
+
+    def stop(step, history):
+        calls.append(step)
+        if len(calls) == expected.updates - 1:
+            raise KeyboardInterrupt
+
+    def go(**options):
+        model = policy()
+        return model, rest.train(model, arm, [[2, 3]] * 32, settings, end_id=END, progress=False, checkpoint=place, **options)
+
+    _, first = go(on_step=stop)
+    assert first.interrupted
+    assert first.grows == 2
+    assert first.updates == expected.updates - 1
+    model, second = go(resume=True)
+    assert repr(second) == repr(expected)  # a nan equals its like in print alone
+    for mine, theirs in zip(model.parameters(), whole_run.parameters()):
+        assert torch.equal(mine, theirs)
+    with pytest.raises(LabError, match="lr: 0.01 then, 0.02 now"):
+        rest.train(policy(), arm, [[2, 3]] * 32, replace(settings, lr=0.02), end_id=END, progress=False, checkpoint=place, resume=True)
+
+
+def test_the_stop_button_while_it_writes_or_scores_ends_it_too():
+    def stopped(replies):
+        raise KeyboardInterrupt
+
+    _, ledger = run(reward=stopped)
+    assert ledger.interrupted
+    assert ledger.rows == []
 
 
 def test_a_threshold_that_keeps_nothing_is_a_row_without_an_update():
@@ -101,6 +165,12 @@ def test_a_reward_that_is_no_number_ends_it_before_an_update():
         (lambda: Settings(thresholds=()), "at least one"),
         (lambda: Settings(thresholds=(1.5,)), "threshold"),
         (lambda: Settings(weigh=0.0), "weigh=0"),
+        (lambda: Settings(thresholds=(math.nan,), shares=False), "finite number"),
+        (lambda: Settings(temperature=0.0), "temperature=0"),
+        (lambda: Settings(lr=math.nan), "lr=nan"),
+        (lambda: Settings(missing_end=-1.0), "missing_end"),
+        (lambda: rest.train(policy().requires_grad_(False), arm, [[2]] * 32, SMALL, end_id=END), "nothing to train"),
+        (lambda: rest.train(policy(), arm, [[2]] * 32, SMALL, end_id=END, resume=True), "needs a checkpoint"),
         (lambda: rest.train(policy(), arm, [[2]], SMALL, end_id=END), "1 prompts"),
         (lambda: keep(torch.tensor([math.nan]), 0.5), "finite number"),
     ],
@@ -122,6 +192,20 @@ def test_best_of_n_is_chosen_by_the_proxy_and_judged_by_gold():
     assert two[3].tolist() == [30.0, 2.0]  # of 4.0 and 4.0 the first
     assert four[3].tolist() == [20.0, 1.0]
     assert [row[1] for row in (one, four)] == pytest.approx([0, math.log(4) - 0.75])
+
+
+def test_the_best_of_the_replies_that_the_policy_itself_writes(tiny):
+    prompts, how = [[5, 6], [7]], {"end_id": END, "max_new_tokens": 4, "seed": 2}
+    most = lambda replies: torch.tensor([float(max(reply.completion_ids)) for reply in replies])  # noqa: E731
+    chosen, scores = best_of_n.choose(tiny(), most, prompts, 5, missing_end=0.0, **how)
+    written, ended = write(tiny(), prompts, k=5, **how)
+    assert scores.flatten().tolist() == most(written).tolist()
+    assert [max(reply.completion_ids) for reply in chosen] == scores.max(1).values.tolist()
+    assert all(reply in written[n * 5 : n * 5 + 5] for n, reply in enumerate(chosen))
+    assert 0 < sum(ended) < 10
+    whole, _ = best_of_n.choose(tiny(), most, prompts, 5, missing_end=1e3, **how)
+    for n, reply in enumerate(whole):
+        assert (reply.completion_ids[-1] == END) == any(ended[n * 5 : n * 5 + 5])
 
 
 def test_the_bound_is_the_divergence_of_best_of_n_where_all_replies_differ():

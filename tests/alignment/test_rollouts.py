@@ -28,6 +28,10 @@ def test_each_prompt_gets_its_replies_side_by_side_and_the_same_ones_again(tiny)
         assert END not in reply.completion_ids[:-1]
 
 
+def test_replies_do_not_depend_on_how_many_are_written_at_once(tiny):
+    assert write(tiny(), PROMPTS, end_id=END, k=3, seed=4, batch_size=2) == write(tiny(), PROMPTS, end_id=END, k=3, seed=4)
+
+
 @pytest.mark.parametrize("family", ["decoder", "llama"])
 def test_what_is_collected_is_what_each_part_says_by_itself(tiny, family):
     model = ActorCritic(tiny(family))
