@@ -39,6 +39,8 @@ bench: setup
 	for name in core transformer retrieval peft; do $(BIN)/llmsuite bench $$name || exit 1; done
 	@if $(BIN)/python -c 'import xllamacpp' 2>/dev/null; then $(BIN)/llmsuite bench generation; \
 	else echo "bench generation compares with llama.cpp: $(BIN)/pip install -c constraints.txt -e '.[bench]' and say make bench again"; fi
+	@if [ -n "$$LLMSUITE_OLD_TRL_PYTHON" ]; then $(BIN)/llmsuite bench ppo; \
+	else echo "bench ppo compares with the last trl that had PPO: set LLMSUITE_OLD_TRL_PYTHON to a Python that has it ($(BIN)/llmsuite bench ppo says how)"; fi
 
 clean:
 	rm -rf build .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.course import bench
 from llmsuite_lab.course.bench import Row, compare, interleaved, table
+from llmsuite_lab.lm.batching import Example
 
 
 def test_ratio_is_the_median_of_pairs_not_the_ratio_of_medians():
@@ -86,7 +87,7 @@ def test_unknown_benchmark_names_the_known():
 def test_references_read_the_batches_that_fit_reads():
     from llmsuite_lab.course.bench import _training
     from llmsuite_lab.finetuning import with_trl
-    from llmsuite_lab.lm.batching import Example, length_buckets
+    from llmsuite_lab.lm.batching import length_buckets
 
     examples = [Example([1] * (3 + i * 7 % 50), [2] * (1 + i % 5)) for i in range(_training.BATCH * 3)]
     ordered = with_trl.in_order(examples, _training.BATCH, len(examples) // _training.BATCH)
@@ -126,3 +127,44 @@ def test_the_generation_bench_says_what_to_install(monkeypatch):
     with pytest.raises(LabError, match=r"pip install -e '\.\[bench\]'"):
         generation.Llama()
     assert len(generation.long_prompt().split()) == 1500
+
+
+def test_the_ppo_bench_says_what_it_needs_and_refuses_another_trl_and_another_policy(monkeypatch, tmp_path):
+    """The interpreter of the tests has a trl without PPO: its process ends, and its words are told."""
+    from llmsuite_lab.course.bench import ppo
+
+    for value in ("", str(tmp_path / "no" / "python")):
+        monkeypatch.setenv(ppo.VARIABLE, value)
+        with pytest.raises(LabError, match=r"trl==1\.12\.0.*set it to"):
+            ppo.rows()
+    monkeypatch.setenv(ppo.VARIABLE, sys.executable)
+    assert ppo.interpreter() == sys.executable
+    prompts, models = ppo.prompts_of(3), ppo.policies()
+    assert len({len(prompt) for prompt in prompts}) > 1
+    models[ppo.LLAMA].save_pretrained(tmp_path / "model")
+    task = {"prompts": prompts, "options": ppo.options(ppo.SETTINGS), "threads": 1}
+    (tmp_path / "task.json").write_text(json.dumps(task))
+    with pytest.raises(LabError, match=r"(?s)did not answer.*trl\.experimental\.ppo"):
+        with ppo.OldTrl(sys.executable, tmp_path):
+            pass
+    one, other = (ppo.Ours(name, policy, prompts) for name, policy in models.items())
+    assert one.logprob == pytest.approx(other.logprob, abs=1e-3)
+    one.entropy, other.entropy = 4.0, 4.1
+    ppo.check_same(one, other)
+    other.entropy = 5.0
+    with pytest.raises(LabError, match="do not write alike"):
+        ppo.check_same(one, other)
+    other.logprob += 0.1
+    with pytest.raises(LabError, match="do not begin with one policy"):
+        ppo.check_same(one, other)
+
+
+def test_the_reward_of_the_ppo_bench_is_the_one_that_trl_reads():
+    import torch
+
+    from llmsuite_lab.course.bench import _old_trl, ppo
+
+    replies = [Example([5, 6], [7, 3, 11]), Example([8], [9, 0, 4, 1])]
+    for reply in replies:
+        ids = torch.tensor([[0, *reply.prompt_ids, *reply.completion_ids]])  # padding is hidden behind id 0
+        assert _old_trl.Points().read(ids).hidden_states[-1][0, -1, 0].item() == pytest.approx(ppo.points([reply]).item())

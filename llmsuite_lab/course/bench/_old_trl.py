@@ -1,9 +1,10 @@
 """`trl.experimental.ppo.PPOTrainer`, in trl until 1.12.0: set up, and run one iteration each time a line comes in. It needs trl and nothing of ours.
 
     PYTHON _old_trl.py FOLDER      FOLDER/model: a causal model of transformers; FOLDER/task.json: {"prompts": ids, "options": of PPOConfig, "threads": n}
-    < any line                     > {"seconds": of that iteration, "entropy": nats an action, "version": of trl}
+    < any line                     > {"seconds": of that iteration, "entropy": nats an action, "logprob": nats, of the first prompt, before it all}
 
-Replies are of full length here, as no token ends one. `tools/freeze_trl_ppo.py` sets its trainer up with the same function.
+A first line comes by itself: {"version": of trl}. Replies are of full length here, as no token ends one. `tools/freeze_trl_ppo.py` sets its trainer up
+with the same function.
 """
 
 import json
@@ -71,15 +72,19 @@ def main(folder: Path) -> None:
         outside = policy.config.vocab_size  # as end and padding: a policy that draws padding would be cut there
         policy.generation_config.pad_token_id = outside
         ppo = trainer(policy, reference, value, task["prompts"], folder / "out", outside + 1, outside, **task["options"])
+        ids = torch.tensor(task["prompts"][:1])
+        with torch.no_grad():
+            logprob = float(policy(input_ids=ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None]).sum())
     seen: dict[str, float] = {}
     ppo.log = seen.update
+    print(json.dumps({"version": trl.__version__}), flush=True)
     for _ in sys.stdin:
         with redirect_stdout(sys.stderr):
             began = clock()
             ppo.train()
             seconds = clock() - began
         entropy = seen["objective/entropy"] / task["options"]["response_length"]
-        print(json.dumps({"seconds": seconds, "entropy": entropy, "version": trl.__version__}), flush=True)
+        print(json.dumps({"seconds": seconds, "entropy": entropy, "logprob": logprob}), flush=True)
 
 
 if __name__ == "__main__":
