@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 NAME, KIND = "desk_policy", "a policy"
 PAD, END, UNKNOWN = "<pad>", "<end>", "<unk>"
 WEIGHTS, CONFIG, PROVENANCE = "model.safetensors", "config.json", "provenance.json"
-MOST_NEW_TOKENS = 64  # an agent's longest reply has 91, one in a hundred more than this
+MOST_NEW_TOKENS = 64  # the end token among them; of the agents' replies fewer than one in a thousand is longer
 _SPACE = "▁"
 _MIXTURE = {"expert": 0.2, "careless": 0.25, "grumpy": 0.25, "evasive": 0.2, "wordy": 0.1}
 

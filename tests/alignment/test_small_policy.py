@@ -8,12 +8,16 @@ import pytest
 import torch
 
 from llmsuite_lab.alignment import small_policy
+from llmsuite_lab.alignment.actions import score
 from llmsuite_lab.alignment.small_policy import END, PAD, UNKNOWN, Settings
 from llmsuite_lab.core import records
 from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.lm.batching import Example
 from llmsuite_lab.lm.text import encode
 from llmsuite_lab.transformer.config import llama_config
 from llmsuite_lab.transformer.decoder import Decoder
+from llmsuite_lab.transformer.generation import generate
+from llmsuite_lab.transformer.sampling import Sampling
 from llmsuite_lab.world.preferences import AGENTS, SPLITS, cases, judge, pairs, reply
 from llmsuite_lab.world.preferences_values import wordings
 
@@ -220,7 +224,7 @@ def test_it_copies_names_and_numbers_that_it_never_saw(policy, words):
     shares = small_policy.copying(policy, words, asked)
     recorded = records.read(small_policy.NAME).results["copying"]
     for field in ("customer", "product", "order", "day", "sum"):
-        assert shares[field] > 0.2, shares  # at random: below 0.01
+        assert shares[field] > 0.7, shares  # at random: below 0.01
         assert abs(shares[field] - recorded[field]) < 0.25
 
 
@@ -231,6 +235,14 @@ def test_sampling_is_the_same_for_the_same_seed(policy, words):
     assert [row.ids for row in one] != [row.ids for row in other]
     with pytest.raises(TypeError, match="takes a list"):
         small_policy.answer(policy, words, prompts[0])
+
+
+def test_what_it_recorded_while_sampling_is_what_scoring_gives(policy, words):
+    prompts = encode(words, [case.prompt for case in cases(12, "test")])
+    rows = generate(policy, prompts, 64, eos_ids=words.eos_token_id, sampling=Sampling(temperature=1.0), logprobs=True)
+    scored = score(policy, [Example(prompt, row.actions) for prompt, row in zip(prompts, rows)])
+    recorded = torch.tensor([value for row in rows for value in row.model_logprobs])
+    torch.testing.assert_close(scored.logprobs[scored.mask].detach(), recorded, rtol=1e-4, atol=1e-4)  # float32, other batches
 
 
 def test_preferences_fit_its_context(words):
