@@ -152,6 +152,8 @@ def test_the_measures_by_hand(tiny, replies):
     assert found["accuracy"] == pytest.approx(dpo.accuracy(policy, reference, PAIRS).mean) == (rewards[:, 0] > rewards[:, 1]).float().mean().item()
     assert found["loss"] == pytest.approx(torch.log1p((rewards[:, 1] - rewards[:, 0]).exp()).mean().item(), rel=1e-4)
     assert set(found) == set(dpo.METRICS)
+    each = dpo.implicit_rewards(policy, reference, [side for p in PAIRS for side in (p.chosen, p.rejected)], beta=0.5, batch_size=4)
+    torch.testing.assert_close(each, rewards.flatten(), rtol=1e-4, atol=1e-4)
 
 
 def test_what_is_no_number_is_not_counted_as_wrong(tiny):

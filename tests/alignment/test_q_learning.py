@@ -1,6 +1,7 @@
 """Implicit Q-learning finds the values of a chain that can be worked out, and writes by them."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -118,6 +119,23 @@ def test_padding_and_neighbours_change_no_loss(tiny, replies):
     apart = [losses(heads, [item]) for item in items]
     assert count == sum(n for _, n in apart)
     torch.testing.assert_close(together, sum(loss for loss, _ in apart), rtol=1e-4, atol=1e-4)
+
+
+def test_dropout_in_the_base_reaches_no_loss(replies):
+    torch.manual_seed(0)
+    heads = shaken(Decoder(llama_config(23, n_layers=2, d_model=24, n_heads=3, d_ff=40, max_length=64, dropout=0.5))).train()
+    items = [Logged(reply, 1.0) for reply in replies]
+    assert torch.equal(losses(heads, items)[0], losses(heads, items)[0])
+    assert heads.base.training
+
+
+def test_a_base_that_scales_its_hidden_states_is_moved_by_what_the_heads_were_taught_on(tiny):
+    base = tiny()
+    base.config = replace(base.config, logit_scale=0.25)
+    heads, ids = shaken(base), torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        hidden = base.hidden_states(ids)
+        torch.testing.assert_close(guided(heads, 2.0)(ids), base.logits(hidden) + 2 * heads.q(hidden), rtol=1e-4, atol=1e-4)
 
 
 def test_the_slow_copy_follows_a_share_at_a_time(tiny):

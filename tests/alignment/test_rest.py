@@ -81,6 +81,13 @@ def test_what_it_took_is_counted_and_a_reply_is_used_again():
     assert passed == sorted(passed)
 
 
+def test_each_grow_step_writes_anew():
+    seen = []
+    run(replace(SMALL, grows=3, lr=1e-12), reward=lambda replies: arm(seen.append([reply.completion_ids for reply in replies]) or replies))
+    assert len(seen) == 3
+    assert seen[0] != seen[1] != seen[2] != seen[0]
+
+
 def test_what_is_read_is_counted_where_an_improve_step_is_no_whole_epoch():
     _, ledger = run(replace(SMALL, epochs=0.5, batch_size=3))
     steps = [max(1, round(0.5 * math.ceil(row["kept"] / 3))) for row in ledger.rows]

@@ -97,10 +97,14 @@ def test_an_accuracy_counts_a_tie_as_half(tiny):
 
 def test_confidence_is_compared_with_how_often_it_was_right(tiny, monkeypatch):
     model = RewardModel(tiny())
-    raw = torch.tensor([math.log(3)] * 3 + [-math.log(3)] + [2.0, 2.0])
-    monkeypatch.setattr(reward_model, "margins", lambda m, p: raw)
+    raw = torch.tensor([2.0, math.log(3), math.log(3), 2.0, math.log(3), -math.log(3)])
+    model.sd.fill_(4.0)  # a normalised reward is as sure as it was
+    monkeypatch.setattr(reward_model, "margins", lambda m, p: raw / 4)
     rows, error = calibration(model, pairs(6), bins=2)
     assert [row.n for row in rows] == [3, 3]
+    three, _ = calibration(model, pairs(6), bins=3)
+    assert [row.confidence for row in three] == pytest.approx([0.75, 0.75, 1 / (1 + math.exp(-2))])
+    assert three[2].right == 1
     one, _ = calibration(model, pairs(6), bins=1)
     assert one[0].right == pytest.approx(5 / 6)
     assert one[0].confidence == pytest.approx((4 * 0.75 + 2 / (1 + math.exp(-2))) / 6)
