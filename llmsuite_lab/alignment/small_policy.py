@@ -81,7 +81,7 @@ class Settings:
 SHIPPED = Settings()
 
 
-def tokenizer() -> "PreTrainedTokenizerFast":
+def desk_tokenizer() -> "PreTrainedTokenizerFast":
     """The closed vocabulary as a tokenizer: 3 control tokens, pieces that begin a word ("▁Mi", "▁lamp", "▁#"), pieces that go on ("ra", "4", ".").
 
     WordPiece without a mark for what goes on: a space is part of the piece behind it. decode(encode(x)) == x for every text of the desk.
@@ -120,7 +120,7 @@ def load(seed: int = 0) -> "tuple[Decoder, PreTrainedTokenizerFast]":
         began = time.perf_counter()
         model, _, settings = train(seed, SHIPPED)
         save(place, model, provenance(f"small_policy.load({seed})", seed, time.perf_counter() - began, commit_now()) | {"settings": settings})
-    return read(place), tokenizer()
+    return read(place), desk_tokenizer()
 
 
 def folder(seed: int = 0, out: Path | None = None) -> Path:
@@ -141,8 +141,8 @@ def read(place: Path) -> Decoder:
         model.load_state_dict(load_tensors(place / WEIGHTS) | {"unembedding.weight": model.unembedding.weight.detach()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         raise LabError(f"the policy in {place} cannot be used ({(str(error).splitlines() or ['no reason given'])[0]}): {remedy}") from error
-    if model.config.vocab_size != len(tokenizer()):
-        raise LabError(f"the policy in {place} knows {model.config.vocab_size} tokens and the desk has {len(tokenizer())}: {remedy}")
+    if model.config.vocab_size != len(desk_tokenizer()):
+        raise LabError(f"the policy in {place} knows {model.config.vocab_size} tokens and the desk has {len(desk_tokenizer())}: {remedy}")
     return model.eval()
 
 
@@ -165,7 +165,7 @@ def save(place: Path, model: Decoder, made: dict[str, Any]) -> Path:
 def train(seed: int, settings: Settings, *, progress: bool = False) -> tuple[Decoder, History, dict[str, Any]]:
     """(policy, history of both trainings in order, settings as plain data). Deterministic on one machine. Raises LabError when it is stopped."""
     whole("seed", seed, 0, 2**31)
-    words = tokenizer()
+    words = desk_tokenizer()
     torch.manual_seed(seed)
     sizes = (settings.d_model, settings.n_layers, settings.n_heads, settings.d_ff, settings.max_length)
     model = Decoder(llama_config(len(words), *sizes, scale_embedding=True))  # else the blocks drown the token at first, and copying is not learnt for long
@@ -302,4 +302,4 @@ def measure(run: Run, settings: Settings = SHIPPED) -> Outcome:
     check_folder(place, KIND)
     model, history, made = train(run.seed, settings, progress=True)
     save(place, model, run.provenance(history.wall_s) | {"settings": made, "tokens": sum(history.tokens)})
-    return Outcome(made, evaluate(read(place), tokenizer(), seed=run.seed), history)
+    return Outcome(made, evaluate(read(place), desk_tokenizer(), seed=run.seed), history)

@@ -65,7 +65,7 @@ def valid(folder, call, tokenizer):
     def fresh_policy():
         return Decoder(llama_config(len(desk), 16, 1, 2, 24, 128))
 
-    desk, case, least = small_policy.tokenizer(), cases(1, "test")[0], small_policy.Settings(8, 1, 1, 8, 128, 1, 1, 2)
+    desk, case, least = small_policy.desk_tokenizer(), cases(1, "test")[0], small_policy.Settings(8, 1, 1, 8, 128, 1, 1, 2)
     pairs, saved = [Pair([5, 6], [7, models.END], [8, 9, models.END])], folder / "reward model"
     save(fresh_reward_model(), saved)
     prompts, few = [[5, 6], [8]], Settings(iterations=1, prompts=2, max_new_tokens=2, minibatches=1, epochs=1)
@@ -92,7 +92,7 @@ def valid(folder, call, tokenizer):
         "alignment.dpo.referenced": call(reference, pairs),
         "alignment.dpo.train": call(fresh, reference, pairs, progress=False),
         "alignment.measuring.distinct": call(["a b"]),
-        "alignment.measuring.gold": call(cases(1, "test"), replies[:1], small_policy.tokenizer()),
+        "alignment.measuring.gold": call(cases(1, "test"), replies[:1], small_policy.desk_tokenizer()),
         "alignment.measuring.prompts": call(cases(1, "test"), tokenizer),
         "alignment.measuring.text_ids": call(replies[0], 1),
         "alignment.pairs.Pair": call([5], [6, 1], [7, 1]),

@@ -13,7 +13,7 @@ from llmsuite_lab.world.preferences import cases, judge
 
 @pytest.fixture(scope="module")
 def words():
-    return small_policy.tokenizer()
+    return small_policy.desk_tokenizer()
 
 
 @pytest.fixture

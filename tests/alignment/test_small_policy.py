@@ -26,7 +26,7 @@ LEAST = Settings(d_model=8, n_layers=1, n_heads=1, d_ff=8, max_length=128, pretr
 
 @pytest.fixture(scope="module")
 def words():
-    return small_policy.tokenizer()
+    return small_policy.desk_tokenizer()
 
 
 @pytest.fixture(scope="module")

@@ -134,9 +134,9 @@ class OldTrl:
 
     def __enter__(self) -> "OldTrl":
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"HF_HUB_OFFLINE": "1"}
-        with self.errors.open("w") as told:
+        with self.errors.open("w", encoding="utf-8") as told:
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": told}
-            self.process = subprocess.Popen(self.command, **pipes, text=True, env=environment)
+            self.process = subprocess.Popen(self.command, **pipes, encoding="utf-8", env=environment)
         version = self._answer()["version"]
         if version != RELEASE:
             self.__exit__()
