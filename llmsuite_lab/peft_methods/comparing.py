@@ -7,7 +7,6 @@
 Source: paper 5.3; Houlsby et al. 2019 and Hu et al. 2022, whose tables have the same columns. In production: `peft.get_peft_model`, `trl.SFTTrainer`.
 """
 
-import os
 import statistics
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,7 +18,7 @@ import torch
 
 from llmsuite_lab.core import zoo
 from llmsuite_lab.core.errors import unknown
-from llmsuite_lab.core.runtime import profile
+from llmsuite_lab.core.runtime import available_cores, profile
 from llmsuite_lab.finetuning import general, instruct, measuring, templates
 from llmsuite_lab.lm.batching import Example, collate
 from llmsuite_lab.lm.language_model import LanguageModel
@@ -105,7 +104,7 @@ def rates(names: Sequence[str], seed: int = 0, budget: Budget | None = None) -> 
     jobs = [(name, TASKS[0], lr, seed, budget) for name in names for lr in method(name).rates]
     if profile().device.type != "cpu":
         return [_row(*job) for job in jobs]
-    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+    with ProcessPoolExecutor(available_cores(), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         return list(pool.map(_row, *zip(*jobs)))
 
 
