@@ -11,6 +11,7 @@ from llmsuite_lab.core.runs import Outcome, Recipe, Run
 RANKS = (1, 4, 8, 16, 32, 64)
 LENGTHS = (1, 5, 20, 100)
 SEEDS = (0, 1, 2)
+SHIPPED_PROMPT_RATE = 5e-2  # the best of the sweep before it shipped: a later sweep must not change what the same command makes
 WRITTEN = "Summarise the support dialogue below: who asked, about which product, what came of it, which sum, by when."
 
 
@@ -78,7 +79,7 @@ def _desk_prompt(run: Run) -> Outcome:
     from llmsuite_lab.peft_methods.methods import method
 
     check_folder(run.adapter, KIND)  # before it trains, not after
-    budget, lr = comparing.Budget(dialogues=400, steps=100), _rate("prompt")
+    budget, lr = comparing.Budget(dialogues=400, steps=100), SHIPPED_PROMPT_RATE
     options = {"length": 20, "text": WRITTEN}
     began = time.perf_counter()
     tuned, row = comparing.tune("prompt", "summary", lr, run.seed, budget, **options)
