@@ -65,7 +65,7 @@ def read_once() -> Any:
 
 
 def one_model_many_tasks() -> Any:
-    """One frozen model serves a batch whose rows belong to different tasks: each brings its own few vectors."""
+    """One frozen model serves different tasks, one after the other: each brings its own few vectors."""
     drawn, ax = canvas("One frozen model, a small file for each task", *WIDE)
     rows = (("tuned", "summary", "My kettle hums …"), ("accent", "intent", "I paid twice …"), ("second", "mood", "Third time I write …"))
     for n, (fill, task, text) in enumerate(rows):
@@ -75,6 +75,6 @@ def one_model_many_tasks() -> Any:
         arrow(ax, (5.05, y), (6.2, 2.8 + 0.35 * (1 - n)))
         box(ax, 10.2, y, 1.5, 0.55, task, fill=fill)
         arrow(ax, (8.5, 2.8 + 0.35 * (1 - n)), (9.4, y))
-    box(ax, 7.35, 2.8, 2.2, 1.7, "the model", "one copy, frozen,\none batch", fill="bound")
+    box(ax, 7.35, 2.8, 2.2, 1.7, "the model", "one copy, frozen", fill="bound")
     say(ax, 0.3, 0.55, "20 vectors of 576 numbers: 46 kB a task; a tuned copy of the model: 538 MB", size=13.5, across="left", bold=True)
     return drawn
