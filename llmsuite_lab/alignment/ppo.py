@@ -16,7 +16,7 @@ trl's last, of 1.12.0, is what `parity` holds this one against, and `llmsuite be
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from llmsuite_lab.alignment.watch import NOT_FINITE, Watch
 from llmsuite_lab.core.errors import LabError, whole
 from llmsuite_lab.core.files import check_folder
 from llmsuite_lab.core.forks import compute_safely
+from llmsuite_lab.lm.batching import fingerprint
 from llmsuite_lab.lm.checkpoint import KIND, buffer_states, load_checkpoint, save_checkpoint
 from llmsuite_lab.transformer.optimizer import AdamW
 
@@ -71,7 +72,7 @@ def train(
     compute_safely()
     trained = _trained(model, settings)
     optimizer = AdamW(trained, lr=settings.lr, eps=ADAM_EPS, weight_decay=0.0)
-    progress, told, at_start = Progress(beta=settings.beta), _told(settings, seed, watch), buffer_states(model)
+    progress, told, at_start = Progress(beta=settings.beta), _told(settings, seed, watch, prompts), buffer_states(model)
     folder = None if checkpoint is None else Path(checkpoint)
     if folder is not None:
         check_folder(folder, KIND, by_name=resume)
@@ -121,9 +122,10 @@ def _trained(model: ActorCritic, settings: Settings) -> list[torch.nn.Parameter]
     return policy if settings.grouped else [*policy, *model.value.parameters()]
 
 
-def _told(settings: Settings, seed: int, watch: Watch) -> dict[str, Any]:
+def _told(settings: Settings, seed: int, watch: Watch, prompts: Sequence[Sequence[int]]) -> dict[str, Any]:
     """What a checkpoint must agree in. More iterations are no other run."""
-    return {f.name: getattr(settings, f.name) for f in fields(settings) if f.name != "iterations"} | {"seed": seed, "kl_limit": watch.kl_limit}
+    knobs = {name: value for name, value in asdict(settings).items() if name != "iterations"}
+    return knobs | {"seed": seed, "kl_limit": watch.kl_limit, "examples": fingerprint(prompts)}
 
 
 def _state(optimizer: AdamW) -> dict[str, Tensor]:

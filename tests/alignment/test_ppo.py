@@ -131,6 +131,8 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path):
         assert torch.equal(a, b)
     with pytest.raises(LabError, match="lr"):
         run(replace(settings, lr=1.0), 3, prompts=48, checkpoint=tmp_path / "run", resume=True)
+    with pytest.raises(LabError, match="the examples are others"):
+        run(settings, 3, prompts=40, checkpoint=tmp_path / "run", resume=True)
 
 
 def weights(model):
