@@ -9,6 +9,7 @@ the last. An item is a test case. Source: paper 6; Gao et al. 2023 for proxy aga
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 from statistics import mean
 from typing import Any
 
@@ -18,11 +19,11 @@ from torch import Tensor, nn
 
 from llmsuite_lab.alignment import pairs as pairing
 from llmsuite_lab.alignment import reward_model
-from llmsuite_lab.alignment.actions import masked_mean, score
+from llmsuite_lab.alignment.actions import score
 from llmsuite_lab.alignment.divergence import exact
 from llmsuite_lab.alignment.reward_model import RewardModel
 from llmsuite_lab.alignment.rollouts import Reference, Reward, write
-from llmsuite_lab.core.errors import whole
+from llmsuite_lab.core.errors import LabError, whole
 from llmsuite_lab.core.history import History
 from llmsuite_lab.lm.batching import Example
 from llmsuite_lab.lm.text import encode
@@ -45,10 +46,9 @@ def tuning_cases(count: int, seed: int = 0) -> list[Case]:
 def labelled_pairs(policy: nn.Module, words: Any, count: int, seed: int = 0, noise: Labeller = HUMAN, max_new_tokens: int = 64) -> list[Preference]:
     """`count` pairs of two different replies that the policy itself wrote, labelled: what a reward model is to judge later is what it learns on.
 
-    A case whose two replies are the same is passed over, so somewhat more cases are asked than pairs come back.
+    A case whose two replies are the same is passed over, so somewhat more cases are asked than pairs come back. Raises LabError when too few
+    differ.
     """
-    from random import Random
-
     whole("count", count, 1, 200_000)
     found: list[Preference] = []
     asked = cases(count + count // 4 + 64, "train", PAIR_CASES + seed)
@@ -59,6 +59,8 @@ def labelled_pairs(policy: nn.Module, words: Any, count: int, seed: int = 0, noi
         for case, a, b in zip(part, texts[::2], texts[1::2]):
             if a != b and len(found) < count:
                 found.append(label(case, a, b, Random(f"labels {case.id} {seed}"), noise))
+    if len(found) < count:
+        raise LabError(f"only {len(found)} of {len(asked)} cases got two different replies, and count={count}: this policy writes too much alike")
     return found
 
 
@@ -121,7 +123,7 @@ def verdict(
         part, did = write(policy, prompts(asked[start : start + PART], words), end_id=words.eos_token_id, max_new_tokens=max_new_tokens, seed=seed)
         now, then = score(policy, part, distribution=True), reference.score(part, distribution=True)
         kl += exact(now.distribution, then.distribution).where(now.mask, 0.0).sum(1).tolist()
-        entropy.append(float(masked_mean(now.entropy, now.mask)))
+        entropy += now.entropy[now.mask].tolist()
         replies += part
         ended += did
     proxy = torch.cat([reward(replies[start : start + PART]) for start in range(0, len(replies), PART)])

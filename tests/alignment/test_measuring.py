@@ -5,6 +5,7 @@ import torch
 
 from llmsuite_lab.alignment import measuring, small_policy
 from llmsuite_lab.alignment.rollouts import Reference, write
+from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.lm.batching import Example
 from llmsuite_lab.transformer.config import llama_config
 from llmsuite_lab.transformer.decoder import Decoder
@@ -36,6 +37,13 @@ def test_pairs_are_two_different_replies_of_the_policy_and_the_same_again(policy
     assert len(found) == 12
     assert all(pair.chosen != pair.rejected for pair in found)
     assert measuring.labelled_pairs(policy, words, 12, max_new_tokens=6) == found
+
+
+def test_a_policy_that_writes_always_the_same_gives_no_pairs_and_that_is_told(policy, words, monkeypatch):
+    alike = lambda policy, prompts, **options: ([Example(ids, [7]) for ids in prompts for _ in range(2)], [False] * 2 * len(prompts))  # noqa: E731
+    monkeypatch.setattr(measuring, "write", alike)
+    with pytest.raises(LabError, match="too much alike"):
+        measuring.labelled_pairs(policy, words, 12)
 
 
 def test_gold_judges_the_words_without_the_end_token(policy, words):
