@@ -9,6 +9,10 @@ import json
 import sys
 from pathlib import Path
 
+import nbformat
+
+from llmsuite_lab.course import notebooks
+
 
 def main(text: Path, target: Path) -> None:
     """Write `target`."""
@@ -33,7 +37,7 @@ def main(text: Path, target: Path) -> None:
         cells.append(cell)
     told = dict(line.split(": ", 1) for line in head.strip().splitlines())
     made = {"cells": cells, "metadata": model["metadata"] | {"llmsuite": told}, "nbformat": 4, "nbformat_minor": 5}
-    target.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    notebooks.write(target, nbformat.from_dict(made))
 
 
 if __name__ == "__main__":
