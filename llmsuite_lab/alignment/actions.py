@@ -19,6 +19,9 @@ from llmsuite_lab.lm.batching import Example, collate
 from llmsuite_lab.lm.supervised import hidden_and_logits, supervised_logits
 from llmsuite_lab.transformer.evaluating import evaluating
 
+Grid = Float[Tensor, "replies actions"]
+Mask = Bool[Tensor, "replies actions"]
+
 
 @dataclass
 class Actions:

@@ -10,13 +10,11 @@ Source: paper 6.1; Schulman et al. 2016 (GAE), Ahmadian et al. 2024 (RLOO), Shao
 """
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
+from llmsuite_lab.alignment.actions import Grid, Mask
 from llmsuite_lab.core.errors import within
-
-Grid = Float[Tensor, "replies actions"]
-Mask = Bool[Tensor, "replies actions"]
 
 
 def gae(rewards: Grid, values: Grid, mask: Mask, gamma: float = 1.0, lam: float = 0.95) -> tuple[Grid, Grid]:

@@ -43,7 +43,7 @@ DETAILS = (
     Detail("Adam's ε", "1e-5", "small noisy gradients must not become whole steps", "Huang 2024", "ppo.ADAM_EPS"),
     Detail("gradient", "norm clipped to 1", "one odd batch must not decide the run", "Huang 2022", "settings"),
     Detail("entropy", "weight 0 by default", "a bonus on every token is one on bad tokens too: claim ppo.entropy measures it", "Huang 2022", "settings"),
-    Detail("good weights", "kept from the last iteration in order", "trouble shows when a policy writes, one update later", "this course", "watch"),
+    Detail("good weights", "kept from the last iteration in order", "trouble shows when a policy writes, one update later", "this course", "ppo.train"),
 )  # fmt: skip
 
 

@@ -14,14 +14,11 @@ PPO and A2C are in no library for language models any more.
 """
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from llmsuite_lab.alignment.actions import masked_mean
+from llmsuite_lab.alignment.actions import Grid, Mask, masked_mean
 from llmsuite_lab.alignment.divergence import estimate
-
-Grid = Float[Tensor, "replies actions"]
-Mask = Bool[Tensor, "replies actions"]
 
 
 def clipped_loss(logprobs: Grid, old: Grid, advantages: Grid, mask: Mask, clip: float | None = 0.2) -> Float[Tensor, ""]:

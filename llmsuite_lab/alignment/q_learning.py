@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from llmsuite_lab.alignment.actions import action_mask, check_replies, grid, masked_mean
+from llmsuite_lab.alignment.actions import Grid, action_mask, check_replies, grid, masked_mean
 from llmsuite_lab.alignment.rollouts import width_of
 from llmsuite_lab.core.errors import within
 from llmsuite_lab.core.history import History
@@ -31,8 +31,6 @@ from llmsuite_lab.lm.batching import Example, check_examples, collate
 from llmsuite_lab.lm.supervised import supervised_hidden
 from llmsuite_lab.lm.training import fit, limits
 from llmsuite_lab.transformer.evaluating import evaluating
-
-Grid = Float[Tensor, "replies actions"]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ Source: paper 6 and 6.1; Ziegler et al. 2019, Stiennon et al. 2020. In productio
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +32,7 @@ Reward = Callable[[Sequence[Example]], Float[Tensor, " replies"]]  # prompt and 
 class ActorCritic(nn.Module):
     """A policy, and beside it a value head V(s) = w · h(s) + b that starts at zero. `policy` is used as it is, not copied.
 
-    Raises TypeError for a policy without an embedding to tell its width by.
+    Raises TypeError as `width_of`.
     """
 
     def __init__(self, policy: nn.Module) -> None:
@@ -81,18 +82,17 @@ class Reference:
     @torch.no_grad()
     def logprobs(self, replies: Sequence[Example]) -> Float[Tensor, " replies"]:
         """As `actions.reply_logprobs`, under π_ref, without a gradient."""
-        if not self._off:
-            return reply_logprobs(self.model, replies)
-        with adapters_off(self.model):
+        with self._fixed():
             return reply_logprobs(self.model, replies)
 
     @torch.no_grad()
     def score(self, replies: Sequence[Example], *, distribution: bool = False) -> Actions:
         """As `actions.score`, under π_ref, without a gradient."""
-        if not self._off:
+        with self._fixed():
             return score(self.model, replies, distribution=distribution)
-        with adapters_off(self.model):
-            return score(self.model, replies, distribution=distribution)
+
+    def _fixed(self) -> AbstractContextManager[None]:
+        return adapters_off(self.model) if self._off else nullcontext()
 
 
 @dataclass
