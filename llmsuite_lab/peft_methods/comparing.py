@@ -99,13 +99,21 @@ def measured(name: str, task: str, lr: float, seed: int, budget: Budget | None =
     return row | {"answers": measuring.answers(lm, measuring.frozen_dialogues(budget.items), [task]), "prose": general.prose(lm)}
 
 
-def rates(names: Sequence[str], seed: int = 0, budget: Budget | None = None) -> list[dict[str, Any]]:
-    """Every method at each of its four rates on the first of `TASKS`: rows as `tune`'s. On a CPU one process a core, each with one thread."""
-    jobs = [(name, TASKS[0], lr, seed, budget) for name in names for lr in method(name).rates]
-    if profile().device.type != "cpu":
-        return [_row(*job) for job in jobs]
-    with ProcessPoolExecutor(available_cores(), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        return list(pool.map(_row, *zip(*jobs)))
+def rates(names: Sequence[str], seed: int = 0, budget: Budget | None = None, known: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
+    """Every method at each of its four rates on the first of `TASKS`: rows as `tune`'s. On a CPU one process a core, each with one thread.
+
+    known: rows that an earlier sweep with the same seed and budget measured; what they hold is not run again.
+    """
+    had = {(row["method"], row["lr"]): row for row in known}
+    swept = [(name, lr) for name in names for lr in method(name).rates]
+    jobs = [(name, TASKS[0], lr, seed, budget) for name, lr in swept if (name, lr) not in had]
+    if profile().device.type != "cpu" or not jobs:
+        rows = [_row(*job) for job in jobs]
+    else:
+        with ProcessPoolExecutor(available_cores(), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+            rows = list(pool.map(_row, *zip(*jobs)))
+    had |= {(row["method"], row["lr"]): row for row in rows}
+    return [had[job] for job in swept]
 
 
 def _row(*job: Any) -> dict[str, Any]:

@@ -16,11 +16,15 @@ WRITTEN = "Summarise the support dialogue below: who asked, about which product,
 
 
 def _rates(run: Run) -> Outcome:
+    """The sweep goes on from its own record: a rate that was added is run, the others are kept. Delete the record to sweep them all again."""
+    from llmsuite_lab.core import records
     from llmsuite_lab.peft_methods import comparing
     from llmsuite_lab.peft_methods.methods import METHODS
 
-    budget = comparing.Budget()
-    return Outcome(comparing.as_data(budget), comparing.rates(list(METHODS), run.seed, budget))
+    settings = comparing.as_data(budget := comparing.Budget())
+    there = records.read("peft_rates", run.seed) if run.seed in records.seeds("peft_rates") else None
+    known = there.results if there and there.settings == settings else []
+    return Outcome(settings, comparing.rates(list(METHODS), run.seed, budget, known))
 
 
 def _compared(run: Run, task: str) -> Outcome:

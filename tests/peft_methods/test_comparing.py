@@ -1,5 +1,7 @@
 """One method on one task: the same examples for all, what is counted, and the rate that validation chooses."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -81,3 +83,13 @@ def test_every_method_tunes_the_real_model_and_is_counted(name, lm):
     assert 0 < row["trainable"] <= 134_515_008
     assert (row["trainable"] == 134_515_008) == (name == "full")
     assert [a["task"] for a in row["answers"]] == ["answer"]
+
+
+def test_a_sweep_runs_only_what_is_not_known(monkeypatch):
+    asked = []
+    monkeypatch.setattr(comparing, "_row", lambda name, task, lr, seed, budget: asked.append((name, lr)) or {"method": name, "lr": lr, "loss": 1.0})
+    known = [{"method": "lora", "lr": lr, "loss": 2.0} for lr in METHODS["lora"].rates[:3]]
+    monkeypatch.setattr(comparing, "profile", lambda: SimpleNamespace(device=torch.device("meta")))
+    rows = comparing.rates(["lora"], known=known)
+    assert asked == [("lora", METHODS["lora"].rates[3])]
+    assert [row["lr"] for row in rows] == list(METHODS["lora"].rates) and [row["loss"] for row in rows] == [2.0, 2.0, 2.0, 1.0]
