@@ -75,18 +75,22 @@ def sizes(part: str = "answers") -> Any:
 
 @from_records
 def rates() -> Any:
-    """Validation loss of every method at its four rates: each is compared at its own best."""
-    drawn, ax = figure(9.6, 5.0)
+    """Validation loss of every method at its four rates: each is compared at its own best. A loss over the picture's top is written out."""
+    drawn, ax = figure(9.6, 5.6)
     others = [colour for colour in CYCLE if colour not in (COLOURS["baseline"], COLOURS["tuned"])]
     swept = records.swept()
     rest = [name for name in swept if name not in ("full", "lora")]
+    top = 1.08 * max(next(iter(losses.values())) for losses in swept.values())  # the lowest rates: none of them diverges
     for name, losses in swept.items():
         n = rest.index(name) if name in rest else 0
         ink = COLOURS["baseline" if name == "full" else "tuned"] if name not in rest else others[n % len(others)]
         ax.plot(list(losses), list(losses.values()), marker="o", color=ink, linestyle="--" if n >= len(others) else "-", label=name)
         best = min(losses, key=lambda lr: losses[lr])
         ax.plot([best], [losses[best]], marker="o", markersize=15, markerfacecolor="none", markeredgewidth=2, color=ink)
+    if over := [f"{name} {loss:.1f}" for name, losses in swept.items() for loss in losses.values() if loss > top]:
+        ax.text(0.99, 0.04, "off the top, one rate on:\n" + "\n".join(over), transform=ax.transAxes, ha="right", va="bottom", fontsize=11)
     ax.set_xscale("log")
+    ax.set_ylim(0.9 * min(min(losses.values()) for losses in swept.values()), top)
     ax.set(xlabel="peak learning rate", ylabel="validation loss (nats per token)")
     ax.set_title("Every method goes on at its own best rate")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
