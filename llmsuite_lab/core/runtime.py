@@ -124,16 +124,21 @@ def detect() -> str:
 
 
 def available_cores() -> int:
-    """CPU cores this process may really use: its affinity mask, capped by the container's quota (cgroup v2, v1) and by `OMP_NUM_THREADS`."""
+    """CPU cores this process may really use: `machine_cores`, capped by `OMP_NUM_THREADS`."""
+    cores = machine_cores()
+    if (asked := os.environ.get("OMP_NUM_THREADS", "")).isdigit() and int(asked) > 0:
+        cores = min(cores, int(asked))
+    return max(1, cores)
+
+
+def machine_cores() -> int:
+    """CPU cores that this process and its children may share: its affinity mask, capped by the container's quota (cgroup v2, v1)."""
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # Windows and macOS have no affinity call
         cores = os.cpu_count() or 1
-    if (quota := _cgroup_cores()) is not None:
-        cores = min(cores, quota)
-    if (asked := os.environ.get("OMP_NUM_THREADS", "")).isdigit() and int(asked) > 0:
-        cores = min(cores, int(asked))
-    return max(1, cores)
+    quota = _cgroup_cores()
+    return max(1, cores if quota is None else min(cores, quota))
 
 
 def _cgroup_cores(root: Path = Path("/sys/fs/cgroup")) -> int | None:
