@@ -216,7 +216,7 @@ def _rank(rank: int, work: bytes, environment: dict[str, str], n: int, place: st
     os.dup2(log, 2)
     sys.stdout, sys.stderr = (open(fd, "w", buffering=1, closefd=False, encoding="utf-8") for fd in (1, 2))
     if _DUMP is not None:
-        faulthandler.register(_DUMP, file=(folder / f"{rank}.stack").open("w"), all_threads=False)
+        faulthandler.register(_DUMP, file=(folder / f"{rank}.stack").open("w", encoding="utf-8"), all_threads=False)
     os.environ.update(environment)
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(n), LOCAL_WORLD_SIZE=str(n), OMP_NUM_THREADS=str(threads))
     try:

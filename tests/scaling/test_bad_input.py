@@ -1,10 +1,29 @@
 """Whatever is put in the place of an argument, the section on training at scale answers with a sentence (see tests/bad_input.py)."""
 
-import pytest
-import torch.distributed as dist
+from functools import partial
 
-LEFT_OUT: dict[str, str] = {}
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from llmsuite_lab.scaling.ddp import DataParallel
+from llmsuite_lab.scaling.layout import Layout
+from llmsuite_lab.scaling.zero1 import Zero1
+from llmsuite_lab.scaling.zero2 import Zero2
+from llmsuite_lab.scaling.zero3 import Zero3
+from llmsuite_lab.transformer.optimizer import AdamW
+
+LEFT_OUT: dict[str, str] = {
+    "scaling.sharding.Sharded": "the part that the stages share: each of them is fed by its own name",
+    "scaling.sharding.Scatter": "stands inside a stage, which gives it its own layouts and gradients",
+    "scaling.layout.Layout.views": "takes a buffer of its own making, inside a stage",
+    "scaling.layout.Layout.own": "takes a buffer of its own making, inside a stage",
+    "scaling.layout.Layout.pieces": "takes a buffer of its own making, inside a stage",
+    "scaling.layout.move_gradient": "an inner step of a backward hook, which has a gradient at hand",
+}
 pytestmark = pytest.mark.filterwarnings("ignore:.* ranks share")
+make = partial(AdamW, lr=1e-3)
 
 
 @pytest.fixture(autouse=True)
@@ -16,12 +35,43 @@ def one_process(monkeypatch):
     dist.destroy_process_group()
 
 
+def fresh_model():
+    """Two layers."""
+    return nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+
+
+def fresh_loss():
+    """A loss that can be differentiated."""
+    return fresh_model()(torch.ones(2, 3)).sum()
+
+
+def engine(stage):
+    """A function that makes an engine."""
+    return lambda: DataParallel(fresh_model()) if stage is DataParallel else stage(fresh_model(), make)
+
+
 def valid(call):
     """Valid calls, where the signature does not say enough."""
-    return {
+    model = fresh_model()
+    calls = {
         "scaling.launch.ranks": call(len, 1, "ab"),
         "scaling.launch.process_group": call(),
+        "scaling.ddp.DataParallel": call(fresh_model),
+        "scaling.layout.local_rows": call(torch.ones(3, 2)),
+        "scaling.layout.local_loss": call(torch.ones(()), 3.0),
+        "scaling.layout.Layout": call(list(model.parameters())),
+        "scaling.layout.Layout.buffer": call(on=lambda: Layout(list(model.parameters()))),
+        "scaling.layout.layouts": call(list(model.parameters())),
+        "scaling.layout.same_start": call(fresh_model),
+        "scaling.layout.used_anywhere": call(list(model.parameters()), set()),
+        "scaling.layout.flat_parameters": call([]),
+        "scaling.layout.outer_blocks": call(fresh_model),
     }
+    for name, stage in (("ddp.DataParallel", DataParallel), ("zero1.Zero1", Zero1), ("zero2.Zero2", Zero2), ("zero3.Zero3", Zero3)):
+        if stage is not DataParallel:
+            calls[f"scaling.{name}"] = call(fresh_model, make)
+        calls[f"scaling.{name}.backward"] = call(fresh_loss, on=engine(stage))
+    return calls
 
 
 def test_every_callable_answers_a_wrong_argument_with_a_sentence(bad_input, tmp_path, monkeypatch):
@@ -31,3 +81,9 @@ def test_every_callable_answers_a_wrong_argument_with_a_sentence(bad_input, tmp_
 
 def test_the_same_nonsense_everywhere_is_answered_too(bad_input, tmp_path, monkeypatch):
     bad_input.check_nonsense("llmsuite_lab.scaling", tmp_path, monkeypatch, left_out=LEFT_OUT)
+
+
+def test_a_step_without_a_group_says_where_to_stand(monkeypatch):
+    monkeypatch.setattr(dist, "is_initialized", lambda: False)
+    with pytest.raises(RuntimeError, match="launch.ranks"):
+        DataParallel(fresh_model())

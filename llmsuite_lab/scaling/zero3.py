@@ -1,0 +1,131 @@
+"""ZeRO stage 3: no rank keeps the model. A block's parameters are gathered just before it works, forward and backward, and freed just after.
+
+    forward    for each block:  all-gather, compute, free                                   Ψ elements travel
+    backward   for each block:  all-gather, compute, free; reduce-scatter its gradients     2Ψ
+    update     AdamW on part r; nothing to publish: the next forward gathers
+
+3Ψ instead of 2Ψ, and between two collectives 16Ψ/n bytes of model states (float32 and mixed precision alike: "64 times at 64 ranks") beside one
+block in full. What is no block's own (embeddings, the last norm, a tensor that several blocks share) is gathered at its first use and freed after backward.
+
+How a freed parameter can be in autograd's graph: the graph keeps views of the flat buffer, and the buffer's memory is given back by setting its storage
+to 0 bytes. Gathering gives the same storage memory again, filled with the same numbers, before backward looks at it.
+
+Source: Rajbhandari et al. 2020, section 5.3, P_os+g+p; Zhao et al. 2023, "PyTorch FSDP". Production: `torch.distributed.fsdp.fully_shard`,
+DeepSpeed's stage 3; both gather the next block while this one computes.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from llmsuite_lab.scaling.layout import flat_parameters, layouts, move_gradient, outer_blocks, same_start
+from llmsuite_lab.scaling.sharding import Scatter, Sharded
+
+
+class Zero3(Sharded):
+    """Train `model` with parameters, gradients and optimizer state shared out; every rank must call the same blocks in the same order.
+
+    blocks: the modules that are gathered one at a time; default: the members of the model's outermost ModuleLists. Outside its modules' calls a parameter
+    is empty: read it with `full(engine.shards)`. The rest as `Zero1`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        make_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer],
+        groups: Iterable[dict[str, Any]] | None = None,
+        blocks: Iterable[nn.Module] | None = None,
+    ) -> None:
+        same_start(model)
+        given = outer_blocks(model) if blocks is None else list(blocks)
+        owners: dict[nn.Parameter, set[int]] = {p: set() for p in model.parameters()}
+        for k, block in enumerate(given):
+            for p in block.parameters():
+                owners[p].add(k)
+        home = {p: min(ks) if len(ks) == 1 else len(given) for p, ks in owners.items()}
+        self.units: list[list[int]] = []  # numbers of the layouts that are gathered together; the last unit is what is no block's own
+        flat = []
+        for k in range(len(given) + 1):
+            own = layouts(p for p in owners if home[p] == k)
+            self.units.append(list(range(len(flat), len(flat) + len(own))))
+            flat += own
+        self.buffers = flat_parameters(flat)
+        super().__init__(model, make_optimizer, groups, flat, [layout.own(values).clone() for layout, values in zip(flat, self.buffers)])
+        self.place = {p: (i, j) for i, layout in enumerate(flat) for j, p in enumerate(layout.parameters)}
+        self.scatter, self.current = Scatter(self), None  # current: the block that backward is in
+        self.full_gradients: list[Tensor | None] = [None] * len(flat)
+        for p in self.trained:
+            p.register_post_accumulate_grad_hook(self._arrived)
+        for k, block in enumerate(given):
+            self._around(block, k)
+        for module in model.modules():
+            if any(home[p] == len(given) for p in module.parameters(recurse=False)):
+                self._around(module, len(given))
+        self._free_all()
+
+    def _around(self, module: nn.Module, k: int) -> None:
+        root = k == len(self.units) - 1
+
+        def after(module: nn.Module, inputs: Any, outputs: Any) -> None:
+            if not torch.is_grad_enabled() or not (root or self.current == k):  # current: recomputed for backward, which needs it now
+                self._free(k)
+            for output in tree_leaves(outputs):
+                if not root and isinstance(output, Tensor) and output.requires_grad:
+                    output.register_hook(lambda gradient: self._enter(k))
+
+        module.register_forward_pre_hook(lambda module, inputs: self._gather(k))
+        module.register_forward_hook(after)
+
+    @torch.no_grad()
+    def _gather(self, k: int) -> None:
+        for i in self.units[k]:
+            layout, values = self.layouts[i], self.buffers[i]
+            if values.untyped_storage().nbytes() == 0:
+                values.untyped_storage().resize_(values.numel() * values.element_size())
+                dist.all_gather_into_tensor(values, self.shards[i])
+                for p, view in zip(layout.parameters, layout.views(values), strict=True):
+                    p.data = view
+
+    def _free(self, k: int) -> None:
+        for i in self.units[k]:
+            for p in self.layouts[i].parameters:
+                p.data = p.data.new_empty(0)  # a read by mistake is a wrong shape, not freed memory
+            self.buffers[i].untyped_storage().resize_(0)
+
+    def _free_all(self) -> None:
+        for k in range(len(self.units)):
+            self._free(k)
+
+    def _enter(self, k: int) -> None:
+        """Backward has reached block k's output: the block after it is done."""
+        if self.current != k:
+            self._leave(self.current)
+            self._gather(k)
+            self.current = k
+
+    def _leave(self, k: int | None) -> None:
+        for i in self.units[k] if k is not None else ():
+            if self.layouts[i].parameters[0].requires_grad:
+                self.scatter.send(i, self.full_gradients[i])
+                self.full_gradients[i] = None
+        if k is not None:
+            self._free(k)
+
+    def _arrived(self, p: nn.Parameter) -> None:
+        i, j = self.place[p]
+        self.used.add(p)
+        self.full_gradients[i] = move_gradient(p, self.layouts[i], j, self.full_gradients[i])
+
+    def backward(self, loss: Tensor) -> None:
+        """loss.backward(), block by block; afterwards this rank holds its part of the mean gradient and of the parameters, and nothing in full."""
+        loss.backward()
+        self._leave(self.current)
+        self._leave(len(self.units) - 1)
+        self.current = None
+        while self.scatter.running:
+            self.scatter.receive()
+        self._free_all()
