@@ -8,7 +8,7 @@ from typing import Any
 
 from llmsuite_lab.core.runs import Outcome, Recipe, Run
 
-RANKS = (1, 4, 8, 16, 32, 64)
+RANKS = (1, 4, 16, 64)
 LENGTHS = (1, 5, 20, 100)
 SEEDS = (0, 1, 2)
 SHIPPED_PROMPT_RATE = 5e-2  # the best of the sweep before it shipped: a later sweep must not change what the same command makes
