@@ -10,7 +10,7 @@ Full tuning in bfloat16 so holds 2 + 4 + 2 + 8 = 16 bytes a parameter before any
 matter: the gradient still has to pass through the frozen layers. Sources: Rajbhandari et al. 2020, section 3; `torch.autograd.graph.saved_tensors_hooks`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from llmsuite_lab.lm.batching import Batch
+from llmsuite_lab.lm.memory import Kept, held
 from llmsuite_lab.lm.supervised import supervised_loss
 from llmsuite_lab.lm.training import computing_in
 from llmsuite_lab.transformer.optimizer import AdamW
@@ -86,8 +87,8 @@ def measure(
             optimizer = AdamW(trained, lr=0.0, weight_decay=0.0, masters=masters)
             tensors = (*model.parameters(), *model.buffers())
             weights = held(tensors)
-            activations = _Kept(tensors)
-            with torch.autograd.graph.saved_tensors_hooks(activations.pack, lambda kept: kept):
+            activations = Kept(tensors)
+            with activations.counting():
                 loss, _ = loss_fn(model, batch)
             loss.backward()
             gradients = held(p.grad for p in trained if p.grad is not None)
@@ -100,26 +101,3 @@ def measure(
             p.grad = None
             p.data.copy_(value)  # a step at rate 0 turns -0.0 into 0.0
     return Bytes(weights, copies, gradients, moments, activations.bytes)
-
-
-def held(tensors: Iterable[Tensor]) -> int:
-    """Bytes of memory behind these tensors, shared memory once."""
-    return sum({_place(t): t.untyped_storage().nbytes() for t in tensors}.values())
-
-
-class _Kept:
-    """Counts what autograd saves, unless it lies in memory that is the model's anyway."""
-
-    def __init__(self, known: Iterable[Tensor]) -> None:
-        self.bytes = 0
-        self._seen = {_place(t) for t in known}
-
-    def pack(self, tensor: Tensor) -> Tensor:
-        if _place(tensor) not in self._seen:
-            self._seen.add(_place(tensor))
-            self.bytes += tensor.untyped_storage().nbytes()
-        return tensor
-
-
-def _place(tensor: Tensor) -> tuple[torch.device, int]:
-    return tensor.device, tensor.untyped_storage().data_ptr()

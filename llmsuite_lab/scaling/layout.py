@@ -21,6 +21,9 @@ from llmsuite_lab.core.errors import LabError
 
 BUCKET_BYTES = 25 * 2**20  # torch DDP's: large enough that a collective's start-up costs little, small enough that the first starts early
 
+all_gather = getattr(dist, "all_gather_single", None) or getattr(dist, "all_gather_into_tensor", None)  # torch 2.13's name; it warns of the old one
+reduce_scatter = getattr(dist, "reduce_scatter_single", None) or getattr(dist, "reduce_scatter_tensor", None)
+
 
 def world() -> tuple[int, int]:
     """(rank, number of ranks) of this process. Raises LabError outside a process group."""

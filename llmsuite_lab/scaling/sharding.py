@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from llmsuite_lab.scaling.layout import Layout, used_anywhere
+from llmsuite_lab.scaling.layout import Layout, all_gather, reduce_scatter, used_anywhere
 
 
 class Sharded:
@@ -88,7 +88,7 @@ class Sharded:
         for layout, part in zip(self.layouts, parts, strict=True):
             if part is not None:
                 flat = layout.buffer()
-                dist.all_gather_into_tensor(flat, part.contiguous().clone())
+                all_gather(flat, part.contiguous().clone())
                 found |= {names[p]: view for p, view in zip(layout.parameters, layout.views(flat), strict=True)}
         return found
 
@@ -96,7 +96,7 @@ class Sharded:
 class Scatter:
     """Reduce-scatters on their way: `send` a full gradient, and its mean's own part ends up in `gradients`, added to what is there."""
 
-    def __init__(self, engine: Sharded, at_once: int = 2) -> None:
+    def __init__(self, engine: Sharded, at_once: int = 1) -> None:
         self.engine, self.at_once = engine, at_once
         self.running: list[tuple[int, Any, Tensor, Tensor]] = []
 
@@ -104,7 +104,7 @@ class Scatter:
         """Start layout i's reduce-scatter; None: this rank has nothing to add. At most `at_once` full gradients are in memory."""
         layout = self.engine.layouts[i]
         full, part = layout.buffer() if full is None else full, layout.buffer(parts=1)
-        self.running.append((i, dist.reduce_scatter_tensor(part, full, async_op=True), part, full))
+        self.running.append((i, reduce_scatter(part, full, async_op=True), part, full))
         while len(self.running) > self.at_once:
             self.receive()
 

@@ -16,11 +16,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from llmsuite_lab.core.errors import LabError
-from llmsuite_lab.scaling.layout import BUCKET_BYTES, flat_parameters, layouts, same_start
+from llmsuite_lab.scaling.layout import BUCKET_BYTES, all_gather, flat_parameters, layouts, reduce_scatter, same_start
 from llmsuite_lab.scaling.sharding import Sharded
 
 
@@ -69,14 +68,14 @@ class Zero1(Sharded):
         for i, (layout, sums) in enumerate(zip(self.layouts, self.sums, strict=True)):
             if self.gradients[i] is None:
                 part = layout.buffer(parts=1)
-                dist.reduce_scatter_tensor(part, sums)
+                reduce_scatter(part, sums)
                 self.gradients[i] = layout.own(sums).copy_(part).div_(layout.n)
 
     @torch.no_grad()
     def publish(self) -> None:
         """All-gather: every rank's part of the new parameters reaches all."""
         for values, shard in zip(self.values, self.shards, strict=True):
-            dist.all_gather_into_tensor(values, shard.clone())
+            all_gather(values, shard.clone())
 
     def forget(self) -> None:
         """Set all gradients to zero; their memory stays, which is what this stage does not save."""

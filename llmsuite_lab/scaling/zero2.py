@@ -15,10 +15,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
-from llmsuite_lab.scaling.layout import BUCKET_BYTES, flat_parameters, layouts, move_gradient, same_start
+from llmsuite_lab.scaling.layout import BUCKET_BYTES, all_gather, flat_parameters, layouts, move_gradient, same_start
 from llmsuite_lab.scaling.sharding import Scatter, Sharded
 
 
@@ -73,4 +72,4 @@ class Zero2(Sharded):
     def publish(self) -> None:
         """All-gather: every rank's part of the new parameters reaches all."""
         for values, shard in zip(self.values, self.shards, strict=True):
-            dist.all_gather_into_tensor(values, shard.clone())
+            all_gather(values, shard.clone())

@@ -18,11 +18,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from llmsuite_lab.scaling.layout import flat_parameters, layouts, move_gradient, outer_blocks, same_start
+from llmsuite_lab.scaling.layout import all_gather, flat_parameters, layouts, move_gradient, outer_blocks, same_start
 from llmsuite_lab.scaling.sharding import Scatter, Sharded
 
 
@@ -86,7 +85,7 @@ class Zero3(Sharded):
             layout, values = self.layouts[i], self.buffers[i]
             if values.untyped_storage().nbytes() == 0:
                 values.untyped_storage().resize_(values.numel() * values.element_size())
-                dist.all_gather_into_tensor(values, self.shards[i])
+                all_gather(values, self.shards[i])
                 for p, view in zip(layout.parameters, layout.views(values), strict=True):
                     p.data = view
 

@@ -59,6 +59,8 @@ def valid(folder, call, model, tokenizer):
         "lm.language_model.LanguageModel.chat_prompt": call("a", on=lambda: lm),
         "lm.language_model.LanguageModel.stream": call("a", **few, on=lambda: lm),
         "lm.language_model.LanguageModel.score": call(["a"], [" b"], on=lambda: lm),
+        "lm.memory.Kept": call([Q, K]),
+        "lm.memory.held": call([Q, K]),
         "lm.merging.refuse_another_base": call(fresh_model, folder / "adapter"),
         "lm.merging.read_adapter": call(folder / "adapter"),
         "lm.merging.unusable": call(LoraConfig(), LoraConfig().to_dict()),

@@ -101,7 +101,6 @@ def valid(folder, call, tokenizer):
         "peft_methods.hybrid.save": call(folder / "both", fresh_hybrid),
         "peft_methods.hybrid.load": call(fresh, folder / "hybrid"),
         "peft_methods.memory.count": call(fresh),
-        "peft_methods.memory.held": call([A, B]),
         "peft_methods.memory.measure": call(fresh_lora, collate([Example([1, 2], [3])])),
         "peft_methods.neighbours.nearest": call(A, torch.randn(7, 48)),
         "peft_methods.neighbours.random_like": call(A),

@@ -6,8 +6,9 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from llmsuite_lab.lm.batching import collate
+from llmsuite_lab.lm.memory import held
 from llmsuite_lab.peft_methods.lora import add_lora
-from llmsuite_lab.peft_methods.memory import count, held, measure
+from llmsuite_lab.peft_methods.memory import count, measure
 from llmsuite_lab.peft_methods.methods import METHODS
 from llmsuite_lab.peft_methods.prompt_tuning import add_soft_prompt
 

@@ -12,6 +12,8 @@ from llmsuite_lab.scaling.layout import Layout
 from llmsuite_lab.scaling.zero1 import Zero1
 from llmsuite_lab.scaling.zero2 import Zero2
 from llmsuite_lab.scaling.zero3 import Zero3
+from llmsuite_lab.transformer.config import llama_config
+from llmsuite_lab.transformer.decoder import Decoder
 from llmsuite_lab.transformer.optimizer import AdamW
 
 LEFT_OUT: dict[str, str] = {
@@ -23,6 +25,7 @@ LEFT_OUT: dict[str, str] = {
     "scaling.layout.move_gradient": "an inner step of a backward hook, which has a gradient at hand",
 }
 pytestmark = pytest.mark.filterwarnings("ignore:.* ranks share")
+CONFIG = llama_config(11, n_layers=1, d_model=4, n_heads=1, d_ff=5, max_length=8)
 make = partial(AdamW, lr=1e-3)
 
 
@@ -38,6 +41,11 @@ def one_process(monkeypatch):
 def fresh_model():
     """Two layers."""
     return nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+
+
+def fresh_decoder():
+    """A tiny one."""
+    return Decoder(CONFIG)
 
 
 def fresh_loss():
@@ -66,6 +74,20 @@ def valid(call):
         "scaling.layout.used_anywhere": call(list(model.parameters()), set()),
         "scaling.layout.flat_parameters": call([]),
         "scaling.layout.outer_blocks": call(fresh_model),
+    }
+    calls |= {
+        "scaling.memory.parameters": call(CONFIG),
+        "scaling.memory.block_parameters": call(CONFIG),
+        "scaling.memory.root_parameters": call(CONFIG),
+        "scaling.memory.model_states": call(100),
+        "scaling.memory.activations": call(CONFIG, 2, 5),
+        "scaling.memory.temporary": call(CONFIG, 2, 5),
+        "scaling.memory.training_memory": call(CONFIG, 2, 5),
+        "scaling.memory.smallest_stage": call(CONFIG, 1e9, 2, 2, 5),
+        "scaling.measuring.states_held": call(model, AdamW(model.parameters())),
+        "scaling.measuring.local": call([torch.ones(2)]),
+        "scaling.measuring.peak_bytes": call(list),
+        "scaling.recompute.recomputed": call(fresh_decoder),
     }
     for name, stage in (("ddp.DataParallel", DataParallel), ("zero1.Zero1", Zero1), ("zero2.Zero2", Zero2), ("zero3.Zero3", Zero3)):
         if stage is not DataParallel:

@@ -1,0 +1,206 @@
+"""Where a training's memory goes, by formula: any decoder, optimizer, precision, stage and number of ranks, with and without activation checkpointing.
+
+    Ψ parameters, n ranks, bytes a rank           float32 AdamW: 4, 4, 8        mixed AdamW: 2, 2, 4 + 8 (masters, m, v)
+    stage 0 (DDP)   w Ψ   + g Ψ   + k Ψ           16 Ψ                          16 Ψ
+    stage 1         w Ψ   + g Ψ   + k Ψ/n          8 Ψ + 8 Ψ/n                   4 Ψ + 12 Ψ/n
+    stage 2         w Ψ   + g Ψ/n + k Ψ/n          4 Ψ + 12 Ψ/n                  2 Ψ + 14 Ψ/n
+    stage 3         w Ψ/n + g Ψ/n + k Ψ/n         16 Ψ/n                        16 Ψ/n
+
+Activations are what the forward pass keeps for the backward pass, counted in elements a token: every tensor that autograd saves in our decoder with torch's
+fused kernels. (In 16 bits torch's CPU versions of RMSNorm and of stored attention count in float32 and keep that too; kernels for GPUs do not.)
+Sharding leaves them alone; a rank's smaller share of the batch, or checkpointing, makes them fewer. Temporary memory is what stands beside these while a
+step runs: a bucket, a gathered block, the gradient of the logits.
+
+Sources: Rajbhandari et al. 2020, sections 3 and 5 (states; that Adam's are twice the weights holds in float32 alone: in mixed precision they are six
+times); Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models", section 4 (activations; theirs has dropout).
+In production: `torch.distributed._tools.mem_tracker`, `accelerate estimate-memory`, DeepSpeed's `estimate_zero3_model_states_mem_needs`.
+"""
+
+import math
+from dataclasses import dataclass
+
+from llmsuite_lab.core.errors import unknown, whole
+from llmsuite_lab.scaling.layout import BUCKET_BYTES
+from llmsuite_lab.transformer.config import TransformerConfig, gpt2_config, llama_config
+
+STAGES = (0, 1, 2, 3)
+MAX_RANKS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Bytes an element: what the model computes in, its gradients, and (0 for none) the copies in which the optimizer counts; its moments."""
+
+    weight: int
+    gradient: int
+    master: int
+    moment: int
+
+
+PRECISIONS = {
+    "float32": Precision(4, 4, 0, 4),
+    "mixed": Precision(2, 2, 4, 4),  # bfloat16 or float16 with float32 masters and moments: `transformer.optimizer.AdamW`, DeepSpeed, Megatron
+    "bfloat16": Precision(2, 2, 0, 2),  # everything in 16 bits: small updates round away
+}
+MOMENTS = {"adamw": 2, "momentum": 1, "sgd": 0}  # numbers an optimizer keeps for each parameter
+GPUS = {"T4": 16, "L4": 24, "A100 40 GB": 40, "A100 80 GB": 80, "H100": 80, "H200": 141, "B200": 192}  # memory in GB (10⁹ bytes), by the makers' data sheets
+
+_GPT3 = {"1.3B": (24, 2048, 16), "2.7B": (32, 2560, 32), "6.7B": (32, 4096, 32), "13B": (40, 5120, 40), "175B": (96, 12288, 96)}
+_LLAMA = {"7B": (32, 4096, 32, 11008), "13B": (40, 5120, 40, 13824), "33B": (60, 6656, 52, 17920), "65B": (80, 8192, 64, 22016)}
+MODELS: dict[str, TransformerConfig] = {  # Brown et al. 2020, table 2.1 (heads so that they divide); Touvron et al. 2023, table 2
+    **{f"GPT-3 {name}": gpt2_config(50257, d, n_layers, heads, 4 * d, max_length=2048) for name, (n_layers, d, heads) in _GPT3.items()},
+    **{f"LLaMA {name}": llama_config(32000, d, n_layers, heads, ff, tie_embeddings=False) for name, (n_layers, d, heads, ff) in _LLAMA.items()},
+}
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one rank."""
+
+    parameters: int
+    gradients: int
+    optimizer: int
+    activations: int
+    temporary: int
+
+    @property
+    def states(self) -> int:
+        """Parameters, gradients and the optimizer's state: what training holds all the time."""
+        return self.parameters + self.gradients + self.optimizer
+
+    @property
+    def total(self) -> int:
+        """All of it, as if the temporary memory were needed when the activations are largest."""
+        return self.states + self.activations + self.temporary
+
+
+def block_parameters(config: TransformerConfig) -> int:
+    """Parameters of one decoder block: attention, feed-forward, two norms."""
+    d, inner, kv, ff = config.d_model, config.n_heads * config.head_width, config.kv_heads * config.head_width, config.d_ff
+    attention = d * inner + 2 * d * kv + inner * d + (inner + 2 * kv + d if config.attention_bias else 0)
+    feed_forward = (3 if config.gated else 2) * d * ff + (((2 if config.gated else 1) * ff + d) if config.feed_forward_bias else 0)
+    return attention + feed_forward + 2 * _norm(config)
+
+
+def root_parameters(config: TransformerConfig) -> int:
+    """Parameters of a decoder outside its blocks: embeddings, the last norm, the output matrix where it is not the embedding."""
+    d, words = config.d_model, config.vocab_size * config.d_model
+    embeddings = words + (config.max_length * d if config.positions == "learned" else 0) + config.n_segments * d
+    norms = (_norm(config) if config.pre_norm else 0) + (_norm(config) if config.embedding_norm else 0)
+    relative = config.n_buckets * config.n_heads if config.positions == "relative" else 0
+    return embeddings + norms + relative + (0 if config.tie_embeddings else words) + (config.vocab_size if config.logit_bias else 0)
+
+
+def parameters(config: TransformerConfig) -> int:
+    """Parameters of a decoder, a tied matrix once."""
+    return config.n_layers * block_parameters(config) + root_parameters(config)
+
+
+def _norm(config: TransformerConfig) -> int:
+    return (2 if config.norm == "layer" else 1) * config.d_model
+
+
+def model_states(
+    total: int, *, stage: int = 0, ranks: int = 1, precision: str = "float32", optimizer: str = "adamw", trained: int | None = None
+) -> tuple[int, int, int]:
+    """(parameters, gradients, optimizer state) in bytes on each rank, for a model of `total` parameters of which `trained` are (default: all).
+
+    Stage 0 is data parallel, 1 to 3 are ZeRO's. Raises ValueError for a stage, precision or optimizer that is not known, and for counts that cannot be.
+    """
+    whole("stage", stage, 0, 3)
+    whole("ranks", ranks, 1, MAX_RANKS)
+    whole("total", total, 1, 10**15)
+    trained = total if trained is None else trained
+    whole("trained", trained, 0, total)
+    p = _precision(precision)
+    if optimizer not in MOMENTS:
+        raise ValueError(unknown("optimizer", optimizer, list(MOMENTS)))
+
+    def share(count: int, from_stage: int) -> int:
+        return -(-count // ranks) if stage >= from_stage else count
+
+    held = p.master + MOMENTS[optimizer] * p.moment
+    return p.weight * share(total, 3), p.gradient * share(trained, 2), held * share(trained, 1)
+
+
+def _precision(name: str) -> Precision:
+    if name not in PRECISIONS:
+        raise ValueError(unknown("precision", name, list(PRECISIONS)))
+    return PRECISIONS[name]
+
+
+def activations(
+    config: TransformerConfig, rows: int, seq: int, *, precision: str = "float32", checkpointing: bool = False, attention: str = "fused"
+) -> int:
+    """Bytes that a pre-norm decoder keeps from forward to backward for rows × seq tokens, at their most.
+
+    attention: "fused" keeps one number a query and head, "stored" the whole matrix of weights (what kernels before FlashAttention do). checkpointing: each
+    block keeps its input alone, and one block at a time is computed again. Raises ValueError for sizes or names that cannot be.
+    """
+    whole("rows", rows, 0, 10**9)
+    whole("seq", seq, 1, config.max_length)
+    if attention not in ("fused", "stored"):
+        raise ValueError(unknown("attention", attention, ["fused", "stored"]))
+    p, d, inner = _precision(precision), config.d_model, config.n_heads * config.head_width
+    norm = (3 * d + 1) if config.norm == "rms" else (2 * d + 2)  # its input, its output, and the statistics; RMSNorm also x / rms
+    weights = config.n_heads * (1 if attention == "fused" else seq)
+    heads = 4 * inner + weights  # Q, K, V (each key head repeated for its queries) and the heads' outputs
+    feed_forward = (4 if config.gated else 2) * config.d_ff  # before and after the activation; gated: the other factor and the product
+    block = 2 * norm + heads + feed_forward
+    ends = norm + config.vocab_size  # the last norm, and the log-probabilities of all words
+    kept = config.n_layers * d + block if checkpointing and config.n_layers else config.n_layers * block
+    return math.ceil(rows * seq * (kept + ends) * p.weight)
+
+
+def temporary(
+    config: TransformerConfig, rows: int, seq: int, *, stage: int = 0, ranks: int = 1, precision: str = "float32", bucket_bytes: float = BUCKET_BYTES
+) -> int:
+    """Bytes that a step needs for a while, beside states and activations: the logits' gradient, and what the stage's collectives work on.
+
+    Stage 0: one tensor's gradient before it moves into its bucket. 1: one bucket's part. 2: a bucket that fills and one that travels. 3: what is gathered
+    (the root and one block), the root's gradient, and the gradient of a block that fills and of one that travels.
+    """
+    whole("stage", stage, 0, 3)
+    whole("ranks", ranks, 1, MAX_RANKS)
+    whole("rows", rows, 0, 10**9)
+    whole("seq", seq, 1, config.max_length)
+    if not 0 < bucket_bytes < math.inf:
+        raise ValueError(f"bucket_bytes={bucket_bytes} must be above 0 and finite")
+    p, words = _precision(precision), config.vocab_size * config.d_model
+    largest = max(words, config.d_model * config.d_ff)
+    logits = rows * seq * config.vocab_size * p.weight
+    bucket = max(min(bucket_bytes, parameters(config) * p.gradient), largest * p.gradient)  # a larger tensor has a bucket of its own
+    block, root = block_parameters(config), root_parameters(config)
+    needed = {
+        0: largest * p.gradient,
+        1: bucket / ranks,
+        2: 2 * bucket + largest * p.gradient,
+        3: (root + block) * p.weight + (root + 2 * block + largest) * p.gradient,
+    }[stage]
+    return math.ceil(logits + needed)
+
+
+def training_memory(
+    config: TransformerConfig,
+    rows: int,
+    seq: int,
+    *,
+    stage: int = 0,
+    ranks: int = 1,
+    precision: str = "float32",
+    optimizer: str = "adamw",
+    checkpointing: bool = False,
+    attention: str = "fused",
+) -> Memory:
+    """Everything on one rank, which works on `rows` sequences of `seq` tokens at a time. Raises as the parts do."""
+    states = model_states(parameters(config), stage=stage, ranks=ranks, precision=precision, optimizer=optimizer)
+    kept = activations(config, rows, seq, precision=precision, checkpointing=checkpointing, attention=attention)
+    return Memory(*states, kept, temporary(config, rows, seq, stage=stage, ranks=ranks, precision=precision))
+
+
+def smallest_stage(config: TransformerConfig, gpu_bytes: float, ranks: int, rows: int = 1, seq: int = 2048, **options: object) -> int | None:
+    """The first stage at which the training fits into `gpu_bytes` on each of `ranks` GPUs; None where not even stage 3 does."""
+    if not 0 < gpu_bytes < math.inf:
+        raise ValueError(f"gpu_bytes={gpu_bytes} must be above 0 and finite")
+    fitting = (stage for stage in STAGES if training_memory(config, rows, seq, stage=stage, ranks=ranks, **options).total <= gpu_bytes)
+    return next(fitting, None)
