@@ -13,13 +13,20 @@ _TUNING = (
     ("10", "prompt tuning", "vectors in front of the text"),
     ("11", "PEFT compared", "quality, bytes, forgetting"),
 )
+_ALIGNING = (
+    ("08", "fine-tuning", "shown what to write"),
+    ("12", "RLHF and PPO", "told how good it was"),
+    ("13", "ReST, DPO and others", "the same with less"),
+    ("14", "the paper, measured", "every claim in one table"),
+)
 
 
 def here(number: str) -> Any:
     """The notebooks of a part in order, with the one called `number` standing out. Raises LabError for a number that is not on the map."""
-    part = next((stops for stops in (_STOPS, _TUNING) if number in [stop[0] for stop in stops]), None)
+    part = next((stops for stops in (_STOPS, _TUNING, _ALIGNING) if number in [stop[0] for stop in stops]), None)
     if part is None:
-        raise LabError(f"there is no notebook {number!r} on the course's map; it holds {', '.join(stop[0] for stop in (*_STOPS, *_TUNING))}")
+        known = dict.fromkeys(stop[0] for stop in (*_STOPS, *_TUNING, *_ALIGNING))
+        raise LabError(f"there is no notebook {number!r} on the course's map; it holds {', '.join(known)}")
     drawn, ax = canvas("You are here", 6.2, 5.4)
     for n, (stop, name, text) in enumerate(part):
         y, current = 4.85 - 0.9 * n, stop == number
