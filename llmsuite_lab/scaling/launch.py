@@ -88,7 +88,7 @@ def ranks(
         raise TypeError(f"fn={str(fn)[:40]!r} is a {type(fn).__name__}, but it must be a function to run in every rank")
     if n > machine_cores():
         warnings.warn(
-            f"{n} ranks share {machine_cores()} cores: results, bytes and failures are as on {n} machines, the speed is not", stacklevel=2
+            f"{n} ranks share {machine_cores()} cores: results, bytes and failures are as on {n} machines, the speed is not", stacklevel=3
         )
     try:
         work = cloudpickle.dumps((fn, args, kwargs, _cells(fn)))

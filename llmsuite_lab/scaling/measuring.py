@@ -6,14 +6,19 @@ nothing. So each storage is counted once, by what it holds now. The peak comes f
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
+from llmsuite_lab.core.errors import whole
 from llmsuite_lab.lm.memory import held
+from llmsuite_lab.scaling.layout import all_gather, world
 
 
 def states_held(model: nn.Module, optimizer: torch.optim.Optimizer, engine: Any = None) -> tuple[int, int, int]:
@@ -57,6 +62,33 @@ def peak_bytes(work: Callable[[], Any]) -> int:
         live += event.nbytes()
         top = max(top, live)
     return top
+
+
+def timed_collectives(sizes: Sequence[int], repeats: int = 7) -> list[tuple[int, int, float, int]]:
+    """[(ranks, bytes, seconds, times)] for `cost.fit_link`: an all-gather (times 1) and an all-reduce (times 2) of each size, the median of `repeats` runs.
+
+    Every rank calls it, and gets the slowest rank's times. Raises LabError outside a process group, ValueError for sizes that are no positive counts.
+    """
+    _, n = world()
+    whole("repeats", repeats, 1, 10_000)
+    for size in sizes:
+        whole("size", size, 1, 2**34)
+    samples = []
+    for size in sizes:
+        part = torch.zeros(-(-size // (4 * n)))
+        flat = torch.zeros(len(part) * n)
+        for times, call in ((1, lambda flat=flat, part=part: all_gather(flat, part)), (2, lambda flat=flat: dist.all_reduce(flat))):
+            call()
+            spent = []
+            for _ in range(repeats):
+                dist.barrier()
+                began = time.perf_counter()
+                call()
+                spent.append(time.perf_counter() - began)
+            slowest = torch.tensor(statistics.median(spent), dtype=torch.float64)
+            dist.all_reduce(slowest, op=dist.ReduceOp.MAX)
+            samples.append((n, flat.nbytes, float(slowest), times))
+    return samples
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from llmsuite_lab.scaling.cost import Link
 from llmsuite_lab.scaling.ddp import DataParallel
 from llmsuite_lab.scaling.layout import Layout
 from llmsuite_lab.scaling.zero1 import Zero1
@@ -53,6 +54,13 @@ def fresh_loss():
     return fresh_model()(torch.ones(2, 3)).sum()
 
 
+def fresh_backward():
+    """A model with gradients."""
+    model = fresh_model()
+    model(torch.ones(2, 3)).sum().backward()
+    return model
+
+
 def engine(stage):
     """A function that makes an engine."""
     return lambda: DataParallel(fresh_model()) if stage is DataParallel else stage(fresh_model(), make)
@@ -87,6 +95,15 @@ def valid(call):
         "scaling.measuring.states_held": call(model, AdamW(model.parameters())),
         "scaling.measuring.local": call([torch.ones(2)]),
         "scaling.measuring.peak_bytes": call(list),
+        "scaling.measuring.timed_collectives": call([8, 80], 2),
+        "scaling.communication.weight_bytes": call(fresh_model),
+        "scaling.communication.expected_volume": call(10, stage=3),
+        "scaling.communication.ring_bytes": call(10.0, 2),
+        "scaling.communication.gradients_are_equal": call(fresh_backward),
+        "scaling.cost.Link": call(1e-5, 1e9),
+        "scaling.cost.collective_s": call(10.0, 2, Link(1e-5, 1e9)),
+        "scaling.cost.step_time": call(CONFIG, 5, stage=1, ranks=2, link=Link(1e-5, 1e9), flops_per_s=1e9),
+        "scaling.cost.fit_link": call([(2, 100, 1e-3, 1), (2, 1000, 5e-3, 1)]),
         "scaling.recompute.recomputed": call(fresh_decoder),
     }
     for name, stage in (("ddp.DataParallel", DataParallel), ("zero1.Zero1", Zero1), ("zero2.Zero2", Zero2), ("zero3.Zero3", Zero3)):
