@@ -7,7 +7,8 @@
 What can hide: data parallel's all-reduce and stage 2's reduce-scatter behind backward, but for the last bucket; stage 3's gathers and scatters behind forward
 and backward; stage 1's two collectives and stage 2's all-gather behind nothing, since they stand on both sides of the update.
 
-Two numbers describe a link, and `fit_link` finds them from timed collectives (of one kind: gloo's all-gather takes as long as its all-reduce). It is a model: equal ranks, no stragglers, nobody else on the wire.
+Two numbers describe a link, and `fit_link` finds them from timed collectives, best of one kind: gloo's all-gather takes as long as its all-reduce. It is
+a model: equal ranks, no stragglers, nobody else on the wire.
 
 Sources: Thakur et al. 2005, "Optimization of Collective Communication Operations in MPICH" (α-β); Kaplan et al. 2020, section 2.1 (6 Ψ a token); Rajbhandari
 et al. 2020, section 7. Production: nccl-tests measures α and β, `torch.profiler` what really hides.
