@@ -128,3 +128,7 @@ class Zero3(Sharded):
         while self.scatter.running:
             self.scatter.receive()
         self._free_all()
+
+    def publish(self) -> None:
+        """Forget what was gathered from the old parts, if anything was since `backward`; the next forward gathers the new ones."""
+        self._free_all()
