@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from llmsuite_lab.alignment import pairs as pairing
 from llmsuite_lab.alignment import reward_model
-from llmsuite_lab.alignment.actions import score
+from llmsuite_lab.alignment.actions import entropies, score
 from llmsuite_lab.alignment.divergence import exact
 from llmsuite_lab.alignment.reward_model import RewardModel
 from llmsuite_lab.alignment.rollouts import Reference, Reward, write
@@ -91,14 +91,16 @@ def make_reward_model(
 
 @dataclass(frozen=True)
 class Verdict:
-    """A policy on test cases, sampled at temperature 1. Lists have one entry a case; the rest are means.
+    """A policy on cases, one sampled reply each. Lists have one entry a case; the rest are means.
 
-    gold, proxy; kl (exact, nats a reply); entropy (nats an action); length (actions); ended (share with an end token); distinct: different word pairs over
-    all word pairs in all replies together; tokens: generated.
+    gold, proxy; toxic: 1 where the judge's lexicon finds a rude word, else 0; texts; kl (exact, nats a reply); entropy (nats an action); length (actions);
+    ended (share with an end token); distinct: different word pairs over all word pairs in all replies together; tokens: generated.
     """
 
     gold: list[float]
     proxy: list[float]
+    toxic: list[int]
+    texts: list[str]
     kl: float
     entropy: float
     length: float
@@ -113,24 +115,31 @@ class Verdict:
 
 @torch.no_grad()
 def verdict(
-    policy: nn.Module, reference: Reference, reward: Reward, asked: Sequence[Case], words: Any, *, seed: int = 0, max_new_tokens: int = 64
-) -> Verdict:
-    """One reply to each case, under both judges. Raises ValueError for no case."""
+    policy: nn.Module, reference: Reference, reward: Reward, asked: Sequence[Case], words: Any, *, seed: int = 0, max_new_tokens: int = 64,
+    temperature: float = 1.0,
+) -> Verdict:  # fmt: skip
+    """One reply to each case, under both judges. KL and entropy are those of the policy at `temperature`, above 0. Raises ValueError for no case."""
     if len(asked) == 0:
         raise ValueError("there is no case to ask: the list is empty")
+    if not temperature > 0:
+        raise ValueError(f"temperature={temperature} must be above zero: a greedy policy has no entropy, and no KL that is finite")
     replies, ended, kl, entropy = [], [], [], []
+    how = {"end_id": words.eos_token_id, "max_new_tokens": max_new_tokens, "seed": seed, "temperature": temperature}
     for start in range(0, len(asked), PART):
-        part, did = write(policy, prompts(asked[start : start + PART], words), end_id=words.eos_token_id, max_new_tokens=max_new_tokens, seed=seed)
+        part, did = write(policy, prompts(asked[start : start + PART], words), **how)
         now, then = score(policy, part, distribution=True), reference.score(part, distribution=True)
-        kl += exact(now.distribution, then.distribution).where(now.mask, 0.0).sum(1).tolist()
-        entropy += now.entropy[now.mask].tolist()
+        distribution = (now.distribution / temperature).log_softmax(-1)
+        kl += exact(distribution, then.distribution).where(now.mask, 0.0).sum(1).tolist()
+        entropy += entropies(distribution)[now.mask].tolist()
         replies += part
         ended += did
     proxy = torch.cat([reward(replies[start : start + PART]) for start in range(0, len(replies), PART)])
     length = mean(len(reply.completion_ids) for reply in replies)
     texts = [words.decode(text_ids(reply, words.eos_token_id)) for reply in replies]
+    judged = [judge(case, text) for case, text in zip(asked, texts, strict=True)]
     return Verdict(
-        gold(asked, replies, words).tolist(), proxy.tolist(), mean(kl), mean(entropy), length, mean(map(float, ended)), distinct(texts),
+        [one.gold for one in judged], proxy.tolist(), [int(one.rude > 0) for one in judged], texts, mean(kl), mean(entropy), length,
+        mean(map(float, ended)), distinct(texts),
         sum(len(reply.completion_ids) for reply in replies),
     )  # fmt: skip
 

@@ -28,6 +28,7 @@ models = importlib.util.module_from_spec(_conftest)
 _conftest.loader.exec_module(models)
 
 LEFT_OUT = {
+    "alignment.comparing": "the inside of the recipes: tunes and judges by the parts that are fed here; what it refuses itself is in test_comparing.py",
     "alignment.measuring.make_reward_model": "trains; what it is made of is fed by its own names",
     "alignment.measuring.labelled_pairs": "needs the desk's words and a policy of them: test_measuring.py",
     "alignment.measuring.verdict": "needs the desk's words and a policy of them: test_measuring.py",
