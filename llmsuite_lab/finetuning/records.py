@@ -14,7 +14,7 @@ from typing import Any
 from llmsuite_lab.core import records
 from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.core.records import Record, mean_over_seeds, paired_differences
-from llmsuite_lab.finetuning import evaluation, forgetting
+from llmsuite_lab.finetuning import evaluation, forgetting, instruct, measuring, templates
 from llmsuite_lab.finetuning.instruct import OTHERS, SINGLE
 from llmsuite_lab.finetuning.templates import TASKS
 
@@ -71,9 +71,7 @@ def against_others(name: str, form: str = "trained", tasks: Sequence[str] = TASK
 
 
 def _shifted(rows: list[dict[str, Any]]) -> list[tuple[dict[str, Any], float]]:
-    from llmsuite_lab.finetuning.measuring import frozen_dialogues
-
-    known = {dialogue.id: dialogue for dialogue in frozen_dialogues(len(rows))}
+    known = {dialogue.id: dialogue for dialogue in measuring.frozen_dialogues(len(rows))}
     following = [known[row["item"]] for row in rows[1:] + rows[:1]]
     return [(row, float(evaluation.score(row["task"], row["said"], other)["score"])) for row, other in zip(rows, following, strict=True)]
 
@@ -100,6 +98,23 @@ def ways() -> list[str]:
 def at_end(way: str, tasks: Sequence[str]) -> dict[Item, float]:
     """Scores after the last update by one way ("start": before the first), averaged over seeds."""
     return _over_seeds(lambda results: results["start"] if way == "start" else results[way][-1], tasks)
+
+
+def along(way: str, tasks: Sequence[str]) -> list[dict[Item, float]]:
+    """Scores at every look of the training by one way, the start first, averaged over seeds."""
+    count = len(records.read_all("desk_forgetting")[0].results[way])
+    later = [_over_seeds(lambda results, n=n: results[way][n], tasks) for n in range(count)]
+    return [at_end("start", tasks), *later]
+
+
+def in_first_phrasing(scores: dict[Item, float]) -> dict[Item, float]:
+    """Of scores in the trained phrasings, those whose instruction was each task's first one: what a model tuned on that one alone has seen, too."""
+    known = {dialogue.id: dialogue for dialogue in measuring.frozen_dialogues()}
+
+    def asked(task: str, item: str) -> str:
+        return templates.render([known[item]], task, instruct.phrasings(task))[0].template  # drawn by id, as `measuring.answers` draws it
+
+    return {(task, item): score for (task, item), score in scores.items() if asked(task, item) == instruct.phrasings(task, 1)[0]}
 
 
 def _over_seeds(look: Callable[[dict[str, Any]], dict[str, Any]], tasks: Sequence[str]) -> dict[Item, float]:

@@ -1,11 +1,13 @@
 """The figures of notebooks 09 to 11 and their decks, from the recorded runs; one message each, said in the title."""
 
+import re
 from typing import Any
 
 from llmsuite_lab.core import records as core_records
 from llmsuite_lab.core.diagrams import from_records
 from llmsuite_lab.core.metrics import Interval, mean_interval
-from llmsuite_lab.core.plots import COLOURS, CYCLE, bars_with_intervals, figure, lines_with_bands
+from llmsuite_lab.core.plots import COLOURS, CYCLE, bars_with_intervals, figure, heat_map, lines_with_bands
+from llmsuite_lab.finetuning import records as forgetting_records
 from llmsuite_lab.finetuning.records import untuned
 from llmsuite_lab.peft_methods import records
 
@@ -104,15 +106,106 @@ def quality() -> Any:
 
 
 @from_records
-def pareto(task: str = "summary") -> Any:
-    """Score against trained numbers, a point a method: what lies left and up costs less and reaches more."""
+def pareto(task: str | None = None) -> Any:
+    """Score against trained numbers, a point a method, of one task or of all three: a line joins those that no other beats in both."""
     drawn, ax = figure(9.0, 5.2)
+    points = {}
     for name in records.methods():
-        interval, numbers = mean_interval(list(records.scores(name, task).values())), records.cost(name, "trainable")
-        reach = [[interval.mean - interval.low], [interval.high - interval.mean]]
-        ax.errorbar([numbers], [interval.mean], yerr=reach, fmt="o", capsize=4, color=COLOURS["baseline" if name == "full" else "tuned"])
-        ax.annotate(name, (numbers, interval.mean), (7, 5), textcoords="offset points", fontsize=12)
+        interval = mean_interval(list((records.over_tasks(name) if task is None else records.scores(name, task)).values()))
+        points[name] = numbers, score = records.cost(name, "trainable"), interval.mean
+        reach = [[score - interval.low], [interval.high - score]]
+        ax.errorbar([numbers], [score], yerr=reach, fmt="o", capsize=4, color=COLOURS["baseline" if name == "full" else "tuned"])
+    _named(ax, points)
+    ends = [points[name] for name in records.front(task)]
+    ax.step(*zip(*ends), where="post", color=COLOURS["accent"], linewidth=1.6, zorder=0, label="beaten by none in both")
     ax.set_xscale("log")
-    ax.set(xlabel="trained numbers", ylabel=f"{task}: score")
+    ax.margins(x=0.12)
+    ax.set(xlabel="trained numbers", ylabel=f"{task or 'mean of three tasks'}: score")
     ax.set_title("Quality against what is trained")
+    ax.legend(loc="lower right")
     return drawn
+
+
+@from_records
+def forgetting() -> Any:
+    """Perplexity on other people's prose after the tuning against the score of the tasks, a point a method at its best rate."""
+    drawn, ax = figure(9.0, 5.2)
+    points = {}
+    for name in records.methods():
+        scores = list(records.over_tasks(name).values())
+        points[name] = at = sum(scores) / len(scores), records.cost(name, "prose")
+        ax.plot(*at, "o", color=COLOURS["baseline" if name == "full" else "tuned"])
+    _named(ax, points)
+    ax.axhline(core_records.read("desk_untuned").results["general"]["prose"], color=COLOURS["bound"], linestyle="--", linewidth=1.5, label="untuned")
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    ticks = [tick for tick in (10, 15, 20, 25, 30, 40, 50, 70, 100, 150, 200, 500, 1000) if low <= tick <= high]
+    ax.set_yticks(ticks, [f"{tick:,}" for tick in ticks])
+    ax.minorticks_off()
+    ax.margins(x=0.15)
+    ax.set(xlabel="learnt: mean score of three tasks", ylabel="perplexity on people's prose")
+    ax.set_title("What each method has learnt, and what it cost")
+    ax.legend(loc="upper left")
+    return drawn
+
+
+@from_records
+def at_equal_learning() -> Any:
+    """The curves of kept against learnt of full tuning and LoRA, every rate, from one start, and the level at which the two are compared."""
+    drawn, ax = figure(8.4, 5.2)
+    for way in forgetting_records.ways():
+        if way.endswith("mixed"):
+            continue
+        looks, full = forgetting_records.looks(way), way.startswith("full")
+        ax.plot(
+            [look["learnt"] for look in looks], [look["kept"] for look in looks], marker="s" if full else "o", label=way,
+            color=COLOURS["baseline" if full else "tuned"], linestyle="-" if way in (_fastest("full"), _fastest("lora")) else ":",
+        )  # fmt: skip
+    level = records.equal_learning("full", "lora")
+    ax.axvline(level, color=COLOURS["bound"], linestyle="--", linewidth=1.5)
+    for name, colour in (("full", "baseline"), ("lora", "tuned")):
+        kept = records.kept_at(level, name)
+        ax.plot([level], [sum(kept.values()) / len(kept)], marker="o", markersize=15, markerfacecolor="none", markeredgewidth=2, color=COLOURS[colour])
+    ax.set(xlabel="learnt: fact F1 of the summaries", ylabel="kept: mean score of four other tasks")
+    ax.set_ylim(bottom=-0.03)
+    ax.set_title("Compared where both have learnt as much")
+    ax.legend(loc="lower left")
+    return drawn
+
+
+@from_records
+def directions() -> Any:
+    """The paper's two directions beside what they are made of: the hybrid and its parts on summaries, adaptive and equal ranks on all three tasks."""
+    parts = {"hybrid": "hybrid", "LoRA": "LoRA, rank 4", "prompt": "100 vectors"}
+    values = {"summaries: fact F1": {parts[name]: mean_interval(list(items.values())) for name, items in records.hybrid_and_parts().items()}}
+    ranks_of = {"adaptive": "adaptive ranks", "lora": "rank 8 everywhere"}
+    values["three tasks: score"] = {words: mean_interval(list(records.over_tasks(name).values())) for name, words in ranks_of.items()}
+    colours = {"hybrid": "tuned", "LoRA, rank 4": "baseline", "100 vectors": "fourth", "adaptive ranks": "accent", "rank 8 everywhere": "second"}
+    return bars_with_intervals(values, title="Two directions, measured", ylabel="score", ylim=(0, 1.15), colours=colours)
+
+
+def allotted(ranks: dict[str, int], title: str = "Ranks that importance has allotted") -> Any:
+    """Rank by layer and matrix, from {"model.layers.3.self_attn.q_proj": 9, …}; a matrix that kept nothing counts 0.
+
+    Raises ValueError when no name holds a layer's number."""
+    placed = {(int(found[1]), name.rpartition(".")[2]): rank for name, rank in ranks.items() if (found := re.search(r"\.(\d+)\.", name))}
+    if not placed:
+        raise ValueError(f"none of {len(ranks)} names has a layer's number in it, as model.layers.3.self_attn.q_proj has")
+    kinds = list(dict.fromkeys(kind for _, kind in placed))
+    layers = range(max(layer for layer, _ in placed) + 1)
+    return heat_map(
+        [[placed.get((layer, kind), 0) for layer in layers] for kind in kinds], title=title, xlabel="layer", yticks=kinds,
+        xticks=[str(layer) if layer % 5 == 0 else "" for layer in layers], colour_label="rank", size=(9.6, 3.4),
+    )  # fmt: skip
+
+
+def _fastest(name: str) -> str:
+    """The way of a method that learns most."""
+    ways = [way for way in forgetting_records.ways() if way.startswith(f"{name} ") and not way.endswith("mixed")]
+    return max(ways, key=lambda way: forgetting_records.looks(way)[-1]["learnt"])
+
+
+def _named(ax: Any, points: dict[str, tuple[float, float]]) -> None:
+    """Each point's name beside it."""
+    for name, at in points.items():
+        ax.annotate(name, at, (8, 6), textcoords="offset points", fontsize=12)

@@ -3,6 +3,7 @@
     peft_rates       rows of `comparing.tune`: every method, four rates, on summaries
     peft_summary, peft_entities, peft_answer    every method at its best rate on one task
     lora_ranks, prompt_lengths    one method on summaries, a row an option
+    desk_forgetting  of the fine-tuning section: full tuning and LoRA along a training, two rates each
     prompt_sizes     rows of `sizes.measured`: full and prompt tuning at four sizes, an item is a message
 
 An item is a test dialogue; its score is averaged over the seeds first, and methods are compared item by item.
@@ -18,8 +19,12 @@ from llmsuite_lab.core import records
 from llmsuite_lab.core.errors import unknown
 from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.core.records import Record, mean_over_seeds, paired_differences
+from llmsuite_lab.finetuning import records as forgetting_records
+from llmsuite_lab.finetuning.instruct import OTHERS
 from llmsuite_lab.peft_methods.comparing import TASKS
 from llmsuite_lab.peft_methods.neighbours import share_within
+
+HYBRID_RANK = 4  # of the LoRA in `methods.METHODS["hybrid"]`
 
 
 def seeds(name: str = "peft_summary") -> list[int]:
@@ -62,6 +67,77 @@ def cost(method: str, key: str) -> float:
     if not values:
         raise ValueError(f"no row of {method!r} holds {key!r}: ask for trainable, step_s or prose, of {', '.join(methods())}")
     return sum(values) / len(values)
+
+
+def over_tasks(method: str) -> dict[tuple[str, str], float]:
+    """(task, dialogue) → score by a method on the three tasks, averaged over the seeds."""
+    return {(task, item): score for task in TASKS for item, score in scores(method, task).items()}
+
+
+def table() -> list[dict[str, Any]]:
+    """A row a method: {"method", "trained", "step_s", each task's mean score, "minus full" (the mean of the three tasks), "prose" (perplexity)}."""
+    means = {name: {task: found.mean for task, found in ((task, quality()[task][name]) for task in TASKS)} for name in methods()}
+    over = {name: sum(found.values()) / len(found) for name, found in means.items()}
+    return [
+        {"method": name, "trained": round(cost(name, "trainable")), "step_s": cost(name, "step_s"), **means[name]}
+        | {"minus full": over[name] - over["full"], "prose": cost(name, "prose")}
+        for name in methods()
+    ]
+
+
+def front(task: str | None = None) -> list[str]:
+    """The methods that no other beats in trained numbers and score at once, fewest numbers first; of one task, or of the mean of all three."""
+    reached = {name: over_tasks(name) if task is None else scores(name, task) for name in methods()}
+    points = {name: (cost(name, "trainable"), sum(found.values()) / len(found)) for name, found in reached.items()}
+    kept = [name for name, (n, s) in points.items() if not any(m <= n and t >= s and (m, t) != (n, s) for m, t in points.values())]
+    return sorted(kept, key=lambda name: points[name][0])
+
+
+def hybrid_and_parts() -> dict[str, dict[str, float]]:
+    """Dialogue → fact F1 of the summaries: "hybrid", and its parts alone, a LoRA of the hybrid's rank ("LoRA") and the longest prompt that was trained
+    ("prompt")."""
+    lengths = by_option("prompt_lengths", "length")
+    return {"hybrid": scores("hybrid", "summary"), "LoRA": by_option("lora_ranks", "rank")[HYBRID_RANK], "prompt": lengths[max(lengths)]}
+
+
+def equal_learning(*names: str) -> float:
+    """The most that each of these methods ("full", "lora") has learnt of the summaries in `desk_forgetting`, by whichever rate: fact F1."""
+    return min(max(learnt for curve in _curves(name) for learnt, _ in curve) for name in names)
+
+
+def kept_at(level: float, name: str) -> dict[tuple[str, str], float]:
+    """(task, dialogue) → score of the four other tasks where a method has learnt the summaries to this level, by the rate that keeps most there.
+
+    Between two looks both axes go in a straight line. Raises ValueError for a level that no rate of the method reached.
+    """
+    reached = [found for curve in _curves(name) if (found := _where(curve, level)) is not None]
+    if not reached:
+        raise ValueError(f"no rate of {name!r} has learnt the summaries to {level:.2f}: ask for {equal_learning(name):.2f} at most")
+    return max(reached, key=lambda found: sum(found.values()))
+
+
+Curve = list[tuple[float, dict[tuple[str, str], float]]]  # learnt, and the other tasks' items, look by look
+
+
+def _curves(name: str) -> list[Curve]:
+    """One a rate, without the mixtures. Raises ValueError for a method that has none."""
+    ways = [way for way in forgetting_records.ways() if way.startswith(f"{name} ") and not way.endswith("mixed")]
+    if not ways:
+        raise ValueError(unknown("method of desk_forgetting", name, sorted({way.split()[0] for way in forgetting_records.ways()})))
+    learnt = {way: [look["learnt"] for look in forgetting_records.looks(way)] for way in ways}
+    return [list(zip(learnt[way], forgetting_records.along(way, OTHERS), strict=True)) for way in ways]
+
+
+def _where(curve: Curve, level: float) -> dict[tuple[str, str], float] | None:
+    """The items where the curve first reaches the level, in a straight line from the look before; None where it never does."""
+    for n, (learnt, items) in enumerate(curve):
+        if learnt >= level:
+            if n == 0:
+                return items
+            before, earlier = curve[n - 1]
+            share = (level - before) / (learnt - before)
+            return {item: (1 - share) * earlier[item] + share * score for item, score in items.items()}
+    return None
 
 
 def by_option(name: str, option: str, part: str = "score") -> dict[Any, dict[str, float]]:

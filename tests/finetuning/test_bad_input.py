@@ -43,6 +43,8 @@ def valid(folder, call, fresh, writer, tokenizer):
         "finetuning.records.against_others": call("desk_multitask"),
         "finetuning.records.looks": call("lora 0.002"),
         "finetuning.records.at_end": call("lora 0.002", ["intent"]),
+        "finetuning.records.along": call("lora 0.002", ["intent"]),
+        "finetuning.records.in_first_phrasing": call({("intent", measuring.frozen_dialogues(1)[0].id): 0.5}),
         "finetuning.own_files.read": call(own),
         "finetuning.own_files.examples": call(own_files.read(own).rows, tokenizer, 20),
         "finetuning.general.facts": call(writer()),

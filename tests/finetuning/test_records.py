@@ -68,6 +68,19 @@ def test_the_curve_goes_by_size_and_looks_begin_at_the_start(two_seeds):
     assert (last["step"], last["facts"], last["prose"]) == (4, 0.5, 14.0)
     assert list(records.at_end("full 1", ("summary",)).values()) == pytest.approx([0.5] * len(CHOSEN))
     assert set(records.at_end("start", ("intent", "answer")).values()) == {1.0}
+    start, _, end = records.along("full 1", ("summary",))
+    assert set(start.values()) == {0.0}
+    assert end == records.at_end("full 1", ("summary",))
+
+
+def test_what_one_phrasing_has_seen_is_found_by_the_draw():
+    scores = dict.fromkeys([(task, d.id) for task in TASKS for d in measuring.frozen_dialogues()], 0.5)
+    seen = records.in_first_phrasing(scores)
+    assert 0 < len(seen) < len(scores) / 3
+    for task in TASKS:
+        first = templates.training(task)[0]
+        drawn = {p.item for p in templates.render(measuring.frozen_dialogues(), task) if p.template == first}
+        assert {item for t, item in seen if t == task} == drawn
 
 
 def test_answers_against_the_next_dialogue_are_what_is_had_without_reading(monkeypatch):

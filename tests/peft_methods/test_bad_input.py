@@ -38,6 +38,7 @@ LEFT_OUT = {
     "peft_methods.sizes.rates": "a table's row by size and method, whose names its callers take from the tables",
     "peft_methods.sizes.tune": "trains a model: test_sizes.py",
     "peft_methods.sizes.measured": "trains models: test_sizes.py",
+    "peft_methods.weighing.weigh": "trains a model: test_weighing.py",
     "peft_methods.soft_prompt": "modules that stand in front of a model: add_soft_prompt checks what they are made of",
 }
 
@@ -137,6 +138,7 @@ def valid(folder, call, tokenizer):
         "peft_methods.merging.unload": call(fresh_lora),
         "peft_methods.methods.method": call("lora"),
         "peft_methods.prompt_tuning.add_soft_prompt": call(fresh, 3),
+        "peft_methods.weighing.file_bytes": call(fresh_lora),
         "peft_methods.prompt_tuning.place": call(fresh, torch.zeros(2, 48)),
         "peft_methods.switching.adapters_off": call(fresh_prompt),
         "peft_methods.targets.find_targets": call(fresh, ["q_proj"]),
