@@ -27,6 +27,7 @@ from llmsuite_lab.lm.stops import first_stop, held_back, stop_list
 from llmsuite_lab.lm.text import listed
 from llmsuite_lab.transformer.evaluating import evaluating
 from llmsuite_lab.transformer.generation import EngineFactory, engine_for, steps
+from llmsuite_lab.transformer.row_engine import longest_context
 from llmsuite_lab.transformer.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -129,8 +130,8 @@ class LanguageModel:
 
     @property
     def context_length(self) -> int:
-        """Most tokens that a prompt and its completion may have together."""
-        return self.model.config.max_position_embeddings
+        """Most tokens that a prompt and its completion may have together; 2³¹ − 1 for a model that names no limit (Mamba)."""
+        return longest_context(self.model.config)
 
     def count_tokens(self, text: str) -> int:
         """How many tokens `text` has: of a `chat_prompt` its control tokens count one each, in any other text they are text."""

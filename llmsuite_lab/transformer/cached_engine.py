@@ -1,9 +1,10 @@
 """The engine for every other causal model: its own forward pass and its own cache, behind the same three verbs.
 
-Any causal `transformers` family, bare or wrapped by peft, and our `Decoder` where something was changed that is not a linear layer (an adapter between two
+Any causal `transformers` family with a cache of keys and values (`row_engine` has the others), bare or wrapped by peft, and our `Decoder` where something was changed that is not a linear layer (an adapter between two
 blocks, a hook). Slower than the packed engine, never different from the model. In production: `transformers.GenerationMixin.generate`.
 """
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from llmsuite_lab.transformer.cache import KVCache
 from llmsuite_lab.transformer.config import TransformerConfig
 from llmsuite_lab.transformer.evaluating import evaluating
 from llmsuite_lab.transformer.layout import check_prompts, check_rows, lay_out
+from llmsuite_lab.transformer.row_engine import longest_context
 
 
 class CachedEngine:
@@ -26,7 +28,8 @@ class CachedEngine:
     def __init__(self, model: nn.Module, prompts: Sequence[Sequence[int]], room: int) -> None:
         config, ours = model.config, isinstance(model.config, TransformerConfig)
         text = config if ours else config.get_text_config()
-        context = config.max_length if ours else getattr(text, "max_position_embeddings", None) or 2**31
+        context = config.max_length if ours else longest_context(config)
+        self.placed = not ours and "position_ids" in inspect.signature(model.forward).parameters
         check_prompts(prompts, room, text.vocab_size, context)
         compute_safely()
         self.model, self.device = model, next(model.parameters()).device
@@ -70,8 +73,10 @@ class CachedEngine:
 
     def _theirs(self, ids: Tensor, mask: Tensor | None, positions: Tensor) -> Tensor:
         options: dict[str, Any] = {"past_key_values": self.cache, "use_cache": True, "logits_to_keep": 1}
+        if self.placed:
+            options["position_ids"] = positions
         mask = None if mask is None else mask.long()
-        return self.model(input_ids=ids, attention_mask=mask, position_ids=positions, **options).logits[:, -1]
+        return self.model(input_ids=ids, attention_mask=mask, **options).logits[:, -1]
 
 
 def _dynamic_cache(config: Any) -> Any:

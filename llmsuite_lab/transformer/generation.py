@@ -27,6 +27,7 @@ from llmsuite_lab.transformer.cached_engine import CachedEngine
 from llmsuite_lab.transformer.layout import leaving
 from llmsuite_lab.transformer.packed_engine import PackedEngine
 from llmsuite_lab.transformer.packed_weights import packed
+from llmsuite_lab.transformer.row_engine import RowEngine, needs_rows_of_its_own
 from llmsuite_lab.transformer.sampling import Sampling
 
 GREEDY = Sampling()
@@ -93,7 +94,9 @@ def engine_for(model: nn.Module) -> EngineFactory:
 
     def start(prompts: Sequence[Sequence[int]], room: int) -> Engine:
         decoder = packed(inner)
-        return CachedEngine(inner, prompts, room) if decoder is None else PackedEngine(decoder, prompts, room)
+        if decoder is not None:
+            return PackedEngine(decoder, prompts, room)
+        return (RowEngine if needs_rows_of_its_own(inner) else CachedEngine)(inner, prompts, room)
 
     return start
 

@@ -16,6 +16,7 @@ from llmsuite_lab.transformer.feed_forward import FeedForward
 from llmsuite_lab.transformer.normalization import LayerNorm, RMSNorm
 from llmsuite_lab.transformer.packed_engine import PackedEngine
 from llmsuite_lab.transformer.packing import Modules, Packed, Part
+from llmsuite_lab.transformer.row_engine import RowEngine
 from llmsuite_lab.transformer.sampling import Sampling
 
 NONSENSE_LEFT_OUT = {
@@ -209,6 +210,11 @@ def valid(folder, call, theirs, their_tokenizer):
         "transformer.positions.relative_bucket": call(torch.arange(-5, 6)),
         "transformer.positions.RelativeBias.forward": call(torch.arange(5)[None], torch.arange(7)[None], on=lambda: positions.RelativeBias(3)),
         "transformer.published.published_config": call(theirs.config.to_dict()),
+        "transformer.row_engine.RowEngine": call(theirs, prompts, 2),
+        "transformer.row_engine.RowEngine.advance": call(torch.tensor([3, 4]), on=lambda: RowEngine(theirs, prompts, 2)),
+        "transformer.row_engine.RowEngine.select": call([1], on=lambda: RowEngine(theirs, prompts, 2)),
+        "transformer.row_engine.longest_context": call(theirs.config),
+        "transformer.row_engine.needs_rows_of_its_own": call(theirs),
         "transformer.sampling.tempered": call(logits, 0.5),
         "transformer.sampling.top_k": call(logits, 3),
         "transformer.sampling.nucleus": call(logits.softmax(-1).sort(descending=True)[0], 0.9),
