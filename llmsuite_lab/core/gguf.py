@@ -11,12 +11,17 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmsuite_lab.core.errors import LabError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def load(file: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """(model, tokenizer) as `transformers` reads them from a GGUF file: float32, eval mode. Seconds, not milliseconds."""
+    """(model, tokenizer) as `transformers` reads them from a GGUF file: float32, eval mode. Seconds, not milliseconds.
+
+    Raises LabError for a file that lacks weights, and whatever `transformers` does for one that it cannot read.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -24,10 +29,18 @@ def load(file: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
 
     with offline(), contextlib.redirect_stderr(io.StringIO()):  # a progress bar that no setting turns off; errors are raised
         where = {"gguf_file": file.name, "local_files_only": True}
-        model = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **where)
+        model, told = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **where)
         tokenizer = AutoTokenizer.from_pretrained(file.parent, **where)
+    refuse_lacking(str(file), model, told)
     _restore_pre_tokens(file, tokenizer)
     return model.eval(), tokenizer
+
+
+def refuse_lacking(called: str, model: "PreTrainedModel", told: dict[str, Any]) -> None:
+    """Raise LabError where `told`, the loading info of `from_pretrained`, names weights that were not found: they would be random."""
+    other = [f"{name}, which is there in shape {tuple(there)} instead of {tuple(needed)}" for name, there, needed in told["mismatched_keys"]]
+    if lacking := sorted([*told["missing_keys"], *other]):
+        raise LabError(f"{called} lacks {len(lacking)} weights of a {type(model).__name__} (first: {lacking[0]}): save the whole model there")
 
 
 def _restore_pre_tokens(file: Path, tokenizer: Any) -> None:

@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 
 from llmsuite_lab.core import zoo
 from llmsuite_lab.core.forks import ForkSafeLock, compute_safely
+from llmsuite_lab.core.own_models import open_model
 from llmsuite_lab.core.runtime import profile
 from llmsuite_lab.lm import adapters, text
 from llmsuite_lab.lm.length_batches import batches
@@ -100,33 +101,39 @@ class LanguageModel:
     @classmethod
     def load(
         cls,
-        name: str | None = None,
+        name: "str | Path | None" = None,
         adapter: "str | Path | None" = None,
         dtype: torch.dtype | None = None,
         device: "torch.device | str | None" = None,
         *,
         source: str | None = None,
     ) -> "LanguageModel":
-        """Load a causal model of the zoo, ready to write. None means the profile's choice (with an adapter: the model it was made for).
+        """Load a causal model, ready to write. None means the profile's choice (with an adapter: the model it was made for).
 
+        `name`: a model of the zoo, a folder in `transformers`' form, a GGUF file, or a hub id "owner/name" (`core.own_models.open_model`).
         `adapter` (a zoo name or a folder in PEFT format) is merged into the weights in float32 before they are cast to `dtype`.
-        Raises ValueError for unknown names and an adapter of another model, LabError when the files cannot be had.
+        `source` is for the zoo's models. Raises ValueError for unknown names and an adapter of another model, LabError when the files cannot be had.
         """
         dial = profile()
         folder = None if adapter is None else adapters.adapter_path(adapter)
         base = adapters.adapter_base(folder) if folder else None
-        name = name or base or dial.model
-        if base is not None and base != name:
+        name = str(name or base or dial.model)
+        if base is not None and name != base and not _same_folder(base, name):
             raise ValueError(f"adapter {adapter} was made for {base}, not for {name}: leave the name out, or load {base}")
-        if zoo.entry(name).kind != "causal":
+        if name in zoo.ENTRIES and zoo.entry(name).kind != "causal":
             raise ValueError(f"{name} is no causal language model; use zoo.load_model({name!r}) and zoo.load_tokenizer({name!r})")
+        if name not in zoo.ENTRIES and source is not None:
+            raise ValueError(f"source={source!r} is for the zoo's models, and {name} is none: leave it out")
         dtype, device = dtype or dial.dtype, device or dial.device
+        first: tuple[torch.dtype, Any] = (dtype, device) if folder is None else (torch.float32, "cpu")
         with _loading:
-            if folder is None:
-                model = zoo.load_model(name, dtype, device, source=source)
+            if name in zoo.ENTRIES:
+                model, tokenizer = zoo.load_model(name, *first, source=source), zoo.load_tokenizer(name, source=source)
             else:
-                model = merge_adapter(zoo.load_model(name, torch.float32, "cpu", source=source), folder).to(device=device, dtype=dtype)
-            return cls(model, zoo.load_tokenizer(name, source=source), name, None if adapter is None else str(adapter))
+                model, tokenizer = open_model(name, *first, known=zoo.ENTRIES)
+            if folder is not None:
+                model = merge_adapter(model, folder).to(device=device, dtype=dtype)
+            return cls(model, tokenizer, name, None if adapter is None else str(adapter))
 
     @property
     def context_length(self) -> int:
@@ -297,3 +304,7 @@ class LanguageModel:
     def _completion(self, row: _Row, stop: list[str]) -> Completion:
         written = self._decode(row.ids)
         return Completion(written[: first_stop(written, stop)], len(row.prompt_ids), len(row.ids), row.finish_reason, row.wall_s)
+
+
+def _same_folder(one: str, other: str) -> bool:
+    return Path(one).is_dir() and Path(other).is_dir() and Path(one).samefile(other)

@@ -1,7 +1,8 @@
 """The engine for every other causal model: its own forward pass and its own cache, behind the same three verbs.
 
-Any causal `transformers` family with a cache of keys and values (`row_engine` has the others), bare or wrapped by peft, and our `Decoder` where something was changed that is not a linear layer (an adapter between two
-blocks, a hook). Slower than the packed engine, never different from the model. In production: `transformers.GenerationMixin.generate`.
+Any causal `transformers` family with a cache of keys and values (`row_engine` has the others), bare or wrapped by peft, and our `Decoder` where
+something was changed that is not a linear layer (an adapter between two blocks, a hook). Slower than the packed engine, never different from the model. In
+production: `transformers.GenerationMixin.generate`.
 """
 
 import inspect

@@ -16,6 +16,7 @@ LEFT_OUT = {
     "core.fetch.from_wheel": "downloads: test_zoo.py fakes it",
     "core.fetch.probe_hub": "takes no argument and asks the network",
     "core.gguf": "reads whole models: test_zoo.py",
+    "core.own_models": "as gguf: test_own_models.py",
     "core.zoo.load_model": "loads a model: the name is checked by zoo.entry, which is fed here",
     "core.zoo.load_tokenizer": "as load_model",
     "core.zoo.path": "as load_model",

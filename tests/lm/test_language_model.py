@@ -216,6 +216,33 @@ def test_load_merges_an_adapter_and_refuses_anothers(monkeypatch, tmp_path, tiny
         LanguageModel.load("all-minilm-l6-v2")
 
 
+@pytest.mark.parametrize("family", ["BloomConfig", "MptConfig", "MambaConfig"])
+def test_a_folder_of_ones_own_of_any_family_is_loaded_and_speaks(family, tmp_path, tiny_tokenizer):
+    import transformers
+
+    special = {"vocab_size": 259, "bos_token_id": 257, "eos_token_id": 258, "pad_token_id": 256, "initializer_range": 0.4}
+    sizes = {
+        "BloomConfig": {"hidden_size": 40, "n_layer": 2, "n_head": 5},
+        "MptConfig": {"d_model": 40, "n_layers": 2, "n_heads": 5, "max_seq_len": 96},
+        "MambaConfig": {"hidden_size": 40, "num_hidden_layers": 2, "state_size": 6},
+    }[family]
+    torch.manual_seed(5)
+    made = transformers.AutoModelForCausalLM.from_config(getattr(transformers, family)(**sizes, **special), dtype=torch.float32).eval()
+    made.save_pretrained(tmp_path / "own")
+    tiny_tokenizer.save_pretrained(tmp_path / "own")
+    lm = LanguageModel.load(tmp_path / "own", dtype=torch.float32, device="cpu")
+    done = lm.complete(PROMPTS, max_new_tokens=9)
+    assert [c.text for c in done] == [reference(lm, prompt, 9) for prompt in PROMPTS]
+    assert "".join(lm.stream(PROMPTS[1], max_new_tokens=9)) == done[1].text
+    prompt, more = (tiny_tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("The river", " runs"))
+    with torch.no_grad():
+        told = made(input_ids=torch.tensor([prompt + more])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+    scores = lm.score(["The river", "x"], [" runs", " and more of it"])
+    assert scores[0].logprob == pytest.approx(float(told.gather(1, torch.tensor(more)[:, None]).sum()), rel=1e-4)
+    with pytest.raises(ValueError, match="is for the zoo's models"):
+        LanguageModel.load(tmp_path / "own", source="hub")
+
+
 REAL_PROMPTS = [
     "Question: What is the capital of France?\nAnswer:",
     "The three primary colours are",

@@ -1,0 +1,147 @@
+"""A causal model of one's own: a folder in `transformers`' form, a GGUF file, or a repository of the Hugging Face hub.
+
+    open_model("my-model/") · open_model("my-model.gguf") · open_model("owner/name")   →  (model, tokenizer)
+
+Weights come from safetensors or GGUF alone, no code from a folder is run, and every weight that the family needs must be found: one that is missing would
+be random, and the model would still write. In production: `transformers.AutoModelForCausalLM.from_pretrained`.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmsuite_lab.core import fetch, gguf
+from llmsuite_lab.core.errors import LabError, unknown
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_ONLY: dict[str, Any] = {"trust_remote_code": False}
+
+
+def open_model(
+    name: str | Path, dtype: "torch.dtype | None" = None, device: "torch.device | str" = "cpu", *, known: Iterable[str] = ()
+) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """(model in eval mode, tokenizer that pads on the left) of a folder, a GGUF file, a folder with one GGUF file, or a hub id, in that order.
+
+    A folder's configuration, weights and tokenizer are those that `save_pretrained` writes. The hub is asked only for what its cache lacks. `known`:
+    names that may have been meant. Raises ValueError for what is none of these and for a model that is not causal, LabError for files that cannot be
+    loaded whole: one line, which says what was not found.
+    """
+    place = Path(name)
+    if place.is_file() or place.suffix.lower() == ".gguf":
+        return _from_gguf(place, dtype, device)
+    if place.is_dir():
+        if not (place / "config.json").is_file() and (files := sorted(place.glob("*.gguf"))):
+            if len(files) > 1:
+                raise LabError(f"{place} holds {len(files)} GGUF files ({', '.join(f.name for f in files[:3])}): name the one to load")
+            return _from_gguf(files[0], dtype, device)
+        return _from_folder(place, dtype, device)
+    if _HUB_ID.fullmatch(str(name)) and "/" not in str(name).replace("/", "", 1):
+        return _from_hub(str(name), dtype, device)
+    raise ValueError(f"{unknown('model', name, list(known))}; there is no such folder or .gguf file either, and a hub id is owner/name")
+
+
+def _from_folder(folder: Path, dtype: Any, device: Any) -> tuple[Any, Any]:
+    from llmsuite_lab.core.runtime import offline
+
+    config = folder / "config.json"
+    if not config.is_file():
+        raise LabError(f"{folder} holds no config.json: save a model there with save_pretrained, or name a .gguf file")
+    try:
+        written = json.loads(config.read_text(encoding="utf-8"))
+        family = written.get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise LabError(f"{config} is no JSON object ({error}): save the model again") from error
+    if not any(folder.glob("*.safetensors")):
+        pickled = next((f.name for f in sorted(folder.iterdir()) if f.suffix in (".bin", ".pt", ".pth")), None)
+        but = f", only {pickled}, which may be a pickle and could run code" if pickled else ""
+        raise LabError(f"{folder} holds no *.safetensors{but}: save the model there with save_pretrained(safe_serialization=True)")
+    with offline():
+        return _loaded(folder, f"the model in {folder}", family, dtype, device, local_files_only=True)
+
+
+def _from_hub(name: str, dtype: Any, device: Any) -> tuple[Any, Any]:
+    from llmsuite_lab.core.runtime import offline, quiet
+
+    try:
+        with offline():
+            return _loaded(name, name, None, dtype, device, local_files_only=True)
+    except _Absent as absent:  # not all of it is in the hub's own cache
+        try:
+            fetch.probe_hub()
+        except OSError as error:
+            raise LabError(f"{name} is no folder here, it is not in the hub's cache, and the hub cannot be asked ({error})") from absent
+    with quiet():
+        return _loaded(name, f"{name} from the Hugging Face hub", None, dtype, device)
+
+
+def _from_gguf(file: Path, dtype: Any, device: Any) -> tuple[Any, Any]:
+    if not file.is_file():
+        raise LabError(f"there is no file {file}")
+    if file.suffix.lower() != ".gguf":
+        raise ValueError(f"{file} is a file, but no .gguf: give a GGUF file or the folder of a model")
+    from gguf import GGUFReader
+
+    try:
+        field = GGUFReader(file).get_field("general.architecture")
+    except (ValueError, OSError, IndexError, KeyError) as error:
+        raise LabError(f"{file} cannot be read as GGUF ({_first_line(error)}): get it again") from error
+    family = field.contents() if field else None
+    try:
+        model, tokenizer = gguf.load(file)
+    except LabError:
+        raise
+    except Exception as error:  # transformers' reader of GGUF raises whatever its step meets
+        raise LabError(f"the GGUF file {file} of family {family!r} cannot be loaded: {_first_line(error)}") from error
+    return _ready(model, tokenizer, dtype, device)
+
+
+class _Absent(LabError):
+    """Files that are not here."""
+
+
+def _loaded(place: Path | str, called: str, family: str | None, dtype: Any, device: Any, **options: Any) -> tuple[Any, Any]:
+    import torch
+    from safetensors import SafetensorError
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    try:
+        config = AutoConfig.from_pretrained(place, **_ONLY, **options)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        kind = _Absent if isinstance(error, OSError) else LabError
+        named = f" of family {family!r}" if family else ""
+        raise kind(f"{called}{named} has no configuration that this transformers knows: {_first_line(error)}") from error
+    made = (config.architectures or [None])[0]
+    causal = {name for names in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values() for name in ([names] if isinstance(names, str) else names)}
+    if config.is_encoder_decoder or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or (made is not None and made not in causal):
+        raise ValueError(f"{called} is a {made or type(config).__name__}, not a causal language model, which continues a text")
+    try:
+        model, told = AutoModelForCausalLM.from_pretrained(
+            place, config=config, dtype=dtype or torch.float32, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True, **_ONLY,
+            **options,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError, SafetensorError) as error:
+        kind = _Absent if isinstance(error, OSError) and not any(Path(place).glob("*.safetensors")) else LabError
+        raise kind(f"{called} cannot be loaded: {_first_line(error)}") from error
+    gguf.refuse_lacking(called, model, told)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place, **_ONLY, **options)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        kind = _Absent if isinstance(error, OSError) and not Path(place).is_dir() else LabError
+        raise kind(f"{called} has no tokenizer that can be loaded (tokenizer.json): {_first_line(error)}") from error
+    return _ready(model, tokenizer, None, device)
+
+
+def _ready(model: Any, tokenizer: Any, dtype: Any, device: Any) -> tuple[Any, Any]:
+    tokenizer.padding_side = "left"  # what a batch needs to be continued
+    return model.to(device=device, dtype=dtype).eval(), tokenizer
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
