@@ -10,34 +10,31 @@ The held-out rows are chosen by their prompt, so that no prompt stands on both s
 """
 
 import inspect
-import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from llmsuite_lab.core import zoo
-from llmsuite_lab.core.errors import LabError, whole, within
+from llmsuite_lab.core.errors import LabError, whole
 from llmsuite_lab.core.files import check_folder, remove_folder, whole_folder, write_output, write_text
-from llmsuite_lab.core.provenance import commit_now, provenance
 from llmsuite_lab.core.runtime import profile
-from llmsuite_lab.finetuning import own_files, splits
+from llmsuite_lab.finetuning import own_files
 from llmsuite_lab.lm.adapters import KIND
 from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.lm.supervised import is_encoder_decoder
 from llmsuite_lab.lm.text import chat_prompt
 from llmsuite_lab.lm.training import MOST, fit
-from llmsuite_lab.peft_methods import files
+from llmsuite_lab.peft_methods import files, own_run
 from llmsuite_lab.peft_methods.comparing import mean_loss
 from llmsuite_lab.peft_methods.methods import METHODS, method
 from llmsuite_lab.peft_methods.own_model import load_base
+from llmsuite_lab.peft_methods.own_run import CARD
 from llmsuite_lab.peft_methods.prompt_tuning import add_soft_prompt
 
 WHOLE = "a tuned model"
 OPTIONS = {"lora": ("rank", "alpha", "dropout", "rslora"), "adaptive": ("rank", "alpha"), "prompt": ("length", "text"), "full": ()}
 SAVED = tuple(OPTIONS)  # what others can load: PEFT's formats (what adaptive ranks leave is a LoRA), or the whole model
-CARD = "README.md"
 LONGEST, SHORT, WRITTEN = 1024, 16, 64  # tokens of a row; of a completion that is scored by exact match; rows that are
 
 
@@ -83,27 +80,12 @@ def tune(
     out, chosen = Path(out), method(method_name)
     if method_name not in SAVED:
         raise ValueError(f"method={method_name!r} has no format that others can load: choose {', '.join(SAVED)}, or use it from Python ({chosen.says})")
-    if foreign := [name for name in options if name not in OPTIONS[method_name]]:
-        known = f"its options are {', '.join(OPTIONS[method_name])}" if OPTIONS[method_name] else "it has no options of its own"
-        raise ValueError(f"{method_name} takes no {foreign[0]}: {known}")
-    within("hold_out", hold_out, 0.001, 0.9)
-    if steps is not None and epochs is not None:
-        raise ValueError(f"steps={steps} and {epochs=}: give one of them, or neither for three epochs")
-    if epochs is not None:
-        within("epochs", epochs, 1e-3, 1e6)
-    for what, value in {"steps": steps, "batch_size": batch_size}.items():
-        if value is not None:
-            whole(what, value, 1, MOST)
-    if lr is not None:
-        within("lr", lr, 1e-12, 10)
+    own_run.refuse_foreign(method_name, list(options), OPTIONS[method_name])
+    own_run.check_amounts(hold_out=hold_out, steps=steps, epochs=epochs, batch_size=batch_size, lr=lr, otherwise="three epochs")
     check_folder(out, WHOLE if method_name == "full" else KIND)
     own = own_files.read(file, skip_bad=skip_bad)
-    if own.bad:
-        say(f"{len(own.bad)} bad rows left out, first {own.bad[0][0]}: {own.bad[0][1]}")
-    try:
-        parts = splits.split(own.rows, {"train": 1 - hold_out, "held out": hold_out}, seed)
-    except ValueError as error:
-        raise LabError(f"{Path(file).name} cannot be split into rows to train on and rows to hold out ({error}): give more rows or another hold_out") from None
+    own_run.tell_bad(own.bad, say)
+    parts = dict(zip(("train", "held out"), own_run.divide(own.rows, hold_out, seed, file), strict=True))
     name = model or profile().model
     base, tokenizer = load_base(name)
     separate = is_encoder_decoder(base)
@@ -140,8 +122,7 @@ def tune(
         trainable, history.steps, history.wall_s,
     )  # fmt: skip
     settings = {"method": method_name, "steps": history.steps, "batch_size": batch_size, "lr": rate, "seed": seed, "hold_out": hold_out} | options
-    made = provenance(f"llmsuite tune {Path(file).name} --method {method_name}", seed, history.wall_s, commit_now())
-    made |= {"settings": settings, "data": {"file": Path(file).name, "sha256": own.sha256, "rows": found.rows}}
+    made = own_run.made_by("tune", file, own.sha256, found.rows, settings, seed, history.wall_s)
     _write(out, tuned, tokenizer, method_name, name, found, made)
     remove_folder(state)
     return found
@@ -158,8 +139,7 @@ def _exact(model: Any, tokenizer: Any, name: str, short: list[tuple[own_files.Ow
 
 
 def _write(out: Path, model: Any, tokenizer: Any, method_name: str, name: str, found: Tuned, made: dict[str, Any]) -> None:
-    known = zoo.ENTRIES.get(name)
-    text = _card(method_name, name, known, found, made, "AutoModelForSeq2SeqLM" if is_encoder_decoder(model) else "AutoModelForCausalLM")
+    text = _card(method_name, name, found, made, "AutoModelForSeq2SeqLM" if is_encoder_decoder(model) else "AutoModelForCausalLM")
     if method_name != "full":
         files.save(out, model, made, base=name)
         write_output(out / CARD, text)
@@ -170,32 +150,20 @@ def _write(out: Path, model: Any, tokenizer: Any, method_name: str, name: str, f
         write_text(new / CARD, text)
 
 
-def _card(method_name: str, name: str, known: Any, found: Tuned, made: dict[str, Any], auto: str) -> str:
-    """The model card: what was done and measured, and nothing else."""
-    base = known.hub if known else Path(name).name
-    library = "transformers" if method_name == "full" else "peft"
-    front = ["---", f"base_model: {base}", *([f"license: {known.licence.lower()}"] if known else []), f"library_name: {library}", "---"]
+def _card(method_name: str, name: str, found: Tuned, made: dict[str, Any], auto: str) -> str:
     scores = [f"| loss, nats per token | {found.loss_before:.4f} | {found.loss_after:.4f} |"]
     scores += [f"| perplexity | {math.exp(min(found.loss_before, 50)):.2f} | {math.exp(min(found.loss_after, 50)):.2f} |"]
     if found.exact_after is not None:
         scores.append(f"| exact match, completions of up to {SHORT} tokens whose prompt fits whole | {found.exact_before:.3f} | {found.exact_after:.3f} |")
-    loading = (
-        f'{auto}.from_pretrained("{found.folder.name}")' if method_name == "full"
-        else f'PeftModel.from_pretrained({auto}.from_pretrained("{base}"), "{found.folder.name}")'
-    )  # fmt: skip
-    data, settings = made["data"], made["settings"]
-    return "\n".join(
-        [
-            *front, "", f"# {found.folder.name}", "", f"{base}, tuned by {_how(method_name, settings)} ({found.trainable:,} trainable numbers).", "",
-            "## Data", "", f"`{data['file']}`, SHA-256 `{data['sha256']}`: " + ", ".join(f"{n} rows {what}" for what, n in data["rows"].items()) + ".",
-            "The held-out rows were chosen by their prompt; no prompt stands on both sides.",
-            "The loss reads completions alone; of a conversation, its last turn.", "",
-            f"## Scores on the {found.rows['held out']} held-out rows", "", "| | before | after |", "|---|---|---|", *scores, "",
-            "## Settings", "", "```json", json.dumps(settings, indent=1), "```", "",
-            f"{found.steps} updates in {found.wall_s:.0f} s on {made['machine']}, {made['date']}.", "",
-            f"Licence of the base: {known.licence if known else 'not recorded here, look at its own card'}.", "",
-            "## Use", "", "```python", loading, "```", "",
-        ]
+    whole_model = method_name == "full"
+    loading = f'{auto}.from_pretrained("{found.folder.name}")' if whole_model else own_run.peft_loading(auto, name, found.folder)
+    return own_run.card(
+        found.folder, name, "transformers" if whole_model else "peft",
+        f"{own_run.hub_name(name)}, tuned by {_how(method_name, made['settings'])} ({found.trainable:,} trainable numbers).",
+        ["The held-out rows were chosen by their prompt; no prompt stands on both sides.",
+         "The loss reads completions alone; of a conversation, its last turn."],
+        {f"Scores on the {found.rows['held out']} held-out rows": ["| | before | after |", "|---|---|---|", *scores]},
+        made, f"{found.steps} updates in {found.wall_s:.0f} s", loading,
     )  # fmt: skip
 
 
