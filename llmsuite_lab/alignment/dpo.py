@@ -107,7 +107,7 @@ def train(
     dpo_loss(*(torch.zeros(1) for _ in range(4)), beta, label_smoothing)  # refuse what cannot work before anything runs
     check_pairs(pairs, policy)
     with plain_attention(reference.model), computing_in(reference.model, options.get("dtype") or training_dtype(policy)):  # as `fit` computes
-        items = referenced(reference, pairs, average=average)
+        items = referenced(reference, pairs, options.get("micro_batch_size") or 32, average=average)
     loss_fn = functools.partial(_loss, beta=beta, label_smoothing=label_smoothing, average=average)  # a checkpoint is told these
     return fit(policy, items, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, loss_fn=loss_fn, collate_fn=_collate, **options)
 
@@ -118,19 +118,23 @@ def _loss(model: nn.Module, batch: ReferencedBatch, beta: float, label_smoothing
     return losses.sum(), len(losses)
 
 
-@torch.no_grad()
 def measure(policy: nn.Module, reference: Reference, pairs: Sequence[Pair], beta: float = 0.1, batch_size: int = 64) -> dict[str, float]:
     """`METRICS` over pairs, held-out ones best; dropout off. Raises ValueError for none, LabError for log-probabilities that are not finite."""
+    return {name: float(values.double().mean()) for name, values in each(policy, reference, pairs, beta, batch_size).items()}
+
+
+@torch.no_grad()
+def each(policy: nn.Module, reference: Reference, pairs: Sequence[Pair], beta: float = 0.1, batch_size: int = 64) -> dict[str, PairValues]:
+    """`METRICS` of each pair, in order: what an interval is taken over. Raises as `measure`."""
     batch = collate_pairs(pairs)
     now = _batched(lambda part: reply_logprobs(policy, part), batch.replies, batch_size)
     (chosen, rejected), then = batch.halves(now), batch.halves(_batched(reference.logprobs, batch.replies, batch_size))
     losses = dpo_loss(chosen, rejected, *then, beta)
     won, lost = beta * (chosen - then[0]), beta * (rejected - then[1])
-    found = {
+    return {
         "loss": losses, "accuracy": (1 + (won - lost).sign()) / 2, "reward_chosen": won, "reward_rejected": lost, "reward_margin": won - lost,
         "logprob_chosen": chosen, "logprob_rejected": rejected,
     }  # fmt: skip
-    return {name: float(values.double().mean()) for name, values in found.items()}
 
 
 def _batched(logprobs: Callable[[Sequence[Example]], Tensor], replies: Sequence[Example], batch_size: int) -> Float[Tensor, " replies"]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from llmsuite_lab.alignment import pairs as pairing
 from llmsuite_lab.alignment import reward_model
-from llmsuite_lab.alignment.actions import entropies, score
+from llmsuite_lab.alignment.actions import check_replies, entropies, score
 from llmsuite_lab.alignment.divergence import exact
 from llmsuite_lab.alignment.reward_model import RewardModel
 from llmsuite_lab.alignment.rollouts import Reference, Reward, write
@@ -123,16 +123,13 @@ def verdict(
         raise ValueError("there is no case to ask: the list is empty")
     if not temperature > 0:
         raise ValueError(f"temperature={temperature} must be above zero: a greedy policy has no entropy, and no KL that is finite")
-    replies, ended, kl, entropy = [], [], [], []
+    replies, ended = [], []
     how = {"end_id": words.eos_token_id, "max_new_tokens": max_new_tokens, "seed": seed, "temperature": temperature}
     for start in range(0, len(asked), PART):
         part, did = write(policy, prompts(asked[start : start + PART], words), **how)
-        now, then = score(policy, part, distribution=True), reference.score(part, distribution=True)
-        distribution = (now.distribution / temperature).log_softmax(-1)
-        kl += exact(distribution, then.distribution).where(now.mask, 0.0).sum(1).tolist()
-        entropy += entropies(distribution)[now.mask].tolist()
         replies += part
         ended += did
+    kl, entropy = kl_and_entropy(policy, reference, replies, temperature=temperature)
     proxy = torch.cat([reward(replies[start : start + PART]) for start in range(0, len(replies), PART)])
     length = mean(len(reply.completion_ids) for reply in replies)
     texts = [words.decode(text_ids(reply, words.eos_token_id)) for reply in replies]
@@ -142,6 +139,29 @@ def verdict(
         mean(map(float, ended)), distinct(texts),
         sum(len(reply.completion_ids) for reply in replies),
     )  # fmt: skip
+
+
+@torch.no_grad()
+def kl_and_entropy(
+    policy: nn.Module, reference: Reference, replies: Sequence[Example], part: int = PART, *, temperature: float = 1.0
+) -> tuple[list[float], list[float]]:
+    """(exact KL(π ‖ π_ref) of each reply, nats; entropy of each action, nats), π at `temperature`, above 0.
+
+    part: replies in one pass, whose distributions are held in memory. Raises ValueError as `actions.score`, and for a part below 1.
+    """
+    whole("part", part, 1, 1_000_000)
+    if not temperature > 0:
+        raise ValueError(f"temperature={temperature} must be above zero: a greedy policy has no entropy, and no KL that is finite")
+    check_replies(replies)
+    kl: list[float] = []
+    entropy: list[float] = []
+    for start in range(0, len(replies), part):
+        some = replies[start : start + part]
+        now, then = score(policy, some, distribution=True), reference.score(some, distribution=True)
+        distribution = (now.distribution / temperature).log_softmax(-1)
+        kl += exact(distribution, then.distribution).where(now.mask, 0.0).sum(1).tolist()
+        entropy += entropies(distribution)[now.mask].tolist()
+    return kl, entropy
 
 
 def distinct(texts: Sequence[str], n: int = 2) -> float:

@@ -70,8 +70,9 @@ class PairBatch:
 def encode(preferences: Sequence[Preferred], tokenizer: Any, max_length: int | None = None) -> list[Pair]:
     """Pairs of token ids, each reply ended with the tokenizer's end token. Text stays text: no part of it becomes a control token.
 
-    max_length: most tokens of a prompt and a reply together; a longer prompt loses its beginning. Raises ValueError, naming the preference, for an empty
-    prompt, two replies that are the same, and a reply that leaves no token for the prompt; also for a tokenizer without an end token.
+    max_length: most tokens of a prompt and a reply together; a longer prompt loses its beginning. Raises ValueError, naming the preference (by its `where`,
+    or by its place), for an empty prompt, two replies that are the same, and a reply that leaves no token for the prompt; also for a tokenizer without an
+    end token.
     """
     if tokenizer.eos_token_id is None:
         raise ValueError("this tokenizer has no end-of-text token, and a reward is read there: give it one (tokenizer.eos_token)")
@@ -80,14 +81,16 @@ def encode(preferences: Sequence[Preferred], tokenizer: Any, max_length: int | N
     parts = [text.encode(tokenizer, [getattr(p, name) for p in preferences]) for name in ("prompt", "chosen", "rejected")]
     pairs = []
     for n, (preference, x, chosen, rejected) in enumerate(zip(preferences, *parts)):
+        named = getattr(preference, "where", "") or f"preference {n}"
         if not x:
-            raise ValueError(f"preference {n} has an empty prompt: a reply needs something to reply to")
+            raise ValueError(f"{named} has an empty prompt: a reply needs something to reply to")
         if chosen == rejected:
-            raise ValueError(f"preference {n} prefers a reply to itself: {preference.chosen[:60]!r}")
+            raise ValueError(f"{named} prefers a reply to itself: {preference.chosen[:60]!r}")
         chosen, rejected = ([*ids, tokenizer.eos_token_id] for ids in (chosen, rejected))
         room = len(x) if max_length is None else max_length - max(len(chosen), len(rejected))
         if room < 1:
-            raise ValueError(f"preference {n} has a reply of {max(len(chosen), len(rejected))} tokens, and max_length={max_length} leaves none for the prompt")
+            longest = max(len(chosen), len(rejected))
+            raise ValueError(f"{named} has a reply of {longest} tokens, and max_length={max_length} leaves none for the prompt")
         pairs.append(Pair(x[-room:], chosen, rejected, preference.margin or 0.0))
     return pairs
 

@@ -11,7 +11,7 @@ Source: paper 6; Gulcehre et al. 2023. In production: no trainer of `trl`; sampl
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,15 @@ from llmsuite_lab.lm.checkpoint import KIND, buffer_states, load_checkpoint, sav
 from llmsuite_lab.lm.supervised import supervised_logits
 from llmsuite_lab.lm.training import fit
 from llmsuite_lab.transformer.optimizer import AdamW
+
+METRICS = {
+    "grow": "which Grow step the Improve step belongs to, from 0",
+    "threshold": "τ in the reward's unit, missing ends taken off",
+    "kept": "replies above it; 0: no update",
+    "ended": "share of the Grow step's replies with an end token",
+    "score": "mean of the kept replies, as the reward gave it",
+    "loss": "nats a token, last update",
+}
 
 
 @dataclass(frozen=True)
@@ -72,8 +81,7 @@ class Settings:
 class Ledger:
     """What it took: tokens generated, replies scored, updates made, replies read in training; and a row for each Improve step.
 
-    A row: {"grow", "threshold" (in the reward's unit, missing ends taken off), "kept", "ended" (share of the Grow step's replies with an end token), "score"
-    (mean of the kept, as the reward gave it), "loss" (nats a token, last update)}. A threshold that keeps nothing is a row with kept 0, and no update.
+    A row has `METRICS`. A threshold that keeps nothing is a row with kept 0, and no update.
     grows: Grow steps that are done with all their Improve steps. stopped: why the run ended early, None when it did not; interrupted: by the stop button.
     """
 
@@ -141,13 +149,14 @@ def weighted_loss(model: nn.Module, items: Sequence[Weighted]) -> tuple[Float[Te
 
 def train(
     policy: nn.Module, reward: Reward, prompts: Sequence[Sequence[int]], settings: Settings | None = None, *, end_id: int, seed: int = 0,
-    checkpoint: Path | str | None = None, resume: bool = False, **options: Any,
+    checkpoint: Path | str | None = None, resume: bool = False, on_improve: Callable[[Ledger], None] | None = None, **options: Any,
 ) -> Ledger:  # fmt: skip
     """Tune what of the policy requires a gradient, in place; what it took, and what each step kept. `options` as `lm.training.fit`.
 
     prompts: token ids; each Grow step takes the next `settings.prompts` of them, from the front again at their end. checkpoint: a folder for the state after
     each whole Grow step; `resume=True` goes on from it as if the run had not been stopped. The stop button ends the run after the last whole update;
-    replies that are all the end token alone end it before any. Raises ValueError for too few prompts and nothing to train, LabError for a reward or a loss
+    replies that are all the end token alone end it before any. `on_improve(ledger)` is called after each Improve step.
+    Raises ValueError for too few prompts and nothing to train, LabError for a reward or a loss
     that is not finite (the weights are those of the last whole update) and for a checkpoint of another run.
     """
     settings, ledger = settings or Settings(), Ledger()
@@ -165,7 +174,7 @@ def train(
         ledger = (load_checkpoint(folder, AdamW(trained), told, policy, at_start, Ledger) if resume else None) or ledger
     while ledger.grows < settings.grows and ledger.stopped is None and not ledger.interrupted:
         try:
-            _grow(policy, reward, prompts, settings, ledger, end_id, seed, options)
+            _grow(policy, reward, prompts, settings, ledger, end_id, seed, on_improve, options)
         except KeyboardInterrupt:  # while it wrote: `fit` tells of it itself
             ledger.interrupted = True
         if checkpoint is not None and not ledger.interrupted:
@@ -174,8 +183,9 @@ def train(
 
 
 def _grow(
-    policy: nn.Module, reward: Reward, prompts: Sequence[Sequence[int]], settings: Settings, ledger: Ledger, end_id: int, seed: int, options: dict[str, Any]
-) -> None:
+    policy: nn.Module, reward: Reward, prompts: Sequence[Sequence[int]], settings: Settings, ledger: Ledger, end_id: int, seed: int,
+    on_improve: Callable[[Ledger], None] | None, options: dict[str, Any],
+) -> None:  # fmt: skip
     """One Grow step and its Improve steps; the ledger is told."""
     grow = ledger.grows
     chosen = [prompts[(grow * settings.prompts + i) % len(prompts)] for i in range(settings.prompts)]
@@ -206,6 +216,8 @@ def _grow(
             row |= {"score": float(scores[kept].mean()), "loss": history.losses[-1] if history.losses else math.nan}
             ledger.interrupted = history.interrupted
         ledger.rows.append(row)
+        if on_improve is not None:
+            on_improve(ledger)
         if ledger.interrupted:
             return
     ledger.grows += 1

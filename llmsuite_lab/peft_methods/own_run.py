@@ -58,6 +58,11 @@ def divide(rows: Sequence[T], hold_out: float, seed: int, file: Path | str) -> t
     return parts["train"], parts["held out"]
 
 
+def unfinished(done: int, planned: int, what: str, state: Path) -> LabError:
+    """The error to raise for a run that the stop button ended, whose state stands in `state`."""
+    return LabError(f"stopped after {done} of {planned} {what}; the same command goes on from there ({state})")
+
+
 def made_by(
     command: str, file: Path | str, sha256: str, rows: Mapping[str, int], settings: Mapping[str, Any], seed: int, wall_s: float
 ) -> dict[str, Any]:

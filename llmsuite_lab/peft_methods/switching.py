@@ -1,14 +1,18 @@
 """Adapters off for a while: the base model as it was, without a second copy of it.
 
-    with adapters_off(model):  logits = model(...)      # the reference π_ref of RLHF, or the untuned baseline
+    with adapters_off(model):  logits = model(...)           # the reference π_ref of RLHF, or the untuned baseline
+    with wearing(model, "reward"):  hidden = model(...)      # another LoRA of the same base, in place of those that are active
 
-In production: `PeftModel.disable_adapter`.
+In production: `PeftModel.disable_adapter`, `set_adapter`.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
+
+from llmsuite_lab.core.errors import unknown
+from llmsuite_lab.peft_methods.lora import lora_layers, names
 
 
 @contextmanager
@@ -27,3 +31,22 @@ def adapters_off(model: nn.Module) -> Iterator[None]:
     finally:
         for module, before in switched.items():
             module.enabled = before
+
+
+@contextmanager
+def wearing(model: nn.Module, name: str) -> Iterator[None]:
+    """The LoRA of that name, and no other, is added up inside the block; what is trained stays as it was. Not for several threads at once.
+
+    Raises ValueError for a model without a LoRA, and an unknown name.
+    """
+    layers = lora_layers(model)
+    if name not in names(model):
+        raise ValueError(unknown("adapter", name, names(model)))
+    before = {layer: layer.active for layer in layers.values()}
+    try:
+        for layer in before:
+            layer.active = (name,) if name in layer.A else ()
+        yield
+    finally:
+        for layer, active in before.items():
+            layer.active = active

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from llmsuite_lab.core.errors import LabError, whole
+from llmsuite_lab.core.errors import whole
 from llmsuite_lab.core.files import check_folder, remove_folder, whole_folder, write_output, write_text
 from llmsuite_lab.core.runtime import profile
 from llmsuite_lab.finetuning import own_files
@@ -113,7 +113,7 @@ def tune(
         on_step=chosen.on_step(tuned, updates),
     )  # fmt: skip
     if history.interrupted or history.steps < history.planned_steps:
-        raise LabError(f"stopped after {history.steps} of {history.planned_steps} steps; the same command goes on from there ({state})")
+        raise own_run.unfinished(history.steps, history.planned_steps, "steps", state)
     trainable = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
     tuned = chosen.finish(tuned)
     after, exact_after = mean_loss(tuned, held), _exact(tuned, tokenizer, name, short)

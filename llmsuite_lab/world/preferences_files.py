@@ -11,7 +11,7 @@ are bad. In production: `trl.extract_prompt`, `trl.maybe_extract_prompt`, `datas
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class Preference:
 
     margin: how much better the chosen one is, where that is known. flipped: known to be labelled against the truth (only in a world that has a judge).
     turns: the prompt as a conversation, (role, words) each, where it is one; then `prompt` is the same as one text.
+    where: the place in a file, "my.jsonl, line 3"; not compared.
     """
 
     prompt: str
@@ -38,6 +39,7 @@ class Preference:
     margin: float | None = None
     flipped: bool = False
     turns: tuple[tuple[str, str], ...] = ()
+    where: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,11 @@ def read_pairs(path: Path | str) -> list[Preference]:
 def read_file(path: Path | str, *, skip_bad: bool = False) -> PairsFile:
     """The same with what could not be used: with `skip_bad` bad rows are left out and listed in `bad`. Raises LabError where none is left."""
     path = Path(path)
-    rows, bad = usable_rows(path, lambda where, value: _pair(value), FORM, skip_bad=skip_bad)
+    rows, bad = usable_rows(path, _pair, FORM, skip_bad=skip_bad)
     return PairsFile(rows, bad, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-def _pair(row: Any) -> Preference:
+def _pair(where: str, row: Any) -> Preference:
     if not isinstance(row, dict):
         raise ValueError(f"it is {json_kind(row)}, not an object")
     if missing := [key for key in ("chosen", "rejected") if key not in row]:
@@ -87,7 +89,7 @@ def _pair(row: Any) -> Preference:
     if replies[0] == replies[1]:
         raise ValueError("its chosen and rejected replies are the same: there is no preference")
     margin = row.get("margin")
-    return Preference(prompt, *replies, None if margin is None else _margin(margin), turns=turns)
+    return Preference(prompt, *replies, None if margin is None else _margin(margin), turns=turns, where=where)
 
 
 def _margin(value: Any) -> float:
