@@ -9,7 +9,6 @@ margin in the file is in somebody's unit, not in the reward's, and is not read. 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from llmsuite_lab.alignment.pairs import Pair, encode
@@ -72,8 +71,8 @@ def prompts(pairs: Sequence[OwnPair], longest: int) -> list[list[int]]:
 def overlaps(train: Sequence[OwnPair], held: Sequence[OwnPair]) -> dict[str, int]:
     """What the two sides share although their prompts differ, and what speaks against itself: counts, for the card.
 
-    "held out with a reply seen in training": pairs one of whose replies stands, word for word, in a pair to train on; "preferred both ways": pairs of either side
-    whose two replies are preferred the other way round to the same prompt.
+    "held out with a reply seen in training": held-out pairs one of whose replies stands, word for word, in a pair to train on; "preferred both ways": pairs
+    of either side whose two replies are preferred the other way round to the same prompt.
     """
     seen = {reply for own in train for reply in (own.preference.chosen, own.preference.rejected)}
     ways = {(own.id, own.preference.chosen, own.preference.rejected) for own in (*train, *held)}

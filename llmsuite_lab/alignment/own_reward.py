@@ -20,6 +20,7 @@ from llmsuite_lab.core.history import History
 from llmsuite_lab.core.metrics import Interval
 from llmsuite_lab.lm.batching import Example
 from llmsuite_lab.peft_methods.methods import method
+from llmsuite_lab.peft_methods.own_run import unfinished
 from llmsuite_lab.peft_methods.switching import wearing
 
 NAME = "reward"
@@ -49,14 +50,14 @@ def learn(
     """Put the LoRA "reward" on the base, in place, train it with a head on `train`, and judge it on `held`.
 
     micro: pairs in one pass. state: a folder for the training's checkpoint; a run that was stopped goes on from it. Normalised over the replies of `train`.
-    Raises as `add_lora`, `lm.training.fit` and `RewardModel.normalise`; the history is `interrupted` when the stop button ended it, and nothing is judged.
+    Raises as `add_lora`, `lm.training.fit` and `RewardModel.normalise`; LabError when the stop button ended it.
     """
     method("lora").prepare(base, seed, rank=rank, name=NAME)
     model = RewardModel(base, seed)
     options = {"checkpoint": state, "resume": state is not None, "micro_batch_size": min(micro, batch_size), "progress": progress}
     history = reward_model.train(model, train, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, **options)
     if history.interrupted:
-        return Judge(model, Interval(0.5, 0.0, 1.0, 0), [], 0.0, history)
+        raise unfinished(history.steps, history.planned_steps, "updates of the reward model", state)
     bins, ece = reward_model.calibration(model, held, min(BINS, len(held)))
     accuracy = reward_model.accuracy(model, held)
     model.normalise([reply for pair in train for reply in (pair.chosen, pair.rejected)])

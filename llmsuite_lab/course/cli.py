@@ -144,6 +144,54 @@ def tune(
 
 
 @app.command()
+def align(
+    file: Annotated[Path, typer.Argument(help='JSON Lines: {"prompt", "chosen", "rejected"} rows, texts or chat messages, or HH-RLHF\'s two dialogues')],
+    out: Annotated[Path, typer.Option(help="New folder for the result.")] = Path("aligned"),
+    method: Annotated[str, typer.Option(help="dpo (from the pairs), ppo or rest (against a reward model learnt from them)")] = "dpo",
+    model: Annotated[str | None, typer.Option(help="A model of the zoo, or a folder in transformers' format; default the profile's.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="dpo: updates (default one epoch). ppo: iterations (20). rest: Grow steps (2).")] = None,
+    epochs: Annotated[float | None, typer.Option(help="dpo: passes over the pairs, in place of steps.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="dpo: pairs an update (8). ppo, rest: replies an iteration or update (16).")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate (0.0005); dpo's and rest's rise and fall.")] = None,
+    beta: Annotated[float | None, typer.Option(help="dpo: how dear distance from the start is (0.1). ppo: price of a nat of KL (0.05).")] = None,
+    label_smoothing: Annotated[float | None, typer.Option(help="dpo: share of labels believed to be wrong (0).")] = None,
+    replies: Annotated[int | None, typer.Option(min=1, help="rest: replies to each prompt (4).")] = None,
+    reward_epochs: Annotated[float | None, typer.Option(help="ppo, rest: passes of the reward model over the pairs (1).")] = None,
+    rank: Annotated[int, typer.Option(min=1, help="Of the LoRA.")] = 8,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a reply that is written.")] = 64,
+    hold_out: Annotated[float, typer.Option(help="Share of the pairs, by prompt, that is held out for the scores.")] = 0.2,
+    longest: Annotated[int, typer.Option(min=2, help="Most tokens of a prompt with a reply; a longer prompt loses its beginning.")] = 1024,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out rows that cannot be used, and count them.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Align to your own preferences: held-out scores before and after, a live table and plot, and an adapter that peft loads."""
+    from llmsuite_lab.alignment import align as aligning
+    from llmsuite_lab.alignment import align_card
+
+    options = {
+        "epochs": epochs, "batch_size": batch_size, "lr": lr, "beta": beta, "label_smoothing": label_smoothing, "replies": replies,
+        "reward_epochs": reward_epochs,
+    }  # fmt: skip
+    found = aligning.align(
+        file, out, method_name=method, model=model, steps=steps, rank=rank, max_tokens=max_tokens, hold_out=hold_out, seed=seed, skip_bad=skip_bad,
+        longest=longest, progress=not as_json, say=lambda text: typer.echo(text, err=True),
+        **{name: value for name, value in options.items() if value is not None},
+    )  # fmt: skip
+    if as_json:
+        _print_json(aligning.as_data(found))
+    else:
+        for score in found.scores.values():
+            typer.echo(f"{score.what}: {align_card.cell(score.before)} before, {align_card.cell(score.after)} after ({score.after.n} {score.per})")
+        if found.gain is not None:
+            typer.echo(f"reward gained, prompt by prompt: {align_card.cell(found.gain)}; it is what was optimised, so look at the pairs too")
+        typer.echo(f"written: {found.folder} ({found.trainable:,} trainable numbers; {aligning.CARD} tells the rest)")
+    if found.stopped:
+        typer.secho(f"llmsuite: ended early, the last good weights are kept: {found.stopped}", fg="red", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
 def slides(
     names: Annotated[list[str] | None, typer.Argument(help="decks by name or number (03); default all")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the pages; default build/slides of the clone.")] = None,

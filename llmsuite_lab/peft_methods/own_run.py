@@ -58,9 +58,9 @@ def divide(rows: Sequence[T], hold_out: float, seed: int, file: Path | str) -> t
     return parts["train"], parts["held out"]
 
 
-def unfinished(done: int, planned: int, what: str, state: Path) -> LabError:
-    """The error to raise for a run that the stop button ended, whose state stands in `state`."""
-    return LabError(f"stopped after {done} of {planned} {what}; the same command goes on from there ({state})")
+def unfinished(done: int, planned: int, what: str, state: Path | None) -> LabError:
+    """The error to raise for a run that the stop button ended, whose state stands in `state` (None: nowhere)."""
+    return LabError(f"stopped after {done} of {planned} {what}; " + (f"the same command goes on from there ({state})" if state else "nothing was kept"))
 
 
 def made_by(
