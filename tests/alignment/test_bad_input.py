@@ -8,12 +8,15 @@ import torch
 
 from llmsuite_lab.alignment import ppo, small_policy
 from llmsuite_lab.alignment.actions import action_mask
+from llmsuite_lab.alignment.own_methods import LastGood
+from llmsuite_lab.alignment.own_pairs import OwnPair
 from llmsuite_lab.alignment.pairs import Pair, collate_pairs
 from llmsuite_lab.alignment.q_learning import Logged, QHeads
 from llmsuite_lab.alignment.rest import Ledger, Weighted
 from llmsuite_lab.alignment.rest import Settings as RestSettings
 from llmsuite_lab.alignment.reward_model import RewardModel, save
 from llmsuite_lab.alignment.rollouts import ActorCritic, Reference, Rollouts
+from llmsuite_lab.alignment.run_log import RunLog
 from llmsuite_lab.alignment.settings import Progress, Settings
 from llmsuite_lab.alignment.watch import Watch
 from llmsuite_lab.lm.batching import Example
@@ -22,6 +25,7 @@ from llmsuite_lab.transformer.config import llama_config
 from llmsuite_lab.transformer.decoder import Decoder
 from llmsuite_lab.transformer.generation import GeneratedRow
 from llmsuite_lab.world.preferences import cases, judge
+from llmsuite_lab.world.preferences_files import PairsFile, Preference
 
 _conftest = importlib.util.spec_from_file_location("tiny_policies", Path(__file__).with_name("conftest.py"))
 models = importlib.util.module_from_spec(_conftest)
@@ -29,6 +33,13 @@ _conftest.loader.exec_module(models)
 
 LEFT_OUT = {
     "alignment.comparing": "the inside of the recipes: tunes and judges by the parts that are fed here; what it refuses itself is in test_comparing.py",
+    "alignment.align": "trains a model; its file, folder and options are checked before anything runs: test_align.py",
+    "alignment.align_card": "the last step of align, which makes what it is given: test_align.py",
+    "alignment.own_reward": "trains and judges a reward model; its parts are fed by their own names: test_align.py",
+    "alignment.own_methods.run_dpo": "a method under align, which checks its settings before: test_align.py",
+    "alignment.own_methods.run_ppo": "a method under align, which checks its settings before: test_align.py",
+    "alignment.own_methods.run_rest": "a method under align, which checks its settings before: test_align.py",
+    "alignment.own_methods.Work": "what align gives a method",
     "alignment.measuring.make_reward_model": "trains; what it is made of is fed by its own names",
     "alignment.measuring.labelled_pairs": "needs the desk's words and a policy of them: test_measuring.py",
     "alignment.measuring.verdict": "needs the desk's words and a policy of them: test_measuring.py",
@@ -66,6 +77,7 @@ def valid(folder, call, tokenizer):
     def fresh_policy():
         return Decoder(llama_config(len(desk), 16, 1, 2, 24, 128))
 
+    preferred = Preference("a", "b", "c", where="pairs.jsonl, line 1")
     desk, case, least = small_policy.desk_tokenizer(), cases(1, "test")[0], small_policy.Settings(8, 1, 1, 8, 128, 1, 1, 2)
     pairs, saved = [Pair([5, 6], [7, models.END], [8, 9, models.END])], folder / "reward model"
     save(fresh_reward_model(), saved)
@@ -88,14 +100,30 @@ def valid(folder, call, tokenizer):
         "alignment.dpo.dpo_loss": call(*(torch.zeros(2) for _ in range(4))),
         "alignment.dpo.Referenced": call(pairs[0], -1.0, -2.0),
         "alignment.dpo.ReferencedBatch": call(replies, torch.zeros(1), torch.zeros(2, 1)),
+        "alignment.dpo.each": call(fresh, reference, pairs),
         "alignment.dpo.implicit_rewards": call(fresh, reference, replies),
         "alignment.dpo.measure": call(fresh, reference, pairs),
         "alignment.dpo.referenced": call(reference, pairs),
         "alignment.dpo.train": call(fresh, reference, pairs, progress=False),
         "alignment.measuring.distinct": call(["a b"]),
         "alignment.measuring.gold": call(cases(1, "test"), replies[:1], small_policy.desk_tokenizer()),
+        "alignment.measuring.kl_and_entropy": call(fresh, reference, replies),
         "alignment.measuring.prompts": call(cases(1, "test"), tokenizer),
         "alignment.measuring.text_ids": call(replies[0], 1),
+        "alignment.own_methods.LastGood": call(fresh_lora),
+        "alignment.own_methods.LastGood.put_back": call(on=lambda: LastGood(fresh_lora())),
+        "alignment.own_methods.LastGood.updated": call(on=lambda: LastGood(fresh_lora())),
+        "alignment.own_methods.micro": call(pairs),
+        "alignment.own_pairs.OwnPair": call(preferred, pairs[0], False),
+        "alignment.own_pairs.overlaps": call([OwnPair(preferred, pairs[0], False)], [OwnPair(preferred, pairs[0], False)]),
+        "alignment.own_pairs.prompts": call([OwnPair(preferred, pairs[0], False)], 4),
+        "alignment.own_pairs.ready": call(PairsFile([preferred], [], ""), tokenizer, 40),
+        "alignment.run_log.RunLog": call(folder / "log", "dpo", print),
+        "alignment.run_log.RunLog.before": call(on=lambda: RunLog(folder / "log", "dpo", print)),
+        "alignment.run_log.RunLog.table": call(on=lambda: RunLog(folder / "log", "dpo", print)),
+        "alignment.run_log.RunLog.update": call([{"loss": 0.5}], 2, on=lambda: RunLog(folder / "log", "dpo", lambda text: None)),
+        "alignment.run_log.RunLog.write": call(folder / "written", on=lambda: RunLog(folder / "log", "dpo", print)),
+        "alignment.run_log.picture": call([{"loss": 0.5}], "dpo"),
         "alignment.pairs.Pair": call([5], [6, 1], [7, 1]),
         "alignment.pairs.PairBatch": call(replies, torch.zeros(1)),
         "alignment.pairs.PairBatch.halves": call(torch.zeros(4), on=lambda: collate_pairs(pairs)),

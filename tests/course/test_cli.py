@@ -41,6 +41,9 @@ WRONG = {
     "own data that is nowhere": (["tune", "nowhere.jsonl"], 1, "No file at nowhere.jsonl"),
     "own data of another format": (["tune", __file__], 1, "line 1: not JSON"),
     "unknown method": (["tune", "nowhere.jsonl", "--method", "lorra"], 1, "did you mean 'lora'"),
+    "own preferences that are nowhere": (["align", "nowhere.jsonl"], 1, "No file at nowhere.jsonl"),
+    "unknown way to align": (["align", "nowhere.jsonl", "--method", "dpoo"], 1, "did you mean 'dpo'"),
+    "an option of another method": (["align", "nowhere.jsonl", "--method", "rest", "--beta", "0.1"], 1, "rest takes no beta: its options are"),
     "rank zero": (["tune", "nowhere.jsonl", "--rank", "0"], 2, "greater than or equal"),
     "a file where a folder goes": (["notebooks", "00", "--out", __file__], 1, "is a file"),
 }

@@ -23,6 +23,7 @@ ROWS = [{"method": "lora", "task": "summary", "lr": 1e-3, "loss": 2.0}]
 LEFT_OUT = {
     "peft_methods.records": "reads runs that are not recorded yet: test_records.py makes some up",
     "peft_methods.tune": "trains a model; its file, folder and options are checked before anything runs: test_tune.py",
+    "peft_methods.own_run": "the steps of tune and align, which say what they are given: test_tune.py, tests/alignment/test_align.py",
     "peft_methods.own_model.load_base": "loads a model; unknown names and damaged folders: test_tune.py",
     "peft_methods.comparing.tune": "trains the real model; method, task and options are checked before: test_comparing.py",
     "peft_methods.comparing.measured": "trains the real model",
@@ -141,6 +142,7 @@ def valid(folder, call, tokenizer):
         "peft_methods.weighing.file_bytes": call(fresh_lora),
         "peft_methods.prompt_tuning.place": call(fresh, torch.zeros(2, 48)),
         "peft_methods.switching.adapters_off": call(fresh_prompt),
+        "peft_methods.switching.wearing": call(fresh_lora, "default"),
         "peft_methods.targets.find_targets": call(fresh, ["q_proj"]),
         "peft_methods.targets.check_rank": call(2, {"a": linear}),
         "peft_methods.targets.is_linear": call(linear),
