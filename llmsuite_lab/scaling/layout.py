@@ -79,6 +79,10 @@ class Layout:
         inside = [(p, max(a - low, 0), min(b - low, self.part)) for p, (a, b) in zip(self.parameters, self.spans, strict=True)]
         return {p: part[a:b] for p, a, b in inside if a < b}
 
+    def starts(self) -> dict[nn.Parameter, int]:
+        """At which of a parameter's own elements this rank's piece of it begins."""
+        return {p: max(self.rank * self.part - a, 0) for p, (a, _) in zip(self.parameters, self.spans, strict=True)}
+
 
 def layouts(parameters: Iterable[nn.Parameter], limit_bytes: float = float("inf")) -> list[Layout]:
     """The parameters in their order as layouts of at most `limit_bytes` each (one parameter may be larger), sorted by dtype, device and being trained."""

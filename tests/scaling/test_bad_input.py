@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from llmsuite_lab.scaling.checkpoint import save_sharded
 from llmsuite_lab.scaling.cost import Link
 from llmsuite_lab.scaling.ddp import DataParallel
 from llmsuite_lab.scaling.layout import Layout
@@ -18,6 +19,7 @@ from llmsuite_lab.transformer.decoder import Decoder
 from llmsuite_lab.transformer.optimizer import AdamW
 
 LEFT_OUT: dict[str, str] = {
+    "scaling.train.main": "a command, whose wrong arguments argparse answers by ending the process",
     "scaling.sharding.Sharded": "the part that the stages share: each of them is fed by its own name",
     "scaling.sharding.Scatter": "stands inside a stage, which gives it its own layouts and gradients",
     "scaling.layout.Layout.views": "takes a buffer of its own making, inside a stage",
@@ -66,9 +68,15 @@ def engine(stage):
     return lambda: DataParallel(fresh_model()) if stage is DataParallel else stage(fresh_model(), make)
 
 
-def valid(call):
+def fresh_engine():
+    """A stage over two layers."""
+    return Zero1(fresh_model(), make)
+
+
+def valid(call, folder):
     """Valid calls, where the signature does not say enough."""
     model = fresh_model()
+    save_sharded(folder / "ready", fresh_engine())
     calls = {
         "scaling.launch.ranks": call(len, 1, "ab"),
         "scaling.launch.process_group": call(),
@@ -104,6 +112,10 @@ def valid(call):
         "scaling.cost.collective_s": call(10.0, 2, Link(1e-5, 1e9)),
         "scaling.cost.step_time": call(CONFIG, 5, stage=1, ranks=2, link=Link(1e-5, 1e9), flops_per_s=1e9),
         "scaling.cost.fit_link": call([(2, 100, 1e-3, 1), (2, 1000, 5e-3, 1)]),
+        "scaling.layout.Layout.starts": call(on=lambda: Layout(list(model.parameters()))),
+        "scaling.checkpoint.save_sharded": call(folder / "saved", fresh_engine),
+        "scaling.checkpoint.load_sharded": call(folder / "ready", fresh_engine),
+        "scaling.train.train": call("ddp", steps=1, rows=1, seq=4, d_model=8, n_layers=1),
         "scaling.recompute.recomputed": call(fresh_decoder),
     }
     for name, stage in (("ddp.DataParallel", DataParallel), ("zero1.Zero1", Zero1), ("zero2.Zero2", Zero2), ("zero3.Zero3", Zero3)):
@@ -115,7 +127,7 @@ def valid(call):
 
 def test_every_callable_answers_a_wrong_argument_with_a_sentence(bad_input, tmp_path, monkeypatch):
     keep = {("scaling.launch.ranks", "show"), ("scaling.launch.ranks", "args")}  # any value is a truth value, or is handed on to fn
-    bad_input.check("llmsuite_lab.scaling", tmp_path, monkeypatch, valid=valid(bad_input.call), left_out=LEFT_OUT, keep=keep)
+    bad_input.check("llmsuite_lab.scaling", tmp_path, monkeypatch, valid=valid(bad_input.call, tmp_path), left_out=LEFT_OUT, keep=keep)
 
 
 def test_the_same_nonsense_everywhere_is_answered_too(bad_input, tmp_path, monkeypatch):
