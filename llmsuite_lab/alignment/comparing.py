@@ -11,6 +11,7 @@ Source: paper 6; Gao et al. 2023, whose figures have the same axes. In productio
 """
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -227,7 +228,8 @@ def _online(made: Bench, method: str, knobs: Row, reward: Reward, told: Any, wat
 
     def after(step: int, progress: Progress) -> None:
         told_so_far.update({name: int(progress.total(name)) for name in ("tokens", "reward_calls", "updates")})
-        told_so_far["step_kl"], told_so_far["ratio_max"] = progress.column("step_kl"), progress.column("ratio_max")
+        for metric in ("step_kl", "ratio_max"):
+            told_so_far[metric] = [value if math.isfinite(value) else None for value in progress.column(metric)]
         watch(step, policy, {name: told_so_far[name] for name in ("tokens", "reward_calls", "updates")})
 
     progress = train(model, made.start.reference(policy), reward, asked, settings, end_id=made.start.words.eos_token_id, seed=made.seed, on_iteration=after)

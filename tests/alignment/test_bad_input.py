@@ -32,6 +32,7 @@ models = importlib.util.module_from_spec(_conftest)
 _conftest.loader.exec_module(models)
 
 LEFT_OUT = {
+    "alignment.records": "reads the records of runs that are made in the background; what it refuses is in test_records.py",
     "alignment.comparing": "the inside of the recipes: tunes and judges by the parts that are fed here; what it refuses itself is in test_comparing.py",
     "alignment.align": "trains a model; its file, folder and options are checked before anything runs: test_align.py",
     "alignment.align_card": "the last step of align, which makes what it is given: test_align.py",
