@@ -10,7 +10,7 @@ person wrote stays text: a control token comes from the template alone (`lm.text
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,32 +62,44 @@ def read(path: Path | str, *, skip_bad: bool = False) -> OwnFile:
     return OwnFile(rows, bad, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
+def fitting(own: OwnFile, tokenizer: Any, limit: int, *, separate: bool = False, skip_bad: bool = False) -> OwnFile:
+    """The file with the rows that can be trained on, `limit` as in `examples`; with `skip_bad` the others join those in `bad`.
+
+    Raises LabError, naming the rows, where a completion alone does not fit or a conversation cannot be put into the tokenizer's template, unless they are
+    skipped; and where no row is left.
+    """
+    rows, bad = [], []
+    for row in own.rows:
+        try:
+            _example(row, tokenizer, limit, separate)
+            rows.append(row)
+        except ValueError as error:
+            bad.append((row.where, str(error)))
+    if bad and (not skip_bad or not rows):
+        shown = "; ".join(f"{where}: {reason}" for where, reason in bad[:_SHOWN])
+        raise LabError(f"{len(bad)} of {len(own.rows)} rows cannot be trained on ({shown}): shorten them, drop them (--skip-bad), or raise the limit")
+    return replace(own, rows=rows, bad=[*own.bad, *bad])
+
+
 def examples(rows: Sequence[OwnRow], tokenizer: Any, limit: int, *, separate: bool = False) -> tuple[list[Example], list[OwnRow]]:
     """(what `fit` takes, the rows whose prompt was cut): ids of each row, the completion ended by the end-of-text token.
 
     limit: most tokens of prompt and completion together (with `separate`, of each). A prompt that is too long loses its beginning; a completion is never cut.
-    Raises LabError, naming the rows, where a completion alone does not fit or a conversation cannot be put into the tokenizer's template.
+    Raises ValueError for a row that cannot be trained on: `fitting` names them all.
     """
-    made, cut, bad = [], [], []
-    for row in rows:
-        try:
-            prompt = row.prompt if not row.turns else chat_prompt(tokenizer, [{"role": role, "content": words} for role, words in row.turns])
-            example = encode(tokenizer, prompt, row.completion)
-        except ValueError as error:
-            bad.append((row.where, str(error)))
-            continue
-        room = limit if separate else limit - len(example.completion_ids)
-        if room < 1 or len(example.completion_ids) > limit:
-            bad.append((row.where, f"its completion has {len(example.completion_ids):,} tokens, and {limit:,} are the limit with its prompt"))
-            continue
-        if len(example.prompt_ids) > room:
-            cut.append(row)
-            example = Example(example.prompt_ids[-room:], example.completion_ids)
-        made.append(example)
-    if bad:
-        shown = "; ".join(f"{where}: {reason}" for where, reason in bad[:_SHOWN])
-        raise LabError(f"{len(bad)} of {len(rows)} rows cannot be trained on ({shown}): shorten them, drop them, or raise the limit")
-    return made, cut
+    made = [_example(row, tokenizer, limit, separate) for row in rows]
+    return [example for example, _ in made], [row for row, (_, cut) in zip(rows, made, strict=True) if cut]
+
+
+def _example(row: OwnRow, tokenizer: Any, limit: int, separate: bool) -> tuple[Example, bool]:
+    """The row's ids, and whether its prompt lost its beginning."""
+    prompt = row.prompt if not row.turns else chat_prompt(tokenizer, [{"role": role, "content": words} for role, words in row.turns])
+    example = encode(tokenizer, prompt, row.completion)
+    room = limit if separate else limit - len(example.completion_ids)
+    if room < 1 or len(example.completion_ids) > limit:
+        raise ValueError(f"its completion has {len(example.completion_ids):,} tokens, and {limit:,} are the limit with its prompt")
+    cut = len(example.prompt_ids) > room
+    return Example(example.prompt_ids[-room:], example.completion_ids) if cut else example, cut
 
 
 def _row(where: str, value: Any) -> OwnRow:

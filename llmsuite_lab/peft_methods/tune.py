@@ -84,8 +84,6 @@ def tune(
     own_run.check_amounts(hold_out=hold_out, steps=steps, epochs=epochs, batch_size=batch_size, lr=lr, otherwise="three epochs")
     check_folder(out, WHOLE if method_name == "full" else KIND)
     own = own_files.read(file, skip_bad=skip_bad)
-    own_run.tell_bad(own.bad, say)
-    parts = dict(zip(("train", "held out"), own_run.divide(own.rows, hold_out, seed, file), strict=True))
     name = model or profile().model
     base, tokenizer = load_base(name)
     separate = is_encoder_decoder(base)
@@ -95,6 +93,9 @@ def tune(
         whole("length", length, 1, context - 1)
         context -= length
     limit = min(longest, context)
+    own = own_files.fitting(own, tokenizer, limit, separate=separate, skip_bad=skip_bad)
+    own_run.tell_bad(own.bad, say)
+    parts = dict(zip(("train", "held out"), own_run.divide(own.rows, hold_out, seed, file), strict=True))
     data = {part: own_files.examples(rows, tokenizer, limit, separate=separate) for part, rows in parts.items()}
     if talks := sum(bool(row.turns) for row in own.rows):
         say(f"{talks:,} rows are conversations: their last turn is learnt, what comes before it is the prompt")

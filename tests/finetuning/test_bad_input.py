@@ -47,6 +47,7 @@ def valid(folder, call, fresh, writer, tokenizer):
         "finetuning.records.in_first_phrasing": call({("intent", measuring.frozen_dialogues(1)[0].id): 0.5}),
         "finetuning.own_files.read": call(own),
         "finetuning.own_files.examples": call(own_files.read(own).rows, tokenizer, 20),
+        "finetuning.own_files.fitting": call(own_files.read(own), tokenizer, 20),
         "finetuning.general.facts": call(writer()),
         "finetuning.general.prose": call(writer()),
         "finetuning.with_trl.in_order": call([Example([1, 2], [3])] * 4, 2, 2),

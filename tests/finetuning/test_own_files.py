@@ -85,13 +85,19 @@ def test_text_stays_text_and_the_template_speaks(tmp_path, tiny_tokenizer):
 
 
 def test_prompts_lose_their_beginning_and_completions_nothing(tmp_path, tiny_tokenizer):
-    rows = own_files.read(write(tmp_path / "my.jsonl", [{"prompt": "0123456789", "completion": "abc"}, {"prompt": "xy", "completion": "z"}])).rows
+    own = own_files.read(write(tmp_path / "my.jsonl", [{"prompt": "0123456789", "completion": "abc"}, {"prompt": "xy", "completion": "z"}]))
+    rows = own.rows
     made, cut = own_files.examples(rows, tiny_tokenizer, 8)
     assert [row.where for row in cut] == ["my.jsonl, line 1"]
     assert tiny_tokenizer.decode(made[0].prompt_ids) == "6789"
     assert tiny_tokenizer.decode(made[0].completion_ids) == "abc</s>"
     with pytest.raises(LabError, match="1 of 2 rows .*line 1: its completion has 4 tokens, and 4 are the limit"):
-        own_files.examples(rows, tiny_tokenizer, 4)
+        own_files.fitting(own, tiny_tokenizer, 4)
+    fits = own_files.fitting(own, tiny_tokenizer, 4, skip_bad=True)
+    assert [row.where for row in fits.rows] == ["my.jsonl, line 2"]
+    assert [where for where, _ in fits.bad] == ["my.jsonl, line 1"]
+    with pytest.raises(LabError, match="2 of 2 rows"):
+        own_files.fitting(own, tiny_tokenizer, 1, skip_bad=True)
     source, _ = own_files.examples(rows, tiny_tokenizer, 4, separate=True)
     assert tiny_tokenizer.decode(source[0].prompt_ids) == "6789"
 
