@@ -1,6 +1,6 @@
 """Whatever is put in the place of an argument, the fine-tuning section answers with a sentence (see tests/bad_input.py)."""
 
-from llmsuite_lab.finetuning import forgetting, instruct, own_files
+from llmsuite_lab.finetuning import forgetting, instruct, measuring, own_files
 from llmsuite_lab.finetuning.templates import TASKS, Pair, render
 from llmsuite_lab.lm.batching import Example
 from llmsuite_lab.world import support_desk
