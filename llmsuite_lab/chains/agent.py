@@ -29,7 +29,7 @@ _AT_HAND = 1024  # questions whose tools are kept; those of older ones are made 
 
 def langchain_tool(tool: Tool) -> BaseTool:
     """One of our tools as a LangChain tool: the same name, description, typed argument and limits."""
-    schema = create_model(f"{tool.name}Arguments", **{tool.argument.name: (tool.argument.type, ...)})
+    schema = getattr(tool, "arguments", None) or create_model(f"{tool.name}Arguments", **{tool.argument.name: (tool.argument.type, ...)})
 
     def run(**arguments: Any) -> str:
         return call(tool, argument_text(arguments)).text

@@ -1,6 +1,6 @@
 """Whatever is put in the place of an argument, the agents answer with a sentence (see tests/bad_input.py)."""
 
-from llmsuite_lab.agents import demonstrations, evaluation, fact_checking, react, records, tools
+from llmsuite_lab.agents import demonstrations, evaluation, fact_checking, functions, react, records, tools
 from llmsuite_lab.world import almanac_frozen
 
 LEFT_OUT = {
@@ -11,6 +11,11 @@ LEFT_OUT = {
     "agents.training.collate_turns": "takes what encode_trajectory makes",
     "agents.training.TurnExample": "made by encode_trajectory",
 }
+
+
+def repeated(count: int) -> str:
+    """So many stars."""
+    return "*" * min(count, 9)
 
 
 def valid(folder, call, fresh, writer):
@@ -48,6 +53,13 @@ def valid(folder, call, fresh, writer):
         "agents.figures.dots_by_kind": call({"react": answers}),
         "agents.figures.draw_confusion": call(fact_checking.confusion(claims, verdicts)),
         "agents.figures.draw_cost": call({"react": answers}),
+        "agents.functions.Arguments": call("n"),
+        "agents.functions.Arguments.parse": call('{"count": 2}', on=lambda: functions.tool_from(repeated).argument),
+        "agents.functions.Arguments.example": call(on=lambda: functions.tool_from(repeated).argument),
+        "agents.functions.FunctionTool": call("Name", "what it does", functions.Arguments("n"), str),
+        "agents.functions.FunctionTool.__call__": call(count=2, on=lambda: functions.tool_from(repeated)),
+        "agents.functions.tool_from": call(repeated),
+        "agents.functions.described": call([functions.tool_from(repeated)]),
         "agents.injection.Saboteur": call(writer()),
         "agents.injection.not_run": call(trajectories, ["Search", "Lookup"]),
         "agents.injection.refused": call(trajectories, ["Search", "Lookup"]),
