@@ -71,7 +71,7 @@ def ranks(
     """[fn(*args, **kwargs) on rank 0, on rank 1, …], each in a process of its own, in one process group on the CPU.
 
     Args:
-        timeout_s: seconds for everything, the start included (2 s for the first call in a process, 0.2 s afterwards).
+        timeout_s: seconds for everything, the start included (a few for the first call in a process, a fraction of one afterwards).
         collective_timeout_s: seconds that a collective waits for the other ranks; gloo's own 30 minutes are no limit to work with.
         threads: torch's threads in each rank.
         show: print afterwards what the ranks printed, each line with its rank.
@@ -98,7 +98,7 @@ def ranks(
     context, started = multiprocessing.get_context(_METHOD), time.monotonic()
     if _METHOD == "forkserver":
         context.set_forkserver_preload(_PRELOAD)
-    options = (dict(os.environ), n, str(folder), collective_timeout_s, threads)
+    options = (dict(os.environ), n, str(folder), timeout_s, collective_timeout_s, threads)
     processes = [context.Process(target=_rank, args=(rank, work, *options), name=f"rank {rank}") for rank in range(n)]
     try:
         for process in processes:
@@ -207,7 +207,7 @@ def _done(folder: Path, rank: int) -> bool:
     return (folder / f"{rank}.out").is_file()
 
 
-def _rank(rank: int, work: bytes, environment: dict[str, str], n: int, place: str, limit_s: float, threads: int) -> None:
+def _rank(rank: int, work: bytes, environment: dict[str, str], n: int, place: str, start_s: float, limit_s: float, threads: int) -> None:
     """What a rank's process does: join the group, run, leave its result (or its error, with the time) in a file."""
     folder = Path(place)
     _die_with_parent()
@@ -226,6 +226,8 @@ def _rank(rank: int, work: bytes, environment: dict[str, str], n: int, place: st
         torch.set_num_threads(threads)
         _use_loopback()
         store = dist.FileStore(str(folder / "store"), n)
+        store.set(f"here {rank}", "")
+        store.wait([f"here {r}" for r in range(n)], timedelta(seconds=start_s))  # on a busy machine one may start long after another
         store.set_timeout(timedelta(seconds=limit_s))
         dist.init_process_group("gloo", store=store, rank=rank, world_size=n, timeout=timedelta(seconds=limit_s))
         fn, args, kwargs, cells = cloudpickle.loads(work)

@@ -158,9 +158,9 @@ import os, pathlib, time
 from llmsuite_lab.scaling.launch import ranks
 def wait():
     (pathlib.Path({str(tmp_path)!r}) / f"{{os.environ['RANK']}}.pid").write_text(str(os.getpid()))
-    time.sleep(50)
+    time.sleep(200)
 if __name__ == "__main__":
-    ranks(wait, 2)
+    ranks(wait, 2, timeout_s=200)
 """
     )
     caller = subprocess.Popen([sys.executable, str(script)], cwd=repo_dir(), stderr=subprocess.DEVNULL)
@@ -174,7 +174,7 @@ if __name__ == "__main__":
     assert until(lambda: not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids))
 
 
-def until(true, limit_s=30.0):
+def until(true, limit_s=90.0):
     """Whether it becomes true within the limit."""
     limit = time.monotonic() + limit_s
     while not true():
