@@ -140,6 +140,7 @@ def valid(folder, call, tokenizer):
         "peft_methods.methods.method": call("lora"),
         "peft_methods.prompt_tuning.add_soft_prompt": call(fresh, 3),
         "peft_methods.weighing.file_bytes": call(fresh_lora),
+        "peft_methods.figures.allotted": call({"model.layers.0.self_attn.q_proj": 3}),
         "peft_methods.prompt_tuning.place": call(fresh, torch.zeros(2, 48)),
         "peft_methods.switching.adapters_off": call(fresh_prompt),
         "peft_methods.switching.wearing": call(fresh_lora, "default"),
