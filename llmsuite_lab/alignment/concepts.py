@@ -65,6 +65,20 @@ def a_pair_through_the_reward_model() -> Any:
     return drawn
 
 
+def where_a_reward_is_read() -> Any:
+    """Two replies of unequal length in one batch: the score stands at each one's end token, not in the last column."""
+    drawn, ax = canvas("The end token is not the last column", 6.2, 4.3)
+    rows = ((3.35, ("It", "is", "sent", ".", "end")), (1.75, ("No", ".", "end", "pad", "pad")))
+    for y, texts in rows:
+        fills = ["bound" if text == "end" else "grid" if text == "pad" else "base" for text in texts]
+        centres = cells(ax, 0.3, y, texts, fills, width=0.98, height=0.56, gap=0.1)
+        arrow(ax, (centres[texts.index("end")], y + 0.82), (centres[texts.index("end")], y + 0.32), ink="accent", width=3)
+        say(ax, centres[texts.index("end")] - 0.15, y + 0.66, "R", size=16, bold=True, ink="accent", across="right")
+    arrow(ax, (centres[-1], 0.93), (centres[-1], 1.43), ink="tuned", width=3)
+    say(ax, centres[-1] + 0.4, 0.72, "read here, it is the state behind padding", size=13, italic=True, across="right", ink="tuned")
+    return drawn
+
+
 def _grid(ax: Any, rows: Any, x: float, top: float, wide: float, step: float) -> None:
     for n, (name, values, fill) in enumerate(rows):
         y = top - step * n
