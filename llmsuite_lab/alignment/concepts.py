@@ -65,6 +65,23 @@ def a_pair_through_the_reward_model() -> Any:
     return drawn
 
 
+def better_than_expected() -> Any:
+    """Three replies with rewards 11, 9.5 and 12: weighed by the reward all are pushed up, by the advantage each in its direction."""
+    drawn, ax = figure(6.6, 4.4)
+    R = torch.tensor([11.0, 9.5, 12.0])
+    expected = float((torch.tensor([0.2, 0.5, -0.3]).softmax(0) * R).sum())
+    for x, weights in ((0.0, R), (4.0, R - expected)):
+        for place, weight in enumerate(weights.tolist()):
+            ax.bar(x + place, weight, 0.8, color=COLOURS["tuned" if weight < 0 else "accent"])
+            ax.annotate(f"{weight:+.1f}", (x + place, weight), (0, 4 if weight >= 0 else -16), textcoords="offset points", ha="center", fontsize=13)
+    ax.axhline(0, color=COLOURS["bound"], linewidth=1)
+    ax.set_xticks([1, 5], ["weighed by R", "weighed by R − E[R]"])
+    ax.set(ylim=(-3.5, 14.5), ylabel="weight of ∇ log π in a draw")
+    ax.grid(axis="x", visible=False)
+    ax.set_title("Which reply is to become likelier?")
+    return drawn
+
+
 def where_a_reward_is_read() -> Any:
     """Two replies of unequal length in one batch: the score stands at each one's end token, not in the last column."""
     drawn, ax = canvas("The end token is not the last column", 6.2, 4.3)

@@ -10,6 +10,7 @@ import torch
 from llmsuite_lab.alignment.advantages import grpo, rloo
 from llmsuite_lab.alignment.best_of_n import best, kl_bound
 from llmsuite_lab.alignment.dpo import dpo_loss
+from llmsuite_lab.alignment.q_learning import expectile_loss
 from llmsuite_lab.alignment.rest import keep
 from llmsuite_lab.core.diagrams import WIDE, arrow, box, canvas, cells, colour, say
 from llmsuite_lab.core.plots import COLOURS, figure
@@ -119,6 +120,22 @@ def baselines() -> Any:
         italic=True,
         across="left",
     )
+    return drawn
+
+
+def expectiles(values: tuple[float, ...] = (-1.0, 0.0, 2.0)) -> Any:
+    """V by τ for three values of Q: the mean at one half, the largest towards one."""
+    drawn, ax = figure(6.2, 4.4)
+    Q, candidates = torch.tensor(values), torch.linspace(min(values), max(values), 2001)
+    taus = torch.linspace(0.5, 0.995, 40)
+    V = [float(candidates[expectile_loss(Q[None] - candidates[:, None], float(tau)).mean(1).argmin()]) for tau in taus]
+    ax.plot(taus, V, color=COLOURS["tuned"], linewidth=3, label="V, the expectile")
+    for value in values:
+        ax.axhline(value, color=COLOURS["baseline"], linestyle=":", linewidth=1.6, label="Q of what was written" if value == values[0] else None)
+    ax.plot([0.5], [V[0]], "o", color=COLOURS["bound"], markersize=9, label="the mean")
+    ax.set(xlabel="τ", ylabel="value, in the reward's unit")
+    ax.set_title("From the mean to the best that was written")
+    ax.legend(loc="center right")
     return drawn
 
 

@@ -97,3 +97,18 @@ def test_best_of_n_marks_the_proxys_favourite_although_gold_prefers_another():
     note = next(text for text in left.texts if text.get_text() == "chosen")
     proxy = [bar for bar in left.patches if math.isclose(bar.get_width(), 0.38)][::2]
     assert note.xy[1] == max(bar.get_height() for bar in proxy)
+
+
+def test_without_a_baseline_every_reply_is_pushed_up():
+    ax = concepts.better_than_expected().axes[0]
+    first, then = ([bar.get_height() for bar in ax.patches][i : i + 3] for i in (0, 3))
+    assert min(first) > 0
+    assert min(then) < 0 < max(then)
+
+
+def test_an_expectile_goes_from_the_mean_to_the_largest():
+    line = offline_concepts.expectiles((-1.0, 0.0, 2.0)).axes[0].lines[0]
+    V = list(line.get_ydata())
+    assert V == sorted(V)
+    assert V[0] == pytest.approx(1 / 3, abs=0.01)
+    assert 1.95 < V[-1] < 2
