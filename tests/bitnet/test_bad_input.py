@@ -2,16 +2,31 @@
 
 import torch
 
+from llmsuite_lab.bitnet.kernels import cpu
+from llmsuite_lab.bitnet.kernels.plain import Unpacked
 from llmsuite_lab.bitnet.linear import BitLinear
+from llmsuite_lab.bitnet.packing import pack
 from llmsuite_lab.transformer.layers import Linear
 
-LEFT_OUT = {}
+NATIVE = ("bitnet.kernels.cpu.multiply", "bitnet.kernels.cpu.integers")
+LEFT_OUT = {name: f"no compiled kernel here: {cpu.why_not()}" for name in NATIVE} if cpu.why_not() else {}
 
 
 def valid(call):
     """Valid calls, where the signature does not say enough."""
     W, x = torch.randn(6, 8), torch.randn(2, 8)
-    return {
+    T = torch.tensor([[1.0, 0.0, -1.0] * 24] * 6)
+    packed = pack(T)
+    native = {"bitnet.kernels.cpu.multiply": call(packed, torch.randn(2, 72)), "bitnet.kernels.cpu.integers": call(packed, torch.ones(2, 72, dtype=torch.int8))}
+    return ({} if LEFT_OUT else native) | {
+        "bitnet.kernels.choice.product": call(packed),
+        "bitnet.kernels.plain.Unpacked": call(packed),
+        "bitnet.kernels.plain.Unpacked.__call__": call(torch.randn(2, 72), on=lambda: Unpacked(packed)),
+        "bitnet.packing.Ternary": call(packed.bytes, 1.0, (6, 72)),
+        "bitnet.packing.Ternary.check": call(on=lambda: packed),
+        "bitnet.packing.Ternary.unpack": call(on=lambda: packed),
+        "bitnet.packing.rows_a_byte": call("two_bits"),
+        "bitnet.packing.pack": call(T),
         "bitnet.quantize.ternary_weights": call(W),
         "bitnet.quantize.int8_activations": call(x),
         "bitnet.quantize.straight_through": call(x, x.round()),
