@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from llmsuite_lab.core.diagrams import WIDE, arrow, box, canvas, matrix, say
+from llmsuite_lab.core.diagrams import WIDE, arrow, box, canvas, colour, matrix, say
 
 
 def a_prompt_of_vectors() -> Any:
@@ -41,4 +41,22 @@ def where_they_sit() -> Any:
         box(ax, x, y, 2.3, 0.8, name, words, fill=fill)
         arrow(ax, (x - 1.18, y), end, ink=fill)
     say(ax, 8.6, 0.1, "orange: added · green: selected · grey: frozen", size=13, italic=True)
+    return drawn
+
+
+def terms_compete() -> Any:
+    """Adaptive ranks: terms of two matrices with their importance, in one line, cut where the budget ends."""
+    drawn, ax = canvas("All terms compete for one budget", 6.4, 4.9)
+    importance, most = {"q": (5.0, 1.0, 0.2), "v": (4.0, 3.0, 0.1)}, 3
+    ranked = sorted(((value, name) for name, terms in importance.items() for value in terms), reverse=True)
+    for n, (value, name) in enumerate(ranked):
+        x, kept = 0.6 + 1.03 * n, n < most
+        box(ax, x, 1.6 + 0.2 * value, 0.82, 0.4 * value + 0.12, "", fill={"q": "tuned", "v": "accent"}[name], outline=not kept)
+        say(ax, x, 1.75 + 0.4 * value + 0.12, f"{value:g}", size=14)
+        say(ax, x, 1.25, name, size=15, mono=True, bold=kept)
+    cut = 0.6 + 1.03 * (most - 0.5)
+    ax.plot([cut, cut], [0.95, 4.5], linestyle="--", color=colour("bound"))
+    say(ax, cut + 0.12, 4.35, f"budget: {most} terms", size=13, across="left")
+    kept_of = {name: sum(name == other for _, other in ranked[:most]) for name in importance}
+    say(ax, 3.2, 0.45, " · ".join(f"{name}: rank {rank}" for name, rank in kept_of.items()), size=15, bold=True)
     return drawn
