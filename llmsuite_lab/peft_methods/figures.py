@@ -69,7 +69,7 @@ def sizes(part: str = "answers") -> Any:
     weights = [round(count / 1e6, 1 if count < 1e7 else None) for count in records.by_size("full", part)]
     return lines_with_bands(
         weights, {name: [mean_interval(list(items.values())) for items in found] for name, found in series.items()},
-        title=f"A prompt's distance from full tuning, by size{', in untrained wordings' if part == 'unseen' else ''}",
+        title=f"A prompt beside full tuning, by size{', untrained wordings' if part == 'unseen' else ''}",
         xlabel="millions of weights", ylabel="accuracy on the intent",
         colours={"full tuning": "baseline", "prompt tuning": "tuned"}, log_x=True, ylim=(0, 1.05),
     )  # fmt: skip
