@@ -19,7 +19,7 @@ def ranks(part: str = "score") -> Any:
     """Summaries by rank of the LoRA, averaged over seeds."""
     found = {rank: mean_interval(list(items.values())) for rank, items in records.by_option("lora_ranks", "rank", part).items()}
     return lines_with_bands(
-        list(found), {"LoRA": list(found.values())}, title="What a higher rank adds", xlabel="rank", ylabel="fact F1 of the summaries",
+        list(found), {"LoRA": list(found.values())}, title="Facts by rank, at one rate", xlabel="rank", ylabel="fact F1 of the summaries",
         colours={"LoRA": "tuned"}, log_x=True, ylim=(0, 1.0),
     )  # fmt: skip
 

@@ -105,7 +105,7 @@ def bytes_held(d_out: int = 1536, d_in: int = 576, r: int = 8) -> Any:
     ax.set_yticks(range(len(bars)), list(bars))
     ax.invert_yaxis()
     ax.set(xlabel=f"megabytes of one {d_out:,} × {d_in} matrix", xlim=(0, 16 * matrix_of / 1e6 * 1.14))
-    ax.set_title("What is frozen holds its weights, and nothing else")
+    ax.set_title("What is frozen needs no gradient and no moments")
     ax.grid(axis="y", visible=False)
     ax.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.24))
     return drawn

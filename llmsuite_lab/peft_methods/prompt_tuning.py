@@ -5,7 +5,7 @@
 P stands first (`soft_prompt`), so that its keys and values are computed once per batch and lie in the cache: a generated token costs what it costs
 without.
 
-p · e numbers are trained: 5 vectors of 2,048 are 10,240. P begins as the embeddings of a text, of random words of the vocabulary (Lester's choice), or as
+p · e numbers are trained: 5 vectors of 2,048 are 10,240. P begins as the embeddings of a text, of random words of the vocabulary, or as
 random vectors of the embeddings' spread.
 
 Source: Lester, Al-Rfou & Constant 2021. In production: `peft.PromptTuningConfig`.
