@@ -5,6 +5,7 @@ import shutil
 import sys
 import time
 
+import psutil
 import pytest
 
 from llmsuite_lab.core import native
@@ -88,7 +89,7 @@ def test_kernels_can_be_switched_off(place, monkeypatch):
 @pytest.mark.skipif(shutil.which("sh") is None, reason="the slow compiler is a shell script")
 def test_a_compiler_that_hangs_is_ended_with_its_children(place, monkeypatch):
     slow = place / "slow"
-    slow.write_text("#!/bin/sh\nsleep 60 & echo $! > child\nwait\n")
+    slow.write_text(f"#!/bin/sh\nsleep 60 & echo $! > {place}/child\nwait\n")
     slow.chmod(0o755)
     monkeypatch.setenv("CXX", str(slow))
     monkeypatch.setattr(native, "LIMIT_S", 1)
@@ -96,6 +97,8 @@ def test_a_compiler_that_hangs_is_ended_with_its_children(place, monkeypatch):
     with pytest.raises(LabError, match="did not finish in 1 s"):
         native.load(place / "answer.cpp")
     assert time.monotonic() - began < 30
+    child = int((place / "child").read_text())
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
     assert built(place) == []
 
 
