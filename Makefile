@@ -37,6 +37,8 @@ slides: setup
 
 bench: setup
 	for name in core transformer retrieval peft; do $(BIN)/llmsuite bench $$name || exit 1; done
+	@if $(BIN)/python -c 'import sys; from llmsuite_lab.bitnet.kernels.cpu import why_not; sys.exit(bool(why_not()))'; then $(BIN)/llmsuite bench bitnet; \
+	else echo "bench bitnet measures a compiled kernel: it needs a C++ compiler and AVX2"; fi
 	@if $(BIN)/python -c 'import xllamacpp' 2>/dev/null; then $(BIN)/llmsuite bench generation; \
 	else echo "bench generation compares with llama.cpp: $(BIN)/pip install -c constraints.txt -e '.[bench]' and say make bench again"; fi
 	@if [ -n "$$LLMSUITE_OLD_TRL_PYTHON" ]; then $(BIN)/llmsuite bench ppo; \

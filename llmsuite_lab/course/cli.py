@@ -76,7 +76,7 @@ def notebooks(
 
 
 @app.command()
-def bench(name: Annotated[str, typer.Argument(help="core, transformer, retrieval, peft, ppo or generation")], as_json: AsJson = False) -> None:
+def bench(name: Annotated[str, typer.Argument(help="core, transformer, retrieval, peft, bitnet, ppo or generation")], as_json: AsJson = False) -> None:
     """Measure ours against the library in one run; print the ratios with n and spread."""
     from llmsuite_lab.course import bench as benchmarks
 
