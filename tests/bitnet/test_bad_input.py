@@ -15,7 +15,7 @@ from llmsuite_lab.transformer.decoder import Decoder
 from llmsuite_lab.transformer.layers import Linear
 from llmsuite_lab.transformer.normalization import RMSNorm
 
-NATIVE = ("bitnet.kernels.cpu.library", "bitnet.kernels.cpu.paths", "bitnet.kernels.cpu.multiply", "bitnet.kernels.cpu.integers")
+NATIVE = ("bitnet.kernels.cpu.paths", "bitnet.kernels.cpu.multiply", "bitnet.kernels.cpu.integers")
 LEFT_OUT = {name: f"no compiled kernel here: {cpu.why_not()}" for name in NATIVE} if cpu.why_not() else {}
 
 

@@ -18,6 +18,7 @@ CODE = 'extern "C" int answer() { return 6 * 7; }\n'
 def place(tmp_path, monkeypatch):
     """A source, and a cache of its own."""
     monkeypatch.setenv("LLMSUITE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("LLMSUITE_NATIVE", raising=False)
     monkeypatch.setattr(native, "_loaded", {})
     (tmp_path / "answer.cpp").write_text(CODE)
     return tmp_path
@@ -42,10 +43,9 @@ def test_it_is_built_once_and_again_only_when_the_source_is_another(compiling, m
     assert library.answer() == 42
     assert native.load(compiling / "answer.cpp") is library
     monkeypatch.setattr(native, "_loaded", {})
-    monkeypatch.setattr(native, "_build", lambda *_: pytest.fail("it was there"))
-    native.load(compiling / "answer.cpp")
-    monkeypatch.undo()
-    monkeypatch.setenv("LLMSUITE_CACHE", str(compiling / "cache"))
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "_build", lambda *_: pytest.fail("it was there"))
+        native.load(compiling / "answer.cpp")
     (compiling / "answer.cpp").write_text(CODE.replace("7", "8"))
     assert native.load(compiling / "answer.cpp").answer() == 48
     assert len(built(compiling)) == 2
