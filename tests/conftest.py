@@ -52,6 +52,36 @@ def tiny_tokenizer():
     return wrapped
 
 
+@pytest.fixture
+def llama(tmp_path, tiny_tokenizer):
+    """Folder of a tiny random Llama with `tiny_tokenizer`, context 64, as somebody would bring a model of their own."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = LlamaConfig(vocab_size=259, max_position_embeddings=64, eos_token_id=258, bos_token_id=257, pad_token_id=256, **sizes)
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "llama")
+    tiny_tokenizer.save_pretrained(tmp_path / "llama")
+    return str(tmp_path / "llama")
+
+
+@pytest.fixture(scope="session")
+def boxes_outside():
+    """What of a concept picture lies outside its axes or has no title: a list of words, empty where all is well."""
+
+    def found(drawn):
+        wrong = [] if drawn.axes else ["no axes"]
+        for ax in drawn.axes:
+            if not ax.get_title(loc="left"):
+                wrong.append("no title")
+            width, height = ax.get_xlim()[1], ax.get_ylim()[1]
+            boxes = [patch.get_bbox() for patch in ax.patches if hasattr(patch, "get_boxstyle")]
+            wrong += [f"box at {box.x0:.1f}, {box.y0:.1f}" for box in boxes if box.x0 < 0 or box.y0 < 0 or box.x1 > width or box.y1 > height]
+        return wrong
+
+    return found
+
+
 def make_tiny(family: str):
     """A random float32 causal model of 2–3 layers with sizes that differ on every axis; vocabulary of `tiny_tokenizer`, context 96."""
     from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig

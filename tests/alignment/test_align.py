@@ -20,8 +20,6 @@ from llmsuite_lab.peft_methods.lora import add_lora
 from llmsuite_lab.peft_methods.own_run import divide
 from llmsuite_lab.world.preferences_files import PairsFile, Preference, read_file
 
-SIZES = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
-
 
 @pytest.fixture
 def own(tmp_path):
@@ -29,15 +27,6 @@ def own(tmp_path):
     file = tmp_path / "pairs.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return file
-
-
-@pytest.fixture
-def llama(tmp_path, tiny_tokenizer):
-    torch.manual_seed(0)
-    config = transformers.LlamaConfig(vocab_size=259, max_position_embeddings=64, eos_token_id=258, bos_token_id=257, pad_token_id=256, **SIZES)
-    transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "llama")
-    tiny_tokenizer.save_pretrained(tmp_path / "llama")
-    return str(tmp_path / "llama")
 
 
 def aligned(own, out, model, **options):
