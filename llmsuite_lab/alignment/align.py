@@ -34,7 +34,7 @@ from llmsuite_lab.lm.adapters import KIND
 from llmsuite_lab.lm.batching import Example
 from llmsuite_lab.lm.supervised import is_encoder_decoder
 from llmsuite_lab.lm.training import MOST
-from llmsuite_lab.peft_methods import files, own_run
+from llmsuite_lab.peft_methods import files, memory, own_run
 from llmsuite_lab.peft_methods.methods import method
 from llmsuite_lab.peft_methods.own_model import load_base
 from llmsuite_lab.peft_methods.own_run import CARD
@@ -134,7 +134,7 @@ def align(
     if run.stopped:
         say(f"ended early, and the last good weights are kept: {run.stopped}")
     after = _look(work, asked, judge)
-    found = _found(out, rows, method_name, before, after, judge, run, sum(p.numel() for p in policy.parameters() if p.requires_grad))
+    found = _found(out, rows, method_name, before, after, judge, run, memory.count(policy).trained)
     made = own_run.made_by("align", file, own.sha256, rows, {"method": method_name, "seed": seed, "longest": longest} | settings, seed, run.wall_s)
     files.save(out, policy, made, base=name, name="default")
     write_output(out / CARD, align_card.text(found, name, made, log.table()))

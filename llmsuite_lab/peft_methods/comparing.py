@@ -24,6 +24,7 @@ from llmsuite_lab.lm.batching import Example, collate
 from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.lm.supervised import is_encoder_decoder, supervised_loss
 from llmsuite_lab.lm.training import fit
+from llmsuite_lab.peft_methods import memory
 from llmsuite_lab.peft_methods.methods import method
 from llmsuite_lab.transformer.evaluating import evaluating
 from llmsuite_lab.world import support_desk
@@ -66,7 +67,7 @@ def tune(name: str, task: str, lr: float, seed: int = 0, budget: Budget | None =
     model = chosen.finish(model)
     row = {
         "method": name, "task": task, "lr": lr, "options": options, "loss": validation_loss(model, tokenizer, task, budget.held_out),
-        "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad), "step_s": statistics.median(history.seconds),
+        "trainable": memory.count(model).trained, "step_s": statistics.median(history.seconds),
         "train_loss": history.losses,
     }  # fmt: skip
     return LanguageModel(model, tokenizer, MODEL), row

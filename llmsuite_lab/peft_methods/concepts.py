@@ -27,15 +27,15 @@ def a_prompt_of_vectors() -> Any:
 def where_they_sit() -> Any:
     """A block of the transformer and the place of each method: what is added, what is selected, what stays frozen."""
     drawn, ax = canvas("Where each method sits", *WIDE)
-    for y, name, words in ((0.75, "embedding", ""), (2.0, "attention", "q k v o"), (3.3, "feed-forward", "up, down"), (4.35, "next block", "")):
+    for y, name, words in ((0.75, "embedding", ""), (2.0, "attention", "q k v o"), (3.3, "feed-forward", "up, down"), (4.35, "last block", "")):
         box(ax, 3.0, y, 2.6, 0.72 if words else 0.5, name, words, fill="base", outline=True)
     for low, high in ((1.0, 1.64), (2.36, 2.94), (3.66, 4.1)):
         arrow(ax, (3.0, low), (3.0, high), ink="base")
     for x, y, name, words, fill, end in (
         (7.2, 0.75, "soft prompt", "vectors in front", "tuned", (4.35, 0.75)),
-        (7.2, 2.0, "LoRA", "beside a matrix", "tuned", (4.35, 2.0)),
+        (7.2, 2.0, "LoRA", "beside any matrix", "tuned", (4.35, 2.0)),
         (7.2, 3.3, "bottleneck adapter", "behind a sublayer", "tuned", (4.35, 3.1)),
-        (10.0, 2.65, "norms, biases", "selected, not added", "accent", (4.35, 2.65)),
+        (10.0, 2.65, "norms, biases", "selected", "accent", (4.35, 2.65)),
         (10.0, 4.35, "last layers", "selected", "accent", (4.35, 4.35)),
     ):
         box(ax, x, y, 2.3, 0.8, name, words, fill=fill)

@@ -25,7 +25,7 @@ from llmsuite_lab.lm.batching import Example, collate
 from llmsuite_lab.lm.supervised import supervised_logits
 from llmsuite_lab.lm.text import encode
 from llmsuite_lab.lm.training import fit
-from llmsuite_lab.peft_methods import neighbours
+from llmsuite_lab.peft_methods import memory, neighbours
 from llmsuite_lab.peft_methods.comparing import DTYPE, MODEL, best_rate, mean_loss
 from llmsuite_lab.peft_methods.methods import method
 from llmsuite_lab.peft_methods.soft_prompt import SoftPromptModel
@@ -135,7 +135,7 @@ def tune(
         model, chosen, steps=budget.steps, batch_size=budget.batch_size, lr=lr, warmup=0.08, seed=seed, dtype=DTYPE, progress=False
     )
     loss = mean_loss(model, examples(short(budget.held_out, "validation", 1), encoded))
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    trainable = memory.count(model).trained
     row = {"method": name, "lr": lr, "loss": loss, "train_loss": history.losses, "trainable": trainable}
     return model, row | ({"neighbours": {"learned": _neighbours(model), "start": start}} if start else {})
 

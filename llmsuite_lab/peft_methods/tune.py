@@ -25,7 +25,7 @@ from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.lm.supervised import is_encoder_decoder
 from llmsuite_lab.lm.text import chat_prompt
 from llmsuite_lab.lm.training import MOST, fit
-from llmsuite_lab.peft_methods import files, own_run
+from llmsuite_lab.peft_methods import files, memory, own_run
 from llmsuite_lab.peft_methods.comparing import mean_loss
 from llmsuite_lab.peft_methods.methods import METHODS, method
 from llmsuite_lab.peft_methods.own_model import load_base
@@ -115,7 +115,7 @@ def tune(
     )  # fmt: skip
     if history.interrupted or history.steps < history.planned_steps:
         raise own_run.unfinished(history.steps, history.planned_steps, "steps", state)
-    trainable = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
+    trainable = memory.count(tuned).trained
     tuned = chosen.finish(tuned)
     after, exact_after = mean_loss(tuned, held), _exact(tuned, tokenizer, name, short)
     found = Tuned(
