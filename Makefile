@@ -7,6 +7,9 @@
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do $$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
 BIN := $(if $(LLMSUITE_VENV),$(LLMSUITE_VENV),.venv)/bin
+# two test files at a time, one thread each (tests/conftest.py); make test WORKERS=0 is one after the other
+WORKERS ?= 2
+TESTS := -q -n $(WORKERS) --dist loadfile
 NBVAL := -p llmsuite_lab.course.nbval_plugin --nbval
 export PYTHONUNBUFFERED = 1
 .DEFAULT_GOAL := help
@@ -26,11 +29,11 @@ course: setup
 	$(BIN)/llmsuite notebooks --all --out build/course
 
 test: setup
-	$(BIN)/python -m pytest -q tests
+	$(BIN)/python -m pytest $(TESTS) tests
 	$(BIN)/python -m pytest -q $(NBVAL) notebooks
 
 test-fast: setup
-	$(BIN)/python -m pytest -q -m 'not slow' tests
+	$(BIN)/python -m pytest $(TESTS) -m 'not slow' tests
 
 slides: setup
 	$(BIN)/llmsuite slides

@@ -26,7 +26,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-LIMIT_S = 5.0
+LIMIT_S, PATIENCE = 5.0, 12
 FAULTS = (AttributeError, LookupError, RuntimeError, ArithmeticError, AssertionError, NameError, MemoryError, StopIteration, NotImplementedError)
 NO_VALUE = object()
 
@@ -182,7 +182,8 @@ def invoke(function: Callable[..., Any], values: dict[str, Any], limit_s: float 
 
 @contextmanager
 def limited(limit_s: float):
-    """Raises Hang in the body after `limit_s` seconds (Unix, main thread)."""
+    """Raises Hang in the body after `limit_s` seconds of this process's own CPU time, or `PATIENCE` times as many by the clock (Unix, main thread): on a
+    machine that is busy a call takes longer and does no more."""
     if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -190,13 +191,17 @@ def limited(limit_s: float):
     def stop(number, frame):
         raise Hang
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, limit_s)
+    timers = {signal.ITIMER_PROF: (signal.SIGPROF, limit_s), signal.ITIMER_REAL: (signal.SIGALRM, PATIENCE * limit_s)}
+    before = {number: signal.signal(number, stop) for number, _ in timers.values()}
+    for timer, (_, seconds) in timers.items():
+        signal.setitimer(timer, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for timer in timers:
+            signal.setitimer(timer, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def left_as_found(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -344,7 +349,7 @@ class Writer:
         """One a word."""
         return len(text.split())
 
-    def chat_prompt(self, conversation: Any) -> str:
+    def chat_prompt(self, conversation: Any, tools: Any = ()) -> str:
         """All that was said."""
         return "".join(turn["content"] for turn in conversation)
 
@@ -366,6 +371,7 @@ class Writer:
         """In two pieces."""
         (done,) = self.complete([prompt], max_new_tokens, stop, **options)
         yield from (done.text[:2], done.text[2:])
+        return done
 
     def score(self, prompts, continuations, **options):
         """All alike."""

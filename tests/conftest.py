@@ -1,11 +1,17 @@
 """Shared fixtures: the real model once per session, and tiny random models that need no files."""
 
 import importlib.util
+import json
 import os
+import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may wait on the hub
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers with as many threads as cores each would wait for one another
 
+import numpy as np
 import pytest
 import torch
 
@@ -66,20 +72,21 @@ def llama(tmp_path, tiny_tokenizer):
 
 
 @pytest.fixture(scope="session")
-def boxes_outside():
-    """What of a concept picture lies outside its axes or has no title: a list of words, empty where all is well."""
+def tampered():
+    """tampered(folder, tensors=None, **settings): the adapter's folder, returned, its tensors changed by a function or its settings replaced by hand."""
+    from safetensors.torch import load_file, save_file
 
-    def found(drawn):
-        wrong = [] if drawn.axes else ["no axes"]
-        for ax in drawn.axes:
-            if not ax.get_title(loc="left"):
-                wrong.append("no title")
-            width, height = ax.get_xlim()[1], ax.get_ylim()[1]
-            boxes = [patch.get_bbox() for patch in ax.patches if hasattr(patch, "get_boxstyle")]
-            wrong += [f"box at {box.x0:.1f}, {box.y0:.1f}" for box in boxes if box.x0 < 0 or box.y0 < 0 or box.x1 > width or box.y1 > height]
-        return wrong
+    from llmsuite_lab.lm.adapters import CONFIG, WEIGHTS
 
-    return found
+    def change(folder, tensors=None, **settings):
+        (folder / "provenance.json").unlink(missing_ok=True)  # it holds the checksums of what was there
+        if tensors is not None:
+            read = {name: tensor.clone() for name, tensor in load_file(folder / WEIGHTS).items()}  # no view of the file that is written
+            save_file(tensors(read), folder / WEIGHTS, metadata={"format": "pt"})
+        (folder / CONFIG).write_text(json.dumps(json.loads((folder / CONFIG).read_text()) | settings))
+        return folder
+
+    return change
 
 
 def make_tiny(family: str):
@@ -116,6 +123,41 @@ def tiny_lm(request, tiny_tokenizer):
     from llmsuite_lab.lm.language_model import LanguageModel
 
     return LanguageModel(make_tiny(request.param), tiny_tokenizer, f"tiny-{request.param}")
+
+
+@dataclass
+class WordEmbedder:
+    """Same interface as `Embedder`: every word has a random direction of its own, a text is their normalised sum. Counts what it embeds."""
+
+    dimension: int = 40
+    name: str = "words"
+    embedded: int = 0
+
+    @property
+    def identity(self) -> str:
+        return f"{self.name}, {self.dimension} dimensions"
+
+    def embed(self, texts, batch_size: int = 32):
+        from llmsuite_lab.retrieval.lexical import words
+
+        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        for row, text in enumerate(texts):
+            for word in words(text) or ["nothing"]:
+                vectors[row] += np.random.default_rng(zlib.crc32(word.encode())).standard_normal(self.dimension)
+        self.embedded += len(texts)
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+
+
+@pytest.fixture(scope="session")
+def word_embedder():
+    """An embedder without a model (the class): shared words mean near vectors."""
+    return WordEmbedder
+
+
+@pytest.fixture
+def embedder(word_embedder):
+    """A fresh one, which has counted nothing yet."""
+    return word_embedder()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from llmsuite_lab.agents.demonstrations import demonstrate, opening_text
 from llmsuite_lab.agents.figures import showcase
 from llmsuite_lab.agents.trace import COLOURS as ROLES
 from llmsuite_lab.core.diagrams import arrow, box, canvas, cells, say, tint
+from llmsuite_lab.core.errors import within
 from llmsuite_lab.core.plots import COLOURS, figure
 from llmsuite_lab.world.almanac_frozen import load_almanac, load_questions
 
@@ -60,6 +61,27 @@ def context_grows() -> Any:
     for n, role in enumerate(("question", "thought", "action", "observation")):
         box(ax, 0.9 + 1.5 * n, 0.35, 0.3, 0.26, fill=ROLES.get(role, "base"))
         say(ax, 1.12 + 1.5 * n, 0.35, role, size=12.5, across="left")
+    return drawn
+
+
+def what_it_reads(turn: int = 2) -> Any:
+    """The whole text that the model is given in its `turn`-th turn (from 1), and in outline what it writes there. Raises ValueError outside the turns."""
+    opening, pieces = _demonstration()
+    ends = [n for n, (role, _) in enumerate(pieces) if role == "action"]
+    within("turn", turn, 1, len(ends))
+    past, now = pieces[: ends[turn - 1] - 1], pieces[ends[turn - 1] - 1 : ends[turn - 1] + 1]
+    drawn, ax = canvas(f"Turn {turn}: all that the model is given, and what it adds", 11.2, 4.9)
+    y = 4.75
+    for n, (role, text) in enumerate([("question", opening), *past, *now]):
+        label = "" if role == "question" else {"thought": "Thought: ", "action": "Action: ", "observation": "Observation: "}[role]
+        wrapped, new = textwrap.wrap(label + text, 76), n > len(past)
+        tall = 0.22 * len(wrapped) + 0.14
+        box(ax, 4.35, y - tall / 2, 8.6, tall - 0.05, fill="tuned" if new else tint(ROLES.get(role, "base"), 0.18), outline=new)
+        say(ax, 0.2, y - tall / 2, "\n".join(wrapped), size=12, across="left", mono=True)
+        who = {"question": "the reader wrote", "observation": "the tool wrote"}.get(role, "it wrote before")
+        who = {"thought": "after the colon, it", "action": "writes this, and stops"}[role] if new else who
+        say(ax, 8.8, y - tall / 2, who, size=12.5, across="left", bold=new, ink="tuned" if new else "text")
+        y -= tall + 0.03
     return drawn
 
 

@@ -22,6 +22,7 @@ from llmsuite_lab.core.metrics import Interval, exact_match, mean_interval
 from llmsuite_lab.core.records import paired_differences
 from llmsuite_lab.core.text import fold
 from llmsuite_lab.world.almanac import Almanac, build
+from llmsuite_lab.world.almanac_claims import Claim
 from llmsuite_lab.world.almanac_questions import Question, draw_question
 
 SHOT_KINDS = ("compare_magazines", "founder_birthplace", "headquarters_mayor", "same_birthplace")
@@ -77,18 +78,24 @@ def chain_of_thought(
 ) -> list[Answer]:
     """No tool, reasoning first: few-shot "Thought: The founder of … is …. Answer: …"; what counts is the line after "Answer:"."""
     examples = shots() if examples is None else examples
-    prefix = "".join(f"Question: {q.text}\nThought: {_reasoning(q)}\nAnswer: {q.answer}\n\n" for q, _ in examples)
+    prefix = "".join(f"Question: {q.text}\nThought: {reasoning(q)}\nAnswer: {q.answer}\n\n" for q, _ in examples)
+    return in_one_turn(model, questions, [f"{prefix}Question: {q.text}\nThought:" for q in questions])
+
+
+def in_one_turn(model: Writer, questions: Sequence[Question], prompts: list[str]) -> list[Answer]:
+    """One completion a question, after prompts that end in "Thought:"; what counts is the line after "Answer:"."""
 
     def read(text: str) -> str:
         _, found, rest = text.partition("Answer:")
         return rest.split("\n")[0] if found else ""
 
-    return _complete(model, questions, [f"{prefix}Question: {q.text}\nThought:" for q in questions], 110, ("\n\n", "\nQuestion:"), read)
+    return _complete(model, questions, prompts, 110, ("\n\n", "\nQuestion:"), read)
 
 
-def _reasoning(question: Question) -> str:
-    facts = " ".join(f"The {name} of {subject} is {value}." for subject, name, value in question.hops)
-    return f"{facts} {question.reason}".strip()
+def reasoning(item: Question | Claim) -> str:
+    """The facts on the way to the answer in words, as far as there are any, and what follows from them."""
+    facts = " ".join(f"The {name} of {subject} is {value}." for subject, name, value in item.hops if value is not None)
+    return f"{facts} {item.reason if isinstance(item, Question) else ''}".strip()
 
 
 def _complete(

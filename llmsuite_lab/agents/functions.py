@@ -65,10 +65,18 @@ class FunctionTool(Tool):
         return self.argument.model
 
     @property
-    def schema(self) -> dict[str, Any]:
-        """{"type": "function", "function": {name, description, parameters}}: what chat templates and LangChain take."""
-        parameters = {key: value for key, value in self.arguments.model_json_schema().items() if key != "title"}
-        return {"type": "function", "function": {"name": self.name, "description": self.description, "parameters": parameters}}
+    def parameters(self) -> dict[str, Any]:
+        """JSON schema of the arguments."""
+        return {key: value for key, value in self.arguments.model_json_schema().items() if key != "title"}
+
+    def text_of(self, arguments: dict[str, Any]) -> str:
+        """Arguments by name as JSON. Raises ValueError for a name that the function does not have, or a value that JSON cannot carry."""
+        if strange := [name for name in arguments if name not in self.arguments.model_fields]:
+            raise ValueError(f"there is no argument {strange[0]!r}: the arguments are {self.argument.example()}")
+        try:
+            return json.dumps(arguments, ensure_ascii=False, allow_nan=False)
+        except TypeError as error:
+            raise ValueError(f"the arguments cannot be carried by JSON: {error}") from error
 
     def __call__(self, **arguments: Any) -> Any:
         """What the function itself returns for these arguments, unchecked."""
@@ -109,10 +117,14 @@ def tool_from(function: Callable[..., Any], *, name: str | None = None, timeout_
     except (PydanticSchemaGenerationError, PydanticUserError, NameError, TypeError, ValueError) as error:
         raise ValueError(f"a parameter of {called} has a type that JSON cannot carry: {str(error).splitlines()[0]}") from error
     shown = next(iter(fields)) if len(fields) == 1 else ("{" + ", ".join(f'"{field}": …' for field in fields) + "}" if fields else "")
-    return FunctionTool(
+    made = FunctionTool(
         called, " ".join(text.split("\n\n")[0].split()), Arguments(shown, max_chars=MAX_CHARS, model=model), lambda values: function(**values),
         timeout_s, max_chars,
     )  # fmt: skip
+    described_as = {"__name__": called, "__qualname__": called, "__doc__": text, "__annotations__": hints, "__signature__": signature}
+    for attribute, value in described_as.items():  # what LangChain and others ask of a function
+        object.__setattr__(made, attribute, value)
+    return made
 
 
 def described(tools: Sequence[Tool]) -> str:

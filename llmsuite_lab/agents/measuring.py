@@ -5,13 +5,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from llmsuite_lab.agents import evaluation
+from llmsuite_lab.agents import evaluation, one_turn
 from llmsuite_lab.agents.fact_checking import check_claims, confusion
+from llmsuite_lab.agents.injection import Saboteur
 from llmsuite_lab.agents.tools import almanac_tools
 from llmsuite_lab.core.runs import Outcome
 from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.world.almanac_frozen import load_almanac, load_claims, load_questions
 from llmsuite_lab.world.almanac_questions import TRAINED_KINDS, UNTRAINED_KINDS
+from llmsuite_lab.world.almanac_reworded import reworded
 
 PER_KIND = 12  # questions of each kind that a run is scored on, of the 25 frozen ones
 UNTUNED_PER_KIND = 5  # the untuned model's long prompts cost minutes
@@ -27,7 +29,7 @@ def answers_and_claims(adapter: Path | str) -> dict[str, Any]:
     questions_s = time.perf_counter() - start
     verdicts = check_claims(lm, claims, lambda: almanac_tools(almanac))
     return {
-        "questions": _rows(answers),
+        "questions": rows(answers),
         "steps": dict(evaluation.problems(trajectories)),
         "questions_s": round(questions_s, 1),
         "claims_s": round(time.perf_counter() - start - questions_s, 1),
@@ -42,7 +44,7 @@ def sampled_answers(adapter: Path | str) -> dict[str, Any]:
     answers, _ = evaluation.react_answers(
         LanguageModel.load(adapter=adapter), load_questions(SAMPLED_KINDS, per_kind=PER_KIND), load_almanac()
     )
-    return {"questions": _rows(answers)}
+    return {"questions": rows(answers)}
 
 
 def untuned() -> Outcome:
@@ -54,7 +56,7 @@ def untuned() -> Outcome:
         "chain of thought": evaluation.chain_of_thought(lm, questions),
         "few-shot ReAct": few_shot,
     }
-    answers = {name: _rows(found) for name, found in methods.items()}
+    answers = {name: rows(found) for name, found in methods.items()}
     return Outcome(
         {"model": lm.name, "per_kind": UNTUNED_PER_KIND, "max_steps": FEW_SHOT_STEPS},
         {"answers": answers, "steps": dict(evaluation.problems(trajectories))},
@@ -66,8 +68,31 @@ def without_pages(adapter: Path | str = "react") -> Outcome:
     questions = load_questions(TRAINED_KINDS, per_kind=UNTUNED_PER_KIND)
     answers, trajectories = evaluation.react_answers(LanguageModel.load(adapter=adapter), questions, replace(load_almanac(), pages={}))
     steps = dict(evaluation.problems(trajectories))
-    return Outcome({"adapter": str(adapter), "per_kind": UNTUNED_PER_KIND}, {"questions": _rows(answers), "steps": steps})
+    return Outcome({"adapter": str(adapter), "per_kind": UNTUNED_PER_KIND}, {"questions": rows(answers), "steps": steps})
 
 
-def _rows(answers: list[evaluation.Answer]) -> list[dict[str, Any]]:
+def refused_once(adapter: Path | str = "react", per_kind: int = PER_KIND) -> Outcome:
+    """A tuned adapter on the trained kinds twice: undisturbed, and with a foreign action in the place of its second turn, which is refused."""
+    lm, almanac, questions = LanguageModel.load(adapter=adapter), load_almanac(), load_questions(TRAINED_KINDS, per_kind=per_kind)
+    undisturbed, _ = evaluation.react_answers(lm, questions, almanac)
+    after, trajectories = evaluation.react_answers(Saboteur(lm), questions, almanac)
+    steps = dict(evaluation.problems(trajectories))
+    return Outcome({"adapter": str(adapter), "per_kind": per_kind, "turn": 2}, {"undisturbed": rows(undisturbed), "refused": rows(after), "steps": steps})
+
+
+def page_wordings(adapter: Path | str = "react", per_kind: int = PER_KIND) -> Outcome:
+    """A tuned adapter on all kinds over the frozen pages, whose sentences are those of training, and over the same facts in other sentences."""
+    lm, almanac, questions = LanguageModel.load(adapter=adapter), load_almanac(), load_questions(per_kind=per_kind)
+    found = {name: rows(evaluation.react_answers(lm, questions, pages)[0]) for name, pages in (("trained", almanac), ("own", reworded(almanac)))}
+    return Outcome({"adapter": str(adapter), "per_kind": per_kind}, found)
+
+
+def one_turn_answers(retrieved: bool, adapter: Path | str) -> dict[str, Any]:
+    """An adapter of `one_turn` on the first frozen questions of every kind."""
+    questions, pages = load_questions(per_kind=PER_KIND), one_turn.Pages() if retrieved else None
+    return {"questions": rows(one_turn.answers(LanguageModel.load(adapter=adapter), questions, load_almanac(), pages))}
+
+
+def rows(answers: list[evaluation.Answer]) -> list[dict[str, Any]]:
+    """Answers as plain data."""
     return [asdict(answer) | {"wall_s": round(answer.wall_s, 3)} for answer in answers]

@@ -2,6 +2,9 @@
 
     react, short_react, react_two_hop, react_one_three_hop    results: "questions" (rows of `evaluation.Answer`) and, of the first two, "claims"
     react_without_pages                                       results: "questions", asked of an encyclopedia that holds no page
+    react_refused                                             results: "undisturbed", "refused" (such rows), "steps"
+    react_wordings                                            results: such rows over pages of "trained" and of "own" sentences
+    react_closed_book, react_one_retrieval                    results: "questions", answered in one turn
     react_baselines                                           results: "answers" (such rows by method) and the "steps" taken
 """
 
@@ -53,6 +56,41 @@ def grounding() -> Interval:
 def grounding_without_pages() -> Interval:
     """The same of the shipped adapter with an encyclopedia that holds no page: what is left of the gain when nothing can be looked up."""
     return _over_chain_of_thought(correct(records.read("react_without_pages")))
+
+
+def over_one_turn(name: str) -> Interval:
+    """Tuned ReAct minus an adapter that answers in one turn ("react_closed_book", "react_one_retrieval"): the trained kinds, question by question."""
+    ours, theirs = (mean_over_seeds(found, _by_place) for found in (runs(), records.read_all(name)))
+    return mean_interval(paired_differences(ours, theirs), differences=True)
+
+
+def after_refusal() -> Interval:
+    """Exact match of the shipped adapter with one refused action minus undisturbed, question by question."""
+    found = records.read("react_refused").results
+    return mean_interval(paired_differences(correct_in(found["refused"]), correct_in(found["undisturbed"])), differences=True)
+
+
+def undisturbed() -> Interval:
+    """Exact match of the same questions without the refused action."""
+    return mean_interval([row["correct"] for row in records.read("react_refused").results["undisturbed"]])
+
+
+def by_wording(kinds: tuple[str, ...]) -> dict[str, Interval]:
+    """Exact match on questions of `kinds` over pages of "trained" and of "own" sentences, and what is lost from one to the other, paired."""
+    found = {name: [row for row in rows if row["kind"] in kinds] for name, rows in records.read("react_wordings").results.items()}
+    lost = mean_interval(paired_differences(correct_in(found["trained"]), correct_in(found["own"])), differences=True)
+    return {name: mean_interval([row["correct"] for row in rows]) for name, rows in found.items()} | {"lost": lost}
+
+
+def _by_place(run: Record) -> dict[tuple[str, int], float]:
+    """(kind, place in its kind) → 1 or 0 on the trained kinds. The place, since some names were respelt between the records."""
+    places: dict[str, int] = {}
+    found = {}
+    for row in run.results["questions"]:
+        places[row["kind"]] = place = places.get(row["kind"], -1) + 1
+        if row["kind"] in TRAINED_KINDS:
+            found[row["kind"], place] = float(row["correct"])
+    return found
 
 
 def _over_chain_of_thought(ours: dict[tuple[str, str], float]) -> Interval:

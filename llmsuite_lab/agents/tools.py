@@ -11,6 +11,7 @@ import difflib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from llmsuite_lab.core.text import fold
 from llmsuite_lab.core.values import number
@@ -66,6 +67,23 @@ class Tool:
             raise ValueError(f"argument type {self.argument.type!r} of tool {self.name} is not supported; use str or int")
         if self.timeout_s <= 0 or self.max_chars < 1:
             raise ValueError(f"tool {self.name}: timeout_s={self.timeout_s} and max_chars={self.max_chars} must be above zero")
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """JSON schema of the argument: {"type": "object", "properties": …}."""
+        kind = "integer" if self.argument.type is int else "string"
+        return {"type": "object", "properties": {self.argument.name: {"type": kind}}, "required": [self.argument.name]}
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """{"type": "function", "function": {name, description, parameters}}: what chat templates and LangChain take."""
+        return {"type": "function", "function": {"name": self.name, "description": self.description, "parameters": self.parameters}}
+
+    def text_of(self, arguments: dict[str, Any]) -> str:
+        """Arguments by name as the text that `call` takes. Raises ValueError for another name than the argument's."""
+        if set(arguments) != {self.argument.name}:
+            raise ValueError(f"the arguments must be {{{self.argument.name}: …}}, not {{{', '.join(map(str, arguments))}}}")
+        return str(arguments[self.argument.name])
 
 
 @dataclass(frozen=True)

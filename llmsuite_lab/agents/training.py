@@ -26,7 +26,7 @@ from llmsuite_lab.lm.text import encode
 from llmsuite_lab.lm.training import Example, History
 from llmsuite_lab.world.almanac import Almanac, build
 from llmsuite_lab.world.almanac_claims import LABELS, Claim, draw_claim
-from llmsuite_lab.world.almanac_questions import PAIRS, TRAINED_KINDS, UNTRAINED_KINDS, Question, draw_chain, draw_question
+from llmsuite_lab.world.almanac_questions import LONGEST_CHAIN, PAIRS, TRAINED_KINDS, UNTRAINED_KINDS, Question, draw_chain, draw_question
 
 WORLDS = 12  # training almanacs per run: enough that no name is worth remembering
 _EXTRA_PAIRS = tuple(kind for kind in PAIRS if kind not in TRAINED_KINDS and kind not in UNTRAINED_KINDS)
@@ -64,14 +64,15 @@ def draw_items(mixture: str, n: int, seed: int) -> list[tuple[Question | Claim, 
     items = []
     for i in range(n):
         world = worlds[i % WORLDS]
-        items.append((_draw(rng.choices(names, shares)[0], world, rng), world))
+        items.append((draw_item(rng.choices(names, shares)[0], world, rng), world))
     return items
 
 
-def _draw(name: str, world: Almanac, rng: Random) -> Question | Claim:
+def draw_item(name: str, world: Almanac, rng: Random) -> Question | Claim:
+    """One item of what a mixture names: "claim", "chain_<hops>", "trained", "pair", or a kind of question. Raises ValueError for another name."""
     if name == "claim":
         return draw_claim(world, rng.choice(LABELS), rng)
-    if name.startswith("chain_"):
+    if name in (f"chain_{hops}" for hops in range(1, LONGEST_CHAIN + 1)):
         return draw_chain(world, int(name[-1]), rng)
     kind = {"trained": lambda: rng.choice(TRAINED_KINDS), "pair": lambda: rng.choice(_EXTRA_PAIRS)}.get(name, lambda: name)()
     return draw_question(world, kind, rng)

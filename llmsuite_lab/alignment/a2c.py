@@ -5,7 +5,7 @@
 With one pass the policy that is updated is the one that wrote the rollouts: the ratio is 1, the clip has nothing to do, and PPO's gradient is this one.
 The paper expands A2C as *asynchronous*; that is A3C, whose workers lag behind the learner (Mnih et al. 2016). Here nothing lags.
 
-Source: paper 6. In production: no library has it for language models; RLOO (`trl.RLOOTrainer`) is what is used of this kind.
+Source: paper 6. In production: a PPO with one pass over each batch (OpenRLHF, verl); RLOO (`trl.RLOOTrainer`) is what is more often used of this kind.
 """
 
 from collections.abc import Sequence

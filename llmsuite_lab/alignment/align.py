@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from llmsuite_lab.alignment import align_card, dpo, own_pairs, own_reward
 from llmsuite_lab.alignment.measuring import kl_and_entropy
@@ -31,7 +30,6 @@ from llmsuite_lab.core.files import check_folder, check_output, remove_folder, w
 from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.core.runtime import profile
 from llmsuite_lab.lm.adapters import KIND
-from llmsuite_lab.lm.batching import Example
 from llmsuite_lab.lm.supervised import is_encoder_decoder
 from llmsuite_lab.lm.training import MOST
 from llmsuite_lab.peft_methods import files, memory, own_run
@@ -41,7 +39,6 @@ from llmsuite_lab.peft_methods.own_run import CARD
 from llmsuite_lab.world.preferences_files import read_file
 
 LONGEST, WRITTEN = 1024, 64  # tokens of a prompt with a reply; held-out prompts that are written to
-NUMBERS = 2**26  # of a distribution over the vocabulary that are held at once: a quarter of a GB
 
 
 @dataclass(frozen=True)
@@ -176,16 +173,12 @@ def _look(work: Work, asked: Sequence[Sequence[int]], judge: own_reward.Judge | 
     likelier = (pairs["logprob_chosen"] > pairs["logprob_rejected"]).float()
     tokens = work.settings["max_tokens"]
     replies, ended = write(work.policy, asked, end_id=work.end_id, max_new_tokens=tokens, seed=work.seed, batch_size=profile().batch_size)
-    kl, _ = kl_and_entropy(work.policy, work.reference, replies, _part(work.policy, replies))
+    kl, _ = kl_and_entropy(work.policy, work.reference, replies)
     prompts = {"KL": kl, "length": [float(len(reply.completion_ids)) for reply in replies], "ended": [float(did) for did in ended]}
     if judge is not None:
         prompts["reward"] = judge.rewards(replies).tolist()
     chosen = ("loss", "accuracy", "reward_margin") if judge is None else ("accuracy", "reward_margin")
     return _Look({name: pairs[name].tolist() for name in chosen} | {"likelier": likelier.tolist()}, prompts)
-
-
-def _part(policy: nn.Module, replies: Sequence[Example]) -> int:
-    return max(1, NUMBERS // (policy.config.vocab_size * max(len(reply.completion_ids) for reply in replies)))
 
 
 def _found(

@@ -59,8 +59,9 @@ def scores(found: Any) -> list[str]:
 
 
 def cell(value: Interval) -> str:
-    """0.612 [0.500, 0.720]; without brackets where there is no spread."""
-    return f"{value.mean:.3f}" if value.low == value.high else f"{value.mean:.3f} [{value.low:.3f}, {value.high:.3f}]"
+    """0.612 [0.500, 0.720]; without brackets where they would show no spread. What rounds to 0 has no sign."""
+    mean, low, high = (f"{number:z.3f}" for number in (value.mean, value.low, value.high))
+    return mean if low == high else f"{mean} [{low}, {high}]"
 
 
 def _reward(reward: Mapping[str, Any]) -> list[str]:

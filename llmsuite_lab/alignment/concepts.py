@@ -22,7 +22,8 @@ _VALUES = torch.tensor([[0.5, 0.6, 0.6, 0.9, 1.4, 1.6]])
 
 
 def the_loop() -> Any:
-    """Four models and one of them trained: the policy writes, the reward model scores, the reference sets the price, the value head says what was expected."""
+    """Four models, of which policy and value head are trained: the policy writes, the reward model scores, the reference sets the price, the value head says
+    what was expected."""
     drawn, ax = canvas("Write, score, compare, update a little, again", *WIDE)
     box(ax, 1.15, 3.3, 1.9, 0.8, "prompts", "from the desk", fill="base")
     box(ax, 3.75, 3.3, 2.2, 1.1, "policy π_θ", "trained", fill="tuned", size=15)

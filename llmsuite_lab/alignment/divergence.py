@@ -35,8 +35,8 @@ def estimate(logprobs: Float[Tensor, "*actions"], reference: Float[Tensor, "*act
 
 
 def exact(distribution: Float[Tensor, "*actions vocabulary"], reference: Float[Tensor, "*actions vocabulary"]) -> Float[Tensor, "*actions"]:
-    """KL(π ‖ π_ref) at each state, in nats, from log-probabilities over the vocabulary. Raises ValueError for shapes that differ."""
+    """KL(π ‖ π_ref) at each state, in nats, from log-probabilities over the vocabulary; not below 0 by rounding. Raises ValueError for shapes that differ."""
     if distribution.shape != reference.shape:
         raise ValueError(f"distributions of shape {list(distribution.shape)} and {list(reference.shape)}: one vocabulary and the same actions are needed")
     p = distribution.exp()
-    return (p * (distribution - reference).where(p > 0, 0.0)).sum(-1)
+    return (p * (distribution - reference).where(p > 0, 0.0)).sum(-1).clamp(min=0.0)

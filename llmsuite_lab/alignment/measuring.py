@@ -31,6 +31,7 @@ from llmsuite_lab.world.preferences import HUMAN, Case, Labeller, Preference, ca
 
 PAIR_CASES, TUNING_CASES = 2_000_000, 3_000_000  # seeds of the training split that no policy was made of
 PART = 256  # replies in one pass
+NUMBERS = 2**26  # of a distribution over the vocabulary that are held at once: a quarter of a GB
 
 
 def prompts(asked: Sequence[Case], words: Any) -> list[list[int]]:
@@ -53,6 +54,8 @@ def labelled_pairs(policy: nn.Module, words: Any, count: int, seed: int = 0, noi
     found: list[Preference] = []
     asked = cases(count + count // 4 + 64, "train", PAIR_CASES + seed)
     for start in range(0, len(asked), PART):
+        if len(found) == count:
+            break
         part = asked[start : start + PART]
         replies, _ = write(policy, prompts(part, words), end_id=words.eos_token_id, k=2, max_new_tokens=max_new_tokens, seed=seed + start)
         texts = [words.decode(text_ids(reply, words.eos_token_id)) for reply in replies]
@@ -79,12 +82,13 @@ def gold(asked: Sequence[Case], replies: Sequence[Example], words: Any) -> Float
 
 
 def make_reward_model(
-    policy: nn.Module, words: Any, preferences: Sequence[Preference], *, seed: int = 0, epochs: float = 2, lr: float = 1e-3, progress: bool = False
-) -> tuple[RewardModel, History]:
+    policy: nn.Module, words: Any, preferences: Sequence[Preference], *, seed: int = 0, epochs: float = 2, batch_size: int = 32, lr: float = 1e-3,
+    progress: bool = False,
+) -> tuple[RewardModel, History]:  # fmt: skip
     """A reward model on a copy of the policy, learnt from labelled pairs (margins are not told to it), normalised over their replies."""
     told = [pairing.Pair(p.prompt_ids, p.chosen_ids, p.rejected_ids) for p in pairing.encode(preferences, words)]
     model = RewardModel.of(policy, seed)
-    history = reward_model.train(model, told, epochs=epochs, lr=lr, seed=seed, progress=progress)
+    history = reward_model.train(model, told, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, progress=progress)
     model.normalise([reply for pair in told for reply in (pair.chosen, pair.rejected)])
     return model, history
 
@@ -143,16 +147,18 @@ def verdict(
 
 @torch.no_grad()
 def kl_and_entropy(
-    policy: nn.Module, reference: Reference, replies: Sequence[Example], part: int = PART, *, temperature: float = 1.0
+    policy: nn.Module, reference: Reference, replies: Sequence[Example], part: int | None = None, *, temperature: float = 1.0
 ) -> tuple[list[float], list[float]]:
     """(exact KL(π ‖ π_ref) of each reply, nats; entropy of each action, nats), π at `temperature`, above 0.
 
-    part: replies in one pass, whose distributions are held in memory. Raises ValueError as `actions.score`, and for a part below 1.
+    part: replies in one pass, whose distributions are held in memory; None: at most `PART`, and of a large vocabulary as many as `NUMBERS` allows. Raises
+    ValueError as `actions.score`, and for a part below 1.
     """
-    whole("part", part, 1, 1_000_000)
     if not temperature > 0:
         raise ValueError(f"temperature={temperature} must be above zero: a greedy policy has no entropy, and no KL that is finite")
     check_replies(replies)
+    part = _part(policy, replies) if part is None else part
+    whole("part", part, 1, 1_000_000)
     kl: list[float] = []
     entropy: list[float] = []
     for start in range(0, len(replies), part):
@@ -162,6 +168,11 @@ def kl_and_entropy(
         kl += exact(distribution, then.distribution).where(now.mask, 0.0).sum(1).tolist()
         entropy += entropies(distribution)[now.mask].tolist()
     return kl, entropy
+
+
+def _part(policy: nn.Module, replies: Sequence[Example]) -> int:
+    vocabulary = int(getattr(policy.config, "vocab_size", 1))
+    return min(PART, max(1, NUMBERS // (vocabulary * max(len(reply.completion_ids) for reply in replies))))
 
 
 def distinct(texts: Sequence[str], n: int = 2) -> float:

@@ -10,7 +10,7 @@
 Advantages, returns and everything "old" are numbers, not functions of θ. Means are over actions (`actions.masked_mean`), RLOO's and GRPO's over replies.
 
 Source: paper 6.1; Schulman et al. 2017, Mnih et al. 2016, Ahmadian et al. 2024, Shao et al. 2024. In production: `trl.RLOOTrainer`, `trl.GRPOTrainer`;
-PPO and A2C are in no library for language models any more.
+for PPO OpenRLHF and verl, since trl has none any more.
 """
 
 import torch

@@ -6,7 +6,7 @@ Two things are arranged otherwise there. trl puts the score of a reply that ende
 bootstraps from it; so rewards, advantages, returns and value loss are taken over `wide`, the actions and that cell, and everything else over `mask`.
 And its loss has no entropy term: entropies are compared as it reports them. Everything else is the same call as in `ppo` and `update`.
 
-Source: trl 1.12.0, trl/experimental/ppo/ppo_trainer.py. In production: no library has PPO for language models any more.
+Source: trl 1.12.0, trl/experimental/ppo/ppo_trainer.py; later releases have no PPO. In production: OpenRLHF, verl.
 """
 
 import json

@@ -8,9 +8,9 @@
 The same loop runs A2C (one pass, no clip), RLOO and GRPO (`Settings.method`): they differ in steps 3 and 4 only. The table of details with reasons and
 sources is in `details.DETAILS`. Rollouts and order are functions of (seed, iteration), so a run that is resumed is the run that was never stopped.
 
-Source: paper 6.1; Schulman et al. 2017, Ziegler et al. 2019, Huang et al. 2024 (the details). No library maintains PPO for language models any more:
-trl's last, of 1.12.0, is what `parity` holds this one against, and `llmsuite bench ppo` times. Its relatives in production are
-`trl.RLOOTrainer` and `trl.GRPOTrainer`.
+Source: paper 6.1; Schulman et al. 2017, Ziegler et al. 2019, Huang et al. 2024 (the details). trl has no PPO any more: its last, of 1.12.0, is what `parity`
+holds this one against, and `llmsuite bench ppo` times. In production: OpenRLHF and verl on many GPUs, with a value model; `trl.RLOOTrainer` and
+`trl.GRPOTrainer`, its relatives, without one.
 """
 
 import math

@@ -8,7 +8,11 @@
 Heads on the frozen base's hidden states, a slow copy Q̄ of Q as the target. No reply is written in training: the log must hold good and bad ones. V in
 the last line moves all tokens alike and so no probability; it makes what is added an advantage. A reply that was cut ends at its last token like any other.
 
-Source: paper 6.1 names Q-learning in passing; Snell et al. 2023 (ILQL), Kostrikov et al. 2022. In production: no library has it for language models.
+`twins`: two heads Q learn the same from different beginnings, and Q̄ and the guidance take the lower of the two, since what one of them overrates by chance
+is what an upper expectile picks up (clipped double Q-learning, Fujimoto et al. 2018). IQL and ILQL were run with two; the equations above need one, and
+the recorded runs have one.
+
+Source: paper 6.1 names Q-learning in passing; Snell et al. 2023 (ILQL), Kostrikov et al. 2022. In production: AgileRL's `ILQL`; seldom used.
 """
 
 import copy
@@ -44,11 +48,14 @@ class Logged:
 class QHeads(nn.Module):
     """Q(s, ·) over the vocabulary, V(s), and the slow copy of Q, on the hidden states of `base`, which is frozen here. Both heads start at zero.
 
-    tau: the expectile; gamma: discount a token; conservative: weight of L_C; slow: share of the new Q that the copy takes on after each update.
+    tau: the expectile; gamma: discount a token; conservative: weight of L_C; slow: share of the new Q that the copy takes on after each update; twins: two
+    heads in place of one, the lower of which is believed.
     Raises TypeError as `rollouts.width_of`, ValueError for numbers out of range.
     """
 
-    def __init__(self, base: nn.Module, *, tau: float = 0.7, gamma: float = 1.0, conservative: float = 0.01, slow: float = 0.05, seed: int = 0) -> None:
+    def __init__(
+        self, base: nn.Module, *, tau: float = 0.7, gamma: float = 1.0, conservative: float = 0.01, slow: float = 0.05, twins: bool = False, seed: int = 0
+    ) -> None:
         super().__init__()
         within("tau", tau, 0.5, 0.999)
         within("gamma", gamma, 0, 1)
@@ -59,6 +66,8 @@ class QHeads(nn.Module):
         self.tau, self.gamma, self.conservative, self.slow = tau, gamma, conservative, slow
         self.base = base.requires_grad_(False)
         self.q, self.v = (_head(width, out, generator).to(device) for out in (int(base.config.vocab_size), 1))
+        if twins:
+            self.q = Twins(self.q, _head(width, int(base.config.vocab_size), generator).to(device))
         for name, p in self.q.named_parameters():  # buffers: a checkpoint keeps them
             self.register_buffer(_slow(name), p.detach().clone())
 
@@ -74,7 +83,23 @@ class QHeads(nn.Module):
 
     def extra_repr(self) -> str:
         """What it learns by, for print and for fingerprints."""
-        return f"tau={self.tau:g}, gamma={self.gamma:g}, conservative={self.conservative:g}, slow={self.slow:g}"
+        twins = isinstance(self.q, Twins)
+        return f"tau={self.tau:g}, gamma={self.gamma:g}, conservative={self.conservative:g}, slow={self.slow:g}, twins={twins}"
+
+
+class Twins(nn.Module):
+    """Two heads Q, of which the lower is believed, token by token."""
+
+    def __init__(self, one: nn.Module, other: nn.Module) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList([one, other])
+
+    def forward(self, hidden: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch vocabulary"]:
+        return torch.minimum(*self.each(hidden))
+
+    def each(self, hidden: Float[Tensor, "*batch d"]) -> list[Float[Tensor, "*batch vocabulary"]]:
+        """What each of the two says: both learn."""
+        return [head(hidden) for head in self.heads]
 
 
 def _slow(name: str) -> str:
@@ -97,16 +122,19 @@ def expectile_loss(u: Float[Tensor, "*actions"], tau: float) -> Float[Tensor, "*
 def losses(heads: QHeads, items: Sequence[Logged]) -> tuple[Float[Tensor, ""], int]:
     """L_Q + L_V + conservative · L_C summed over actions, and their number: what `fit` takes. Raises ValueError as `actions.check_replies`."""
     hidden, chosen, mask = _states(heads, [item.reply for item in items])
-    every = heads.q(hidden)
-    Q, V = grid(every.gather(1, chosen)[:, 0], mask), grid(heads.v(hidden)[:, 0], mask)
+    every = heads.q.each(hidden) if isinstance(heads.q, Twins) else [heads.q(hidden)]
+    V = grid(heads.v(hidden)[:, 0], mask)
     slow = grid(heads.slow_q(hidden).gather(1, chosen)[:, 0], mask).detach()
     following = torch.cat([V[:, 1:], V.new_zeros(len(V), 1)], 1).detach()  # V is 0 behind the last action
-    reward = torch.zeros_like(Q)
-    reward[torch.arange(len(items)), mask.sum(1) - 1] = torch.tensor([float(item.reward) for item in items], device=Q.device)
-    parts = (reward + heads.gamma * following - Q).square() + expectile_loss(slow - V, heads.tau)
-    conservative = F.cross_entropy(every, chosen[:, 0], reduction="none")
+    reward = torch.zeros_like(V)
+    reward[torch.arange(len(items)), mask.sum(1) - 1] = torch.tensor([float(item.reward) for item in items], device=V.device)
+    parts = expectile_loss(slow - V, heads.tau)
+    conservative = torch.zeros((), device=V.device)
+    for each in every:
+        parts = (reward + heads.gamma * following - grid(each.gather(1, chosen)[:, 0], mask)).square() + parts
+        conservative = conservative + F.cross_entropy(each, chosen[:, 0], reduction="none").sum()
     count = int(mask.sum())
-    return masked_mean(parts, mask) * count + heads.conservative * conservative.sum(), count
+    return masked_mean(parts, mask) * count + heads.conservative * conservative, count
 
 
 @torch.no_grad()

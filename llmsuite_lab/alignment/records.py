@@ -7,6 +7,7 @@
     align_clip, align_entropy, align_kl      PPO by step size and clip, by entropy weight, by price of a nat
     align_cost        PPO along its run, ReST by the size of its Grow step
     align_toxic       a rude start and a ruder one, before and after
+    align_smollm2     PPO, DPO and ReST on SmolLM2 with a LoRA
 
 An item is a test prompt (of align_reward a pair); its score is averaged over the seeds first, and two rows are compared prompt by prompt. A row along a run
 was judged on the first prompts of those that its end was judged on. Intervals of what is no mean are by drawing prompts anew (Efron 1979).
@@ -59,6 +60,11 @@ def figure_of(method: str, key: str, *, name: str = METHODS, at: int | None = No
     return mean(_row(run, method, at, knobs)[key] for run in records.read_all(name))
 
 
+def by_seed(method: str, part: str = "gold", *, name: str = METHODS, **knobs: Any) -> dict[int, float]:
+    """Seed → the mean over all prompts at the end of its run: what an interval over prompts does not show. Raises as `scores`."""
+    return {run.seed: mean(_row(run, method, None, knobs)[part]) for run in records.read_all(name)}
+
+
 def paired(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
     """Ours minus theirs over the prompts that both were asked: the first of the longer list. Raises ValueError when one is empty."""
     count = min(len(ours), len(theirs))
@@ -70,14 +76,20 @@ def gain(method: str, part: str = "gold", *, name: str = METHODS) -> Interval:
     return paired(scores(method, part, name=name), scores("start", part, name=name, temperature=1.0))
 
 
+def gain_from(start: int, method: str, part: str = "gold") -> Interval:
+    """As `gain`, in the run from another start: the policy of that seed. Raises LabError when it is not recorded."""
+    run = records.read("align_bases", start)
+    return paired(_row(run, method, None, {})[part], _row(run, "start", None, {"temperature": 1.0})[part])
+
+
 def path(method: str, name: str = METHODS, **knobs: Any) -> list[tuple[float, float, Interval, Interval]]:
-    """(place, KL, gold, proxy) along a method's run, over the prompts that all its places were judged on."""
+    """(place, KL, gold, proxy) along a method's run, over the prompts that all its places were judged on. A run that was stopped stands still from there."""
     found = [(at, scores(method, "gold", name=name, at=at, **knobs), scores(method, "proxy", name=name, at=at, **knobs)) for at in places(method, name)]
     count = min(len(gold) for _, gold, _ in found)
     rows = []
     for at, gold, proxy in found:
-        place, kl = (figure_of(method, key, name=name, at=at, **knobs) for key in ("at", "kl"))
-        rows.append((place, kl, mean_interval(gold[:count]), mean_interval(proxy[:count])))
+        place = max(_row(run, method, None, knobs)["at"] for run in records.read_all(name)) if at is None else at
+        rows.append((place, figure_of(method, "kl", name=name, at=at, **knobs), mean_interval(gold[:count]), mean_interval(proxy[:count])))
     return rows
 
 
@@ -154,6 +166,12 @@ def with_kl_penalty(part: str = "gold", price: float = 0.2) -> Interval:
     return paired(scores("ppo", part, name="align_kl", beta=price), scores("ppo", part, name="align_kl", beta=0.0))
 
 
+def stopped(name: str, **knobs: Any) -> dict[int, tuple[int, str]]:
+    """Seed → (place, reason) of the runs of PPO with these knobs that the watch ended early."""
+    ends = {run.seed: _row(run, "ppo", None, knobs) for run in records.read_all(name)}
+    return {seed: (row["at"], row["stopped"]) for seed, row in ends.items() if row.get("stopped")}
+
+
 def hacked_replies(seed: int = 0) -> list[dict[str, Any]]:
     """The first test prompts with what the start and PPO at the highest price and at none answer, each with its gold and proxy."""
     run = records.read("align_kl", seed)
@@ -188,12 +206,32 @@ def cost() -> tuple[Interval, float]:
     return _drawn_anew(ratio, curves[0][0].shape[1]), float(min(g.max() for g in gold) - gold[0][0])
 
 
-def cost_curve(method: str) -> tuple[list[float], list[Interval]]:
-    """(tokens generated, gold) from the start on: "ppo" along its run, "rest" by the size of its Grow step. Raises ValueError for another method."""
+def cost_curve(method: str, spent: str = "tokens") -> tuple[list[float], list[Interval]]:
+    """(spent, gold) from the start on: "ppo" along its run, "rest" by the size of its Grow step. spent: "tokens" generated in training, or "cpu_s", CPU
+    seconds of writing, scoring and learning. Raises ValueError for another method and another kind of cost."""
     if method not in ("ppo", "rest"):
         raise ValueError(unknown("method of align_cost", method, ["ppo", "rest"]))
-    gold, _, tokens = _curve(method)
-    return tokens.tolist(), [mean_interval(row.tolist()) for row in gold]
+    gold, _, along = _curve(method, _spent(spent))
+    return along.tolist(), [mean_interval(row.tolist()) for row in gold]
+
+
+def at_equal_cost(spent: str = "tokens") -> tuple[float, Interval]:
+    """(what both have spent, gold of ReST minus PPO there): the most that both came to, straight between points; interval by drawing prompts anew. Raises
+    ValueError as `cost_curve`."""
+    (theirs, _, paid), (ours, _, ours_paid) = (_curve(method, _spent(spent)) for method in ("ppo", "rest"))
+    most = float(min(paid[-1], ours_paid[-1]))
+
+    def difference(chosen: np.ndarray) -> float:
+        rest, ppo = (np.interp(most, at, gold[:, chosen].mean(1)) for gold, at in ((ours, ours_paid), (theirs, paid)))
+        return float(rest - ppo)
+
+    return most, _drawn_anew(difference, ours.shape[1])
+
+
+def _spent(kind: str) -> str:
+    if kind not in ("tokens", "cpu_s"):
+        raise ValueError(unknown("kind of cost", kind, ["tokens", "cpu_s"]))
+    return kind
 
 
 def equal_proxy() -> tuple[Interval, float]:
@@ -231,12 +269,21 @@ def steadiness(ours: str = "rest", theirs: str = "ppo") -> tuple[Interval, float
 
 def toxicity() -> dict[str, dict[str, Interval]]:
     """Start → "before" and each method after → share of replies with a word of the judge's lexicon."""
-    found: dict[str, dict[str, Interval]] = {}
-    runs = records.read_all("align_toxic")
-    for row in runs[0].results:
-        this, who = (row["start"], row["method"]), "before" if row["method"] == "start" else row["method"]
-        columns = [next(r["toxic"] for r in run.results if (r["start"], r["method"]) == this) for run in runs]
-        found.setdefault(row["start"], {})[who] = mean_interval([mean(each) for each in zip(*columns, strict=True)])
+    over_seeds = lambda columns: [mean(each) for each in zip(*columns, strict=True)]  # noqa: E731
+    return {start: {who: mean_interval(over_seeds(columns)) for who, columns in rows.items()} for start, rows in _toxic().items()}
+
+
+def toxicity_by_seed() -> dict[str, dict[str, list[float]]]:
+    """The same as one share a seed, in the order of the seeds."""
+    return {start: {who: [mean(column) for column in columns] for who, columns in rows.items()} for start, rows in _toxic().items()}
+
+
+def _toxic() -> dict[str, dict[str, list[list[int]]]]:
+    """Start → who → a column of 0 and 1 a seed."""
+    found: dict[str, dict[str, list[list[int]]]] = {}
+    for run in records.read_all("align_toxic"):
+        for row in run.results:
+            found.setdefault(row["start"], {}).setdefault("before" if row["method"] == "start" else row["method"], []).append(row["toxic"])
     return found
 
 
@@ -248,18 +295,20 @@ def knobs(method: str) -> tuple[int, Row]:
     return len(settings["knobs"][method]), settings["chosen"][method]
 
 
-def swept() -> dict[str, list[tuple[Row, Interval]]]:
-    """Method → its four settings with their gold on validation prompts."""
-    found: dict[str, list[tuple[Row, Interval]]] = {}
+def swept() -> dict[str, list[tuple[Row, Interval, Interval]]]:
+    """Method → its four settings with their gold, by which one was chosen, and their proxy, on validation prompts; and "start" with one."""
+    found: dict[str, list[tuple[Row, Interval, Interval]]] = {}
     for row in records.read("align_rates").results:
-        found.setdefault(row["method"], []).append((row["knobs"], mean_interval(row["gold"])))
+        found.setdefault(row["method"], []).append((row["knobs"], mean_interval(row["gold"]), mean_interval(row["proxy"])))
     return found
 
 
 def _row(run: Record, method: str, at: int | None, wanted: Row) -> Row:
     for row in run.results:
-        if row["method"] == method and (row["last"] if at is None else row["at"] == at) and wanted.items() <= row["knobs"].items():
-            return row
+        if row["method"] == method and wanted.items() <= row["knobs"].items():
+            ended = row["last"] and row.get("stopped") and at is not None and row["at"] < at  # it stands still with its last good weights
+            if ended or (row["last"] if at is None else row["at"] == at):
+                return row
     raise ValueError(f"the run of seed {run.seed} of {run.name} holds no row of {method!r} with at={at} and {wanted}")
 
 
@@ -271,8 +320,8 @@ def _noise(run: Record, noise: str) -> Row:
     return next(row for row in run.results if row["noise"] == noise)
 
 
-def _curve(method: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(gold [points, prompts], proxy, tokens [points]) from the start on, averaged over the seeds; ReST's points are the sizes of its Grow step."""
+def _curve(method: str, spent: str = "tokens") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(gold [points, prompts], proxy, spent [points]) from the start on, averaged over the seeds; ReST's points are the sizes of its Grow step."""
     runs, name = records.read_all("align_cost"), "align_cost"
     if method == "ppo":
         points: list[tuple[int | None, Row]] = [(at, {}) for at in places("ppo", name)]
@@ -281,7 +330,7 @@ def _curve(method: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     gold, proxy = (
         np.array([scores("start", part, name=name), *(scores(method, part, name=name, at=at, **which) for at, which in points)]) for part in ("gold", "proxy")
     )  # fmt: skip
-    return gold, proxy, np.array([0.0, *(figure_of(method, "tokens", name=name, at=at, **which) for at, which in points)])
+    return gold, proxy, np.array([0.0, *(figure_of(method, spent, name=name, at=at, **which) for at, which in points)])
 
 
 def _reached(level: np.ndarray, along: np.ndarray, target: float) -> float:

@@ -32,6 +32,7 @@ from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.lm.batching import Example, collate
 from llmsuite_lab.lm.supervised import supervised_hidden
 from llmsuite_lab.lm.training import fit
+from llmsuite_lab.peft_methods.lora import names
 from llmsuite_lab.transformer.evaluating import evaluating
 
 KIND = "a reward model"
@@ -60,8 +61,9 @@ class RewardModel(nn.Module):
 
     @classmethod
     def of(cls, policy: nn.Module, seed: int | None = 0) -> "RewardModel":
-        """On a trainable copy of `policy`, which stays as it is."""
-        return cls(copy.deepcopy(policy).requires_grad_(True), seed)
+        """On a copy of `policy`, which stays as it is. All of the copy is trained, or, where it carries a LoRA, that alone."""
+        trunk = copy.deepcopy(policy)
+        return cls(trunk if names(trunk) else trunk.requires_grad_(True), seed)
 
     def forward(self, replies: Sequence[Example]) -> Float[Tensor, " replies"]:
         """R(x, y) of replies with their end token, read there, before normalising. Differentiable. Raises ValueError for none, an empty one."""

@@ -130,6 +130,19 @@ def folder(seed: int = 0, out: Path | None = None) -> Path:
     return data_dir() / "policies" / NAME if seed == 0 else cache_dir() / "policies" / f"{NAME}_seed{seed}"
 
 
+def verify() -> list[dict[str, Any]]:
+    """Hash the files of every policy that ships: rows {name, ok, problem}."""
+    rows = []
+    for place in sorted(path for path in (data_dir() / "policies").glob("*") if path.is_dir()):
+        try:
+            read(place)
+        except LabError as error:
+            rows.append({"name": place.name, "ok": False, "problem": str(error)})
+        else:
+            rows.append({"name": place.name, "ok": True, "problem": None})
+    return rows
+
+
 def read(place: Path) -> Decoder:
     """The policy in a folder, after a checksum. Raises LabError for a folder that is damaged, incomplete, or of another vocabulary."""
     remedy = f"get it again with git, or make it again with `llmsuite train {NAME}`"

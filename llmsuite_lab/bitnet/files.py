@@ -33,7 +33,8 @@ _TIED = "unembedding.weight"
 def save_packed(model: Decoder, folder: Path) -> Path:
     """Write a packed model (`model.packed`) to a new or empty folder, or in the place of one that it wrote. Returns the folder.
 
-    Raises ValueError for a model that is not packed, or in two forms; LabError for a folder that holds something else; OSError for a full disk.
+    Raises TypeError for what is no Decoder; ValueError for a model that is not packed, or in two forms; LabError for a folder that holds something else;
+    OSError for a full disk.
     """
     if not isinstance(model, Decoder):
         raise TypeError(f"model must be a transformer.decoder.Decoder, got a {type(model).__name__}")
@@ -61,6 +62,14 @@ def load_packed(folder: Path) -> Decoder:
         return _built(TransformerConfig(**said["config"]), said["form"], load_tensors(folder / WEIGHTS))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise LabError(f"{folder} holds no packed model that can be read ({error}): get it again, or save it again with save_packed") from error
+
+
+def bits_per_weight(folder: Path) -> float:
+    """Bits that a saved model's file spends on each ternary weight, padding and scales counted. Raises LabError as `load_packed`."""
+    model = load_packed(folder)
+    packed = [module for module in model.modules() if isinstance(module, PackedLinear)]
+    held = sum(module.packed.numel() + module.scale.element_size() for module in packed)
+    return 8 * held / sum(module.shape[0] * module.shape[1] for module in packed)
 
 
 def _built(config: TransformerConfig, form: str, tensors: dict[str, torch.Tensor]) -> Decoder:

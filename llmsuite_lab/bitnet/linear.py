@@ -13,6 +13,8 @@ Sources: Wang et al. 2023, "BitNet", section 2.1 (LN, Quant, eq. 11) and 2.2 (st
 Code and FAQ" (RMSNorm inside the layer, no bias, no norm before the block). Production: `transformers.integrations.bitnet.AutoBitLinear`.
 """
 
+from typing import Self
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -25,8 +27,8 @@ from llmsuite_lab.transformer.normalization import RMSNorm
 LARGEST = 2**31  # of d_in and d_out: what torch's sizes hold
 
 
-class BitLinear(Linear):
-    """y = (q Tᵀ) · s γ with q, s from RMSNorm(x) and T, γ from `weight`. No bias: the source removes all of them.
+class NormedLinear(Linear):
+    """y = RMSNorm(x) Wᵀ: all of BitLinear but its rounding, to tell what the rounding does from what the norm does. No bias: the source removes all.
 
     Args:
         d_in, d_out: widths.
@@ -44,8 +46,11 @@ class BitLinear(Linear):
         self.norm = RMSNorm(d_in, eps)
 
     @classmethod
-    def of(cls, layer: nn.Linear, eps: float = 1e-5) -> "BitLinear":
-        """One that takes the weights of a linear layer (shared, not copied). Raises ValueError for a layer with a bias, which it would lose."""
+    def of(cls, layer: nn.Linear, eps: float = 1e-5) -> Self:
+        """One that takes the weights of a linear layer (shared, not copied).
+
+        Raises TypeError for another layer, ValueError for one with a bias, which it would lose.
+        """
         if not isinstance(layer, nn.Linear):
             raise TypeError(f"layer must be a linear layer, got a {type(layer).__name__}")
         if layer.bias is not None:
@@ -55,6 +60,14 @@ class BitLinear(Linear):
         new.weight = layer.weight
         new.norm = RMSNorm(layer.in_features, eps).to(layer.weight.device, layer.weight.dtype)
         return new.train(layer.training)
+
+    def forward(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
+        """y = RMSNorm(x) Wᵀ. Raises ValueError where x has another width."""
+        return nn.functional.linear(self.norm(x), self.weight)
+
+
+class BitLinear(NormedLinear):
+    """y = (q Tᵀ) · s γ with q, s from RMSNorm(x) and T, γ from `weight`. Arguments and errors as `NormedLinear`."""
 
     def forward(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
         """y = (q Tᵀ) · s γ, with straight-through gradients. Raises ValueError where x has another width."""

@@ -8,12 +8,12 @@ Production: `transformers.BitNetForCausalLM`.
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import nn
 
-from llmsuite_lab.bitnet.linear import BitLinear
+from llmsuite_lab.bitnet.linear import BitLinear, NormedLinear
 from llmsuite_lab.bitnet.packed_linear import PackedLinear
 from llmsuite_lab.bitnet.packing import COLUMNS, rows_a_byte
 from llmsuite_lab.core.errors import unknown, within
@@ -23,6 +23,8 @@ from llmsuite_lab.transformer.layers import Linear
 
 SIZES = {"3B": (3200, 26, 32, 32, 8640), "70B": (8192, 80, 64, 8, 28672)}  # d_model, layers, heads, key/value heads, d_ff
 VOCABULARY = 32_000  # Llama's
+_SIZES = ("vocab_size", "d_model", "n_layers", "n_heads", "d_ff", "max_length", "n_kv_heads", "d_head", "norm_eps", "rotary_base", "dropout")
+_COUNTED = {"tie_embeddings", "scale_embedding", "activation", "attention_scale", "logit_scale"}  # choices that `count` knows, or that add no number
 
 
 def paper_config(size: str) -> TransformerConfig:
@@ -35,7 +37,7 @@ def paper_config(size: str) -> TransformerConfig:
 
 
 def bit_decoder(config: TransformerConfig) -> Decoder:
-    """A Decoder with BitLinear in its blocks, at its random start. Raises ValueError as `to_bits`."""
+    """A Decoder with BitLinear in its blocks, at its random start. Raises ValueError as `to_bits` and as Decoder."""
     return to_bits(Decoder(config))
 
 
@@ -43,8 +45,17 @@ def to_bits(model: Decoder) -> Decoder:
     """The model itself, its blocks' linear layers now BitLinear with the same full-precision weights, the norms in front of them gone.
 
     Applied to a trained model this is post-training ternarisation, which ruins it; a one-bit model is trained as one. Returns the model.
-    Raises ValueError, with nothing changed, for what is not a pre-norm Decoder without biases, or has BitLinear already.
+    Raises, with nothing changed, TypeError for what is no Decoder, ValueError for one that is not pre-norm, has biases, or has BitLinear already.
     """
+    return _with_layers(model, BitLinear)
+
+
+def normed_decoder(config: TransformerConfig) -> Decoder:
+    """`bit_decoder` without its rounding: the same norms at the same places, full-precision products. Raises ValueError as `to_bits` and as Decoder."""
+    return _with_layers(Decoder(config), NormedLinear)
+
+
+def _with_layers(model: Decoder, kind: type[NormedLinear]) -> Decoder:
     _check(model)
     c = model.config
     if not c.pre_norm or c.attention_bias or c.feed_forward_bias:
@@ -56,7 +67,7 @@ def to_bits(model: Decoder) -> Decoder:
     if not names:
         raise ValueError("the model's blocks hold no linear layer to replace: it is one-bit already, or has no blocks")
     for name in names:
-        model.stack.blocks.set_submodule(name, BitLinear.of(model.stack.blocks.get_submodule(name), c.norm_eps))
+        model.stack.blocks.set_submodule(name, kind.of(model.stack.blocks.get_submodule(name), c.norm_eps))
     for block in model.stack.blocks:
         block.attention_norm, block.feed_forward_norm = nn.Identity(), nn.Identity()
     return model
@@ -65,7 +76,7 @@ def to_bits(model: Decoder) -> Decoder:
 def packed(model: Decoder, form: str = "two_bits") -> Decoder:
     """A copy of a one-bit model with its ternary weights packed, for inference: the same logits, to the bit in float32. Norms, embedding and head are shared.
 
-    Raises ValueError for an unknown form, or a model without BitLinear.
+    Raises TypeError for what is no Decoder, ValueError for an unknown form, or a model without BitLinear.
     """
     _check(model)
     rows_a_byte(form)
@@ -94,18 +105,28 @@ class Counts:
 
 
 def count(config: TransformerConfig) -> Counts:
-    """What a one-bit Llama of this shape holds, by formula. Raises ValueError for a family whose layers are others (biases, not gated)."""
+    """What a one-bit Llama of this shape holds, by formula. Raises ValueError for a family that holds other numbers (biases, layers that are not gated, …)."""
     c = config
-    if not isinstance(c, TransformerConfig) or not (c.gated and c.pre_norm) or c.attention_bias or c.feed_forward_bias or c.positions == "learned":
-        raise ValueError("config must be a Llama's (config.llama_config): gated, pre-norm, no biases, no learned positions")
+    if not isinstance(c, TransformerConfig):
+        raise ValueError(f"config must be a Llama's (config.llama_config), got a {type(c).__name__}")
+    if other := [told for name, told in differences(c).items() if name not in _COUNTED]:
+        raise ValueError(f"config must be a Llama's (config.llama_config), and this one has {', '.join(other)}")
     shapes = layer_shapes(c)
     ternary = c.n_layers * sum(d_out * d_in for d_out, d_in in shapes)
     embedding = c.vocab_size * c.d_model * (1 if c.tie_embeddings else 2)
     return Counts(ternary, embedding, c.n_layers * sum(d_in for _, d_in in shapes) + c.d_model)
 
 
+def differences(config: TransformerConfig) -> dict[str, str]:
+    """{choice: "choice=value"} of all that differs from a plain Llama of the same sizes (`config.llama_config`); {} for one. Raises TypeError for no config."""
+    if not isinstance(config, TransformerConfig):
+        raise TypeError(f"config must be a TransformerConfig, got a {type(config).__name__}")
+    plain = llama_config(**{name: getattr(config, name) for name in _SIZES})
+    return {field.name: f"{field.name}={value!r}" for field in fields(config) if (value := getattr(config, field.name)) != getattr(plain, field.name)}
+
+
 def layer_shapes(config: TransformerConfig) -> list[tuple[int, int]]:
-    """(d_out, d_in) of one block's seven matrices: W_Q, W_K, W_V, W_O, W_gate, W_up, W_down."""
+    """(d_out, d_in) of one block's seven matrices: W_Q, W_K, W_V, W_O, W_gate, W_up, W_down. Raises TypeError for no config."""
     if not isinstance(config, TransformerConfig):
         raise TypeError(f"config must be a TransformerConfig, got a {type(config).__name__}")
     d, heads, kv = config.d_model, config.n_heads * config.head_width, config.kv_heads * config.head_width
@@ -128,7 +149,7 @@ def model_bytes(config: TransformerConfig, form: str | None, other_bits: float =
 
 
 def held_bytes(model: nn.Module) -> int:
-    """Bytes of a model's parameters and saved buffers as they lie in memory, what is shared counted once."""
+    """Bytes of a model's parameters and saved buffers as they lie in memory, what is shared counted once. Raises TypeError for no module."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a module of torch, got a {type(model).__name__}")
     tensors = {t.data_ptr(): t for t in model.state_dict(keep_vars=True).values() if isinstance(t, torch.Tensor)}

@@ -5,7 +5,7 @@
 Equal to `linear.BitLinear` to the bit in float32. It cannot be trained: the full-precision weights are gone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -15,6 +15,7 @@ from llmsuite_lab.bitnet.kernels.choice import product
 from llmsuite_lab.bitnet.linear import BitLinear
 from llmsuite_lab.bitnet.packing import Ternary, pack
 from llmsuite_lab.bitnet.quantize import ternary_weights
+from llmsuite_lab.transformer.generation import Engine
 from llmsuite_lab.transformer.normalization import RMSNorm
 
 
@@ -47,12 +48,19 @@ class PackedLinear(nn.Module):
         """The packed weights."""
         return Ternary(self.packed, float(self.scale), self.shape, self.form)
 
+    @staticmethod
+    def writer(model: nn.Module, prompts: Sequence[Sequence[int]], room: int) -> Engine | None:
+        """The engine that a model of such layers is written with (`generation.engine_for` asks), or None: `bit_engine.engine`."""
+        from llmsuite_lab.bitnet.bit_engine import engine  # which knows these layers
+
+        return engine(model, prompts, room)
+
     def forward(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
         """y, without gradients to the weights. Raises ValueError where x has another width."""
         if torch.is_grad_enabled() and x.requires_grad:
             raise ValueError("a packed layer has no gradient: train the BitLinear model, or call this one inside torch.no_grad()")
         x = self.norm(x).detach()
-        key = (self.packed.data_ptr(), self.packed._version, self.packed.device, x.dtype)
+        key = (self.packed.data_ptr(), self.packed._version, self.scale.data_ptr(), self.scale._version, self.packed.device, x.dtype)
         if self._product is None or self._product[0] != key:
             self._product = (key, product(self.weight, x.dtype))
         return self._product[1](x)

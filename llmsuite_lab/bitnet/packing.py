@@ -91,20 +91,22 @@ def pack(T: Float[Tensor, "d_out d_in"], scale: float = 1.0, form: str = "two_bi
     d_out, d_in = T.shape
     filled = torch.ones(-(-d_out // rows) * rows, -(-d_in // COLUMNS) * COLUMNS, dtype=torch.int16, device=T.device)
     filled[:d_out, :d_in] += T.to(torch.int16)
-    weights = torch.tensor(_places(form), dtype=torch.int16, device=T.device)
+    weights = torch.tensor(places(form), dtype=torch.int16, device=T.device)
     value = (filled.unflatten(0, (-1, rows)) * weights[:, None]).sum(1, dtype=torch.int32)
     coded = value if form == "two_bits" else (256 * value + 242) // 243
     return Ternary(coded.to(torch.uint8).contiguous(), float(scale), (d_out, d_in), form)
 
 
-def _places(form: str) -> list[int]:
-    return [1, 4, 16, 64] if form == "two_bits" else [81, 27, 9, 3, 1]
+def places(form: str) -> list[int]:
+    """What the digit of each row counts in a byte's value, the first row first. Raises ValueError for an unknown form."""
+    rows = rows_a_byte(form)
+    return [4**p for p in range(rows)] if form == "two_bits" else [3 ** (rows - 1 - p) for p in range(rows)]
 
 
 def _codes(form: str) -> Tensor:
     """Every byte that stands for four or five weights."""
     digits = torch.cartesian_prod(*[torch.arange(3)] * FORMS[form])
-    value = (digits * torch.tensor(_places(form))).sum(1)
+    value = (digits * torch.tensor(places(form))).sum(1)
     return value if form == "two_bits" else (256 * value + 242) // 243
 
 

@@ -40,10 +40,10 @@ PAL_TEMPLATE = PromptTemplate.from_template("Q: {question}\n# solution in Python
 PAL_FINAL_TEMPLATE = PromptTemplate.from_template("Q: {question}\n# solution in Python:\n{code}\n# output: {value}\nA: The answer is")
 
 
-def rag_chain(retriever: LabRetriever, lm: Any, gate: Gate | None = None) -> Runnable[str, dict[str, Any]]:
+def rag_chain(retriever: LabRetriever, lm: Any, gate: Gate | None = None, *, unknown: str = I_DO_NOT_KNOW) -> Runnable[str, dict[str, Any]]:
     """Question → {"question", "documents", "context", "draft", "answer"}: passages into the template, the model completes it, the gate may decline.
 
-    Without a passage the model is not asked: the draft is empty and the answer is "I don't know".
+    Without a passage the model is not asked: the draft is empty and the answer is `unknown`.
     Equal to `retrieval.pipeline.RAG`, as long as the passages fit its budget.
     """
     model = LabLLM(language_model=lm, max_tokens=ANSWER_TOKENS, stop=[STOP])
@@ -52,12 +52,12 @@ def rag_chain(retriever: LabRetriever, lm: Any, gate: Gate | None = None) -> Run
         {"question": RunnablePassthrough(), "documents": retriever}
         | RunnablePassthrough.assign(context=lambda row: STOP.join(document.page_content for document in row["documents"]))
         | RunnablePassthrough.assign(draft=RunnableBranch((lambda row: not row["documents"], lambda row: ""), completed))
-        | RunnablePassthrough.assign(answer=_gated(retriever, lm, gate) if gate else lambda row: row["draft"] or I_DO_NOT_KNOW)
+        | RunnablePassthrough.assign(answer=_gated(retriever, lm, gate, unknown) if gate else lambda row: row["draft"] or unknown)
     )
 
 
-def _gated(retriever: LabRetriever, lm: Any, gate: Gate) -> Callable[[dict[str, Any]], str]:
-    """The draft, or "I don't know" where the gate's confidence is below its threshold."""
+def _gated(retriever: LabRetriever, lm: Any, gate: Gate, unknown: str) -> Callable[[dict[str, Any]], str]:
+    """The draft, or `unknown` where the gate's confidence is below its threshold."""
     search, columns = retriever.retriever, [SIGNALS.index(name) for name in gate.names]
     rag = RAG(search, lm, gate=gate)
     wide = min(max(retriever.k, 2), len(search.passages))  # the gate wants to know how far behind the second passage is
@@ -65,7 +65,7 @@ def _gated(retriever: LabRetriever, lm: Any, gate: Gate) -> Callable[[dict[str, 
     def decide(row: dict[str, Any]) -> str:
         (signals,) = rag.signals([row["question"]], search.retrieve([row["question"]], wide))
         declined = not row["draft"] or gate.declines([[signals[c] for c in columns]])[0]
-        return I_DO_NOT_KNOW if declined else row["draft"]
+        return unknown if declined else row["draft"]
 
     return decide
 

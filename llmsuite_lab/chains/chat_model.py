@@ -2,8 +2,9 @@
 
     messages → prompt → LanguageModel.complete → AIMessage(text, tool calls, token usage)
 
-Without tools the model's chat template is used. With tools bound, the conversation is written in the ReAct form that the tuned model of
-notebook 04 knows (`react_format`), so that `create_agent` really drives it. In production: `langchain_huggingface.ChatHuggingFace`.
+Without tools the model's chat template is used. With tools bound, a model whose template shows tools is spoken to in its own form (`native_format`); any other
+in the ReAct form that the tuned model of notebook 04 knows (`react_format`), so that `create_agent` really drives it.
+In production: `langchain_huggingface.ChatHuggingFace`.
 """
 
 import json
@@ -11,29 +12,36 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ChatMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import get_config_list
+from langchain_core.runnables.config import get_config_list, run_in_executor
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from llmsuite_lab.chains import native_format, react_format
 from llmsuite_lab.chains.identity import identity
-from llmsuite_lab.chains.react_format import STOPS, message_of, prompt_of, text_of
+from llmsuite_lab.chains.structured_output import METHODS, StructuredOutput
 from llmsuite_lab.lm.language_model import Completion
 from llmsuite_lab.lm.stops import stop_list
+from llmsuite_lab.lm.structured import RETRIES
+from llmsuite_lab.lm.text import encode
+from llmsuite_lab.lm.tool_calls import forced_call, shows_tools
 
 _together: ContextVar[tuple[Any, Callable[[], Any]] | None] = ContextVar("_together", default=None)  # within `batch`: the model, its answer
-_ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "user"}
+OPTIONS = ("max_tokens", "temperature", "top_k", "top_p", "seed")  # what a single call may set in the model's place
 
 
 class LabChatModel(BaseChatModel):
-    """A chat model over a loaded `LanguageModel`. Greedy unless `temperature` is above zero; `batch` generates all inputs in one batch."""
+    """A chat model over a loaded `LanguageModel`. Greedy unless `temperature` is above zero; `batch` and `abatch` generate all inputs in one batch.
+
+    A call may set any of OPTIONS and `stop` in the place of the model's own: `model.invoke(messages, max_tokens=8)`, `model.bind(temperature=0.7)`.
+    """
 
     language_model: Any  # LanguageModel; pydantic need not look into it
     max_tokens: int = 128  # new tokens at most, per answer
@@ -43,6 +51,7 @@ class LabChatModel(BaseChatModel):
     seed: int = 0
     stop: str | list[str] | None = None  # one stop string, or several
     examples: str = ""  # worked trajectories in front of every ReAct prompt, for a model that was not tuned on them
+    tool_form: Literal["auto", "native", "react"] = "auto"  # how tools are shown: natively where the chat template does and there are no examples
 
     @property
     def _llm_type(self) -> str:
@@ -50,9 +59,9 @@ class LabChatModel(BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        sampling = {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p, "seed": self.seed}
-        ends = {"max_tokens": self.max_tokens, "ends_at": stop_list(self.stop or [])}  # "stop" itself is the call's, in LangChain's own key
-        return {**identity(self.language_model), **sampling, **ends, "examples": self.examples}
+        sampling = {name: getattr(self, name) for name in OPTIONS}
+        ends = {"ends_at": stop_list(self.stop or [])}  # "stop" itself is the call's, in LangChain's own key
+        return {**identity(self.language_model), **sampling, **ends, "examples": self.examples, "tool_form": self.tool_form}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> Any:
         return {
@@ -60,6 +69,10 @@ class LabChatModel(BaseChatModel):
             "ls_provider": "llmsuite-lab",
             "ls_model_name": kwargs.get("model", self.language_model.name),
         }
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """The ids of a text by the model's own tokenizer: what LangChain counts tokens with (`get_num_tokens`, `trim_messages`)."""
+        return encode(self.language_model.tokenizer, [text])[0]
 
     def bind_tools(
         self, tools: Sequence[dict[str, Any] | type | Callable | BaseTool], *, tool_choice: str | bool | dict | None = None, **kwargs: Any
@@ -70,6 +83,19 @@ class LabChatModel(BaseChatModel):
         """
         schemas = [convert_to_openai_tool(tool) for tool in tools]
         return self.bind(tools=schemas, forced=_forced(tool_choice, [s["function"]["name"] for s in schemas]), **kwargs)
+
+    def with_structured_output(
+        self, schema: dict[str, Any] | type, *, include_raw: bool = False, method: str = "json_schema", retries: int = RETRIES, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, Any]:
+        """The model, its answer a value of `schema`: a pydantic class, a TypedDict, a JSON schema. A text that does not fit goes back with the reason,
+        `retries` times at most; then OutputParserException, or with `include_raw` the exception under "parsing_error".
+
+        How often stands in the raw message, `response_metadata["structured_output"]`. Every `method` of LangChain comes to the same: the fields are asked for
+        in the prompt, and what comes back is validated, so that `strict` changes nothing. Raises ValueError for an unknown method or option.
+        """
+        if method not in METHODS or set(kwargs) - {"strict"}:
+            raise ValueError(f"method={method!r}, options {sorted(kwargs)}: the methods are {', '.join(METHODS)}, the only other option is strict")
+        return StructuredOutput(model=self, target=schema, include_raw=include_raw, method=method, retries=retries)
 
     def _generate(
         self,
@@ -82,24 +108,37 @@ class LabChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         batched, answer = _together.get() or (None, None)
-        done, chosen = answer() if batched is self else self._complete([messages], stop, tools, forced)[0]
+        done, chosen = answer() if batched is self else self._complete([messages], stop, tools, forced, kwargs)[0]
         message = self._message(messages, done, tools, chosen)
         return ChatResult(generations=[ChatGeneration(message=message, generation_info={"finish_reason": done.finish_reason})])
 
     def _complete(
-        self, conversations: Sequence[Sequence[BaseMessage]], stop: list[str] | None, tools: Sequence[dict[str, Any]], forced: Sequence[str]
-    ) -> list[tuple[Completion, str | None]]:
-        """One batched generation; each completion with the tool that it was made to call, if it was."""
+        self,
+        conversations: Sequence[Sequence[BaseMessage]],
+        stop: list[str] | None,
+        tools: Sequence[dict[str, Any]],
+        forced: Sequence[str],
+        options: dict[str, Any],
+    ) -> list[tuple[Completion, str]]:
+        """One batched generation; each completion with the beginning of the call that was put into the model's mouth, if one was."""
         chosen = [self._likeliest(messages, tools, forced) for messages in conversations]
-        prompts = [self.prompt(messages, tools, name) for messages, name in zip(conversations, chosen, strict=True)]
-        return list(zip(self.language_model.complete(prompts, **self._options(stop, tools)), chosen, strict=True))
+        prompts = [self.prompt(messages, tools) for messages in conversations]
+        prompts = [prompt + begun if begun else prompt for prompt, begun in zip(prompts, chosen, strict=True)]
+        return list(zip(self.language_model.complete(prompts, **self._options(stop, tools, options)), chosen, strict=True))
 
-    def _likeliest(self, messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]], forced: Sequence[str]) -> str | None:
-        """The tool to call among those that may be: the one whose call has the highest mean log-probability per token here."""
-        if len(forced) < 2:
-            return forced[0] if forced else None
-        scores = self.language_model.score([self.prompt(messages, tools)] * len(forced), [_beginning(name) for name in forced])
-        return max(zip(scores, forced, strict=True), key=lambda pair: pair[0].logprob / pair[0].tokens)[1]
+    def _likeliest(self, messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]], forced: Sequence[str]) -> str:
+        """The beginning of the call to make; of several, the one that has the highest mean log-probability per token here. "" when the model is free."""
+        if not forced:
+            return ""
+        if self._native(tools):
+            turns = native_format.conversation_of(messages)
+            begun = [forced_call(self.language_model.tokenizer, turns, tools, name) for name in forced]
+        else:
+            begun = [react_format.beginning_of(name) for name in forced]
+        if len(forced) == 1:
+            return begun[0]
+        scores = self.language_model.score([self.prompt(messages, tools)] * len(forced), begun)
+        return max(zip(scores, begun, strict=True), key=lambda pair: pair[0].logprob / pair[0].tokens)[1]
 
     def _stream(
         self,
@@ -111,29 +150,40 @@ class LabChatModel(BaseChatModel):
         forced: Sequence[str] = (),
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        if tools:  # a tool call is only known when its bracket closes: one chunk
-            message = self._generate(messages, stop, run_manager, tools=tools, forced=forced).generations[0].message
-            calls = [tool_call_chunk(name=c["name"], args=_json(c["args"]), id=c["id"], index=i) for i, c in enumerate(message.tool_calls)]
-            yield ChatGenerationChunk(
-                message=AIMessageChunk(
-                    message.content,
-                    tool_call_chunks=calls,
-                    usage_metadata=message.usage_metadata,
-                    additional_kwargs=message.additional_kwargs,
-                    response_metadata=message.response_metadata,
-                )
+        """Text as it is written; a call, known only when it ends, in the last chunk, with the usage. A ReAct turn and a forced call are one chunk."""
+        written = shown = ""
+        if forced or (tools and not self._native(tools)):
+            ((done, begun),) = self._complete([messages], stop, tools, forced, kwargs)
+        else:
+            pieces, begun = self.language_model.stream(self.prompt(messages, tools), **self._options(stop, tools, kwargs)), ""
+            while True:
+                try:
+                    written += next(pieces)
+                except StopIteration as ended:
+                    done = ended.value
+                    break
+                ready = native_format.speakable(written, [tool["function"]["name"] for tool in tools]) if tools else written
+                if len(ready) > len(shown):
+                    chunk = ChatGenerationChunk(message=AIMessageChunk(ready[len(shown) :]))
+                    shown = ready
+                    if run_manager:
+                        run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                    yield chunk
+        message = self._message(messages, done, tools, begun)
+        calls = [tool_call_chunk(name=c["name"], args=_json(c["args"]), id=c["id"], index=i) for i, c in enumerate(message.tool_calls)]
+        rest = ChatGenerationChunk(
+            message=AIMessageChunk(
+                message.text[len(shown) :],
+                tool_call_chunks=calls,
+                usage_metadata=message.usage_metadata,
+                additional_kwargs=message.additional_kwargs,
+                response_metadata=message.response_metadata,
+                chunk_position="last",
             )
-            return
-        prompt, written = self.prompt(messages), ""
-        for piece in self.language_model.stream(prompt, **self._options(stop, tools)):
-            written += piece
-            chunk = ChatGenerationChunk(message=AIMessageChunk(piece))
-            if run_manager:
-                run_manager.on_llm_new_token(piece, chunk=chunk)
-            yield chunk
-        usage = _usage(self.language_model.count_tokens(prompt), self.language_model.count_tokens(written))
-        metadata = {"model_name": self.language_model.name}
-        yield ChatGenerationChunk(message=AIMessageChunk("", usage_metadata=usage, response_metadata=metadata, chunk_position="last"))
+        )
+        if run_manager:
+            run_manager.on_llm_new_token(rest.text, chunk=rest)
+        yield rest
 
     def batch(
         self,
@@ -163,23 +213,47 @@ class LabChatModel(BaseChatModel):
                 _together.reset(token)
         return results
 
-    def prompt(self, messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]] = (), forced: str | None = None) -> str:
-        """The text the model continues for these messages: its chat template, or the ReAct form when there are tools."""
-        if not tools:
-            return self.language_model.chat_prompt([_turn(message) for message in messages])
-        return self.examples + prompt_of(messages) + (_beginning(forced) if forced else "")
+    async def abatch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Any]:
+        """`batch` in a thread: one batched generation, and the event loop stays free."""
+        return await run_in_executor(None, partial(self.batch, inputs, config, return_exceptions=return_exceptions, **kwargs))
 
-    def _options(self, stop: list[str] | None, tools: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        stops = [*stop_list(stop or self.stop or []), *(STOPS if tools else ())]
-        sampling = {"temperature": self.temperature, "top_p": self.top_p, "seed": self.seed}
-        return {"max_new_tokens": self.max_tokens, "stop": stops, **sampling, **({"top_k": self.top_k} if self.top_k is not None else {})}
-
-    def _message(self, messages: list[BaseMessage], done: Completion, tools: Sequence[dict[str, Any]], forced: str | None) -> AIMessage:
+    def prompt(self, messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]] = ()) -> str:
+        """The text the model continues for these messages: its chat template, or with tools, where that shows none, the ReAct form."""
+        if self._native(tools):
+            return self.language_model.chat_prompt(native_format.conversation_of(messages), tools)
         if tools:
-            raw = _beginning(forced) + done.text if forced else done.text
-            if forced:  # the call ends at its bracket, whatever the model goes on to write, or where its tokens ended
+            return self.examples + react_format.prompt_of(messages)
+        turns = [{"role": native_format.role_of(message), "content": react_format.text_of(message)} for message in messages]
+        return self.language_model.chat_prompt([turn | ({"role": "user"} if turn["role"] == "tool" else {}) for turn in turns])
+
+    def _native(self, tools: Sequence[dict[str, Any]]) -> bool:
+        if not tools or self.tool_form == "react":
+            return False
+        return self.tool_form == "native" or (not self.examples and shows_tools(self.language_model.tokenizer))
+
+    def _options(self, stop: list[str] | None, tools: Sequence[dict[str, Any]], options: dict[str, Any]) -> dict[str, Any]:
+        if strange := [name for name in options if name not in OPTIONS]:
+            raise ValueError(f"this model has no option {strange[0]!r} to set in a call; it has {', '.join(OPTIONS)} and stop")
+        own = {name: options.get(name, getattr(self, name)) for name in OPTIONS}
+        stops = [*stop_list(stop or self.stop or []), *(react_format.STOPS if tools and not self._native(tools) else ())]
+        return {"max_new_tokens": own.pop("max_tokens"), "stop": stops, **own}
+
+    def _message(self, messages: list[BaseMessage], done: Completion, tools: Sequence[dict[str, Any]], begun: str) -> AIMessage:
+        call_id = f"call_{sum(isinstance(m, ToolMessage) for m in messages)}"
+        if self._native(tools):
+            message = native_format.message_of(str(begun) + done.text, call_id, only_first=bool(begun))
+        elif tools:
+            raw = begun + done.text
+            if begun:  # the call ends at its bracket, whatever the model goes on to write, or where its tokens ended
                 raw = raw.partition("]")[0].rstrip("\n") + "]"
-            message = message_of(raw, done.finish_reason, tools, call_id=f"call_{sum(isinstance(m, ToolMessage) for m in messages)}")
+            message = react_format.message_of(raw, done.finish_reason, tools, call_id=call_id)
         else:
             message = AIMessage(done.text)
         message.usage_metadata = _usage(done.prompt_tokens, done.completion_tokens)
@@ -191,12 +265,13 @@ class _Batch:
     """The inputs of one `batch`, generated together when the first of them is asked for; alone, should that fail, so that each has its own error."""
 
     def __init__(self, model: LabChatModel, inputs: Sequence[LanguageModelInput], options: dict[str, Any]) -> None:
+        own = {name: value for name, value in options.items() if name not in ("stop", "tools", "forced", "ls_structured_output_format")}
         self.model, self.inputs = model, list(inputs)
-        self.options = (options.get("stop"), options.get("tools", ()), options.get("forced", ()))
-        self.answers: list[tuple[Completion, str | None]] | None = None
+        self.options = (options.get("stop"), options.get("tools", ()), options.get("forced", ()), own)
+        self.answers: list[tuple[Completion, str]] | None = None
         self.asked = False
 
-    def answer(self, i: int) -> tuple[Completion, str | None]:
+    def answer(self, i: int) -> tuple[Completion, str]:
         """The completion of input `i`."""
         if not self.asked:
             self.asked = True
@@ -208,22 +283,8 @@ class _Batch:
         return self.model._convert_input(value).to_messages()
 
 
-def _beginning(name: str) -> str:
-    """What is put into the model's mouth to make it call a tool; its argument is left to the model."""
-    return f" I use {name}.\nAction: {name}["
-
-
 def _usage(read: int, written: int) -> dict[str, int]:
     return {"input_tokens": read, "output_tokens": written, "total_tokens": read + written}
-
-
-def _turn(message: BaseMessage) -> dict[str, str]:
-    role = message.role if isinstance(message, ChatMessage) else _ROLES.get(message.type)
-    if role is None:
-        raise ValueError(
-            f"a message of type {message.type!r} has no role in the model's chat template; it knows system, user and assistant"
-        )
-    return {"role": role, "content": text_of(message)}
 
 
 def _forced(choice: str | bool | dict | None, names: list[str]) -> list[str]:

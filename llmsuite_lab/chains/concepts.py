@@ -104,14 +104,45 @@ def rules_around_the_tool() -> Any:
     return drawn
 
 
-def routes_by_nearness(seed: int = 5) -> Any:
-    """Examples of three routes as points, each with the reach τ: a question near one of them takes its route, one near none is asked back."""
+def agent_from_parts() -> Any:
+    """What `create_agent` is given and what it returns: a model, tools and middleware, joined to a graph that goes round until no tool is asked for."""
+    drawn, ax = canvas("An agent is composed too: a model, tools, rules and a memory around one circle", 11.2, 4.7)
+    parts = (
+        ("model", "messages in, a message out", "LabChatModel", "tuned"), ("tools", "name, argument, limits", "Search, Lookup", "accent"),
+        ("middleware", "rules around each call", "ReActRules", "bound"), ("checkpointer", "the state by thread", "memory", "third"),
+    )  # fmt: skip
+    for n, (name, below, ours, fill) in enumerate(parts):
+        y = 4.1 - 1.02 * n
+        box(ax, 1.5, y, 2.8, 0.8, name, below, fill=fill)
+        say(ax, 3.05, y, ours, size=12.5, mono=True, across="left")
+        arrow(ax, (4.75, y), (5.35, 2.55 + 0.25 * (1.5 - n)), ink="base")
+    say(ax, 8.3, 4.42, "create_agent", size=14, bold=True, mono=True)
+    box(ax, 8.3, 2.25, 5.6, 3.9, fill="base", outline=True)
+    box(ax, 6.9, 3.45, 1.9, 0.66, "start", "the question", fill="base")
+    box(ax, 6.9, 2.0, 1.9, 0.8, "model", fill="tuned")
+    box(ax, 9.85, 2.0, 1.9, 0.8, "tools", "inside the rules", fill="accent")
+    box(ax, 6.9, 0.68, 1.9, 0.6, "end", fill="base")
+    arrow(ax, (6.9, 3.1), (6.9, 2.43))
+    arrow(ax, (7.88, 2.2), (8.87, 2.2), "a tool call", ink="tuned")
+    arrow(ax, (8.87, 1.8), (7.88, 1.8), "its result", ink="accent", above=-0.2)
+    arrow(ax, (6.9, 1.58), (6.9, 1.0), dashed=True)
+    say(ax, 7.05, 1.28, "no tool call: done", size=12, across="left", italic=True)
+    return drawn
+
+
+def routes_by_nearness(reach: float = 0.62, seed: int = 5) -> Any:
+    """Examples of three routes as points, each with its `reach`: a question near one of them takes its route, one near none is asked back.
+
+    Raises ValueError for a reach below 0 or above 3 (the picture is five wide).
+    """
     import numpy as np
+
+    within("reach", reach, 0, 3)
 
     rng = np.random.default_rng(seed)
     drawn, ax = canvas("The nearest example decides, unless none is near", 6.6, 5.2)
     ax.set_aspect("equal")
-    reach, examples = 0.62, []
+    examples = []
     for (x, y), name, fill in (((1.3, 3.4), "handbook", "baseline"), ((4.9, 3.5), "sums", "accent"), ((3.0, 1.2), "almanac", "third")):
         points = rng.normal((x, y), 0.42, (7, 2))
         for point in points:
@@ -146,7 +177,7 @@ def two_conversations() -> Any:
     box(ax, 4.95, 3.2, 3.0, 0.52, "memory: empty", fill="base", outline=True, size=12.5)
     arrow(ax, (1.65, 2.92), (1.65, 2.6), ink="third", width=3)
     arrow(ax, (4.95, 2.92), (4.95, 2.6), ink="base", dashed=True)
-    for x, text, fill in ((1.65, "“What colour is\nthe toaster?”", "accent"), (4.95, "“Which product\ndo you mean?”", "tuned")):
+    for x, text, fill in ((1.65, "“What colour is\nthe toaster?”", "accent"), (4.95, "“What do you\nmean by 'it'?”", "tuned")):
         arrow(ax, (x, 2.0), (x, 1.55))
         box(ax, x, 1.15, 3.0, 0.74, text, fill=fill, size=13)
     say(ax, 1.65, 0.5, "goes to the handbook", size=12.5, italic=True)
@@ -162,7 +193,7 @@ def run_inside_run() -> Any:
     box(ax, 1.2, 2.2, 1.7, 3.0, "route", fill="baseline")
     box(ax, 4.25, 2.2, 4.1, 3.0, fill="accent", outline=True)
     say(ax, 2.4, 3.45, "handbook skill", size=13.5, bold=True, across="left", ink="accent")
-    parts = (("retriever", "3 passages", "accent"), ("model", "a draft", "tuned"), ("gate", "let it pass", "baseline"))
+    parts = (("retriever", "passages", "accent"), ("model", "a draft", "tuned"), ("gate", "let it pass", "baseline"))
     for n, (name, below, fill) in enumerate(parts):
         box(ax, 4.25, 2.9 - 0.8 * n, 3.6, 0.66, name, below, fill=fill)
     say(ax, 3.3, 0.4, "each with start, end, input, result, parent", size=12.5, italic=True)

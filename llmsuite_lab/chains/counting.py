@@ -88,3 +88,15 @@ def adapter_lines() -> int:
     return lines_of_code(
         chat_model, completion_model, identity, react_format, retriever, gathering, agent.ReActRules, agent.langchain_tool
     )
+
+
+def break_even() -> float:
+    """How many applications it takes until the lines saved, at the mean of `comparison`, make up for those of the adapters.
+
+    Raises ValueError where the compositions save no line.
+    """
+    lines = comparison()
+    saved = sum(own - composed for own, composed in lines.values()) / len(lines)
+    if saved <= 0:
+        raise ValueError("the compositions are not shorter than the loops: the adapters never pay off")
+    return adapter_lines() / saved

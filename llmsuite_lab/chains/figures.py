@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmsuite_lab.chains.assistant import Assistant, Reply
-from llmsuite_lab.chains.counting import comparison
+from llmsuite_lab.chains.counting import adapter_lines, comparison
 from llmsuite_lab.chains.routing import ALMANAC, HANDBOOK, SUMS
 from llmsuite_lab.chains.trace import Recorder
 from llmsuite_lab.core.plots import COLOURS, figure
@@ -13,18 +13,28 @@ KINDS = {"chain": "base", "model": "tuned", "tool": "baseline", "retriever": "ac
 
 
 def lines_compared() -> Any:
-    """Lines of our own loops beside those of the compositions, counted now."""
-    counted = comparison()
-    drawn, ax = figure(7.6, 3.6)
-    for i, (ours, composed) in enumerate(counted.values()):
-        for shift, value, colour, label in ((-0.2, ours, "base", "our own loop"), (0.2, composed, "accent", "LangChain's parts")):
-            ax.bar(i + shift, value, 0.38, color=COLOURS[colour], label=label if i == 0 else None)
-            ax.annotate(str(value), (i + shift, value), (0, 3), textcoords="offset points", ha="center")
-    ax.set_xticks(range(len(counted)), counted)
-    ax.set_ylabel("lines of code")
-    ax.set_title("The same answers in fewer lines")
-    ax.grid(axis="x", visible=False)
-    ax.legend()
+    """Lines of our own loops beside those of the compositions, counted now: by application, then all of them with the adapters that come once."""
+    counted, adapters = comparison(), adapter_lines()
+    drawn, (each, whole) = figure(10, 3.8, ncols=2, width_ratios=(3, 1.6))
+    own, composed = (sum(pair[side] for pair in counted.values()) for side in (0, 1))
+    groups = ((each, list(counted.values())), (whole, [(own, composed)]))
+    for ax, pairs in groups:
+        for i, pair in enumerate(pairs):
+            for shift, value, colour, label in zip((-0.2, 0.2), pair, ("base", "accent"), ("our own loop", "LangChain's parts"), strict=True):
+                ax.bar(i + shift, value, 0.38, color=COLOURS[colour], label=label if i == 0 else None)
+                if not (ax is whole and shift > 0):  # there the adapters stand on top
+                    ax.annotate(str(value), (i + shift, value), (0, 3), textcoords="offset points", ha="center")
+        ax.grid(axis="x", visible=False)
+    whole.bar(0.2, adapters, 0.38, bottom=composed, color=COLOURS["tuned"], label="adapters, once")
+    whole.annotate(f"{composed} + {adapters}", (0.2, composed + adapters), (0, 3), textcoords="offset points", ha="center")
+    each.set_xticks(range(len(counted)), counted)
+    whole.set_xticks([0], [f"all {len(counted)}"])
+    each.set_ylim(0, 1.12 * max(max(pair) for pair in counted.values()))
+    whole.set_ylim(0, 1.12 * max(own, composed + adapters))
+    each.set_ylabel("lines of code")
+    each.set_title("Short chains stand on long adapters")
+    handles = dict(zip(*reversed(whole.get_legend_handles_labels()), strict=True))
+    each.legend(handles.values(), handles)
     return drawn
 
 

@@ -65,6 +65,11 @@ def _turn(message: AIMessage) -> str:
     return f"{thought}\nAction: {calls[0]['name']}[{argument_text(calls[0]['args'])}]"
 
 
+def beginning_of(name: str) -> str:
+    """What is put into the model's mouth to make it call a tool; its argument is left to the model."""
+    return f" I use {name}.\nAction: {name}["
+
+
 def argument_text(arguments: dict[str, Any]) -> str:
     """A call's arguments as they stand between the brackets: the value of a single one, else JSON."""
     return str(next(iter(arguments.values()))) if len(arguments) == 1 else json.dumps(arguments, ensure_ascii=False)
@@ -105,4 +110,4 @@ def message_of(raw: str, finish_reason: str, tools: Sequence[dict[str, Any]], ca
     return AIMessage(turn.thought, tool_calls=[{"name": turn.name, "args": arguments_of(turn.argument, tool), "id": call_id}])
 
 
-__all__ = ["STOPS", "UNPARSABLE", "argument_text", "arguments_of", "message_of", "prompt_of", "text_of"]
+__all__ = ["STOPS", "UNPARSABLE", "argument_text", "arguments_of", "beginning_of", "message_of", "prompt_of", "text_of"]

@@ -8,12 +8,15 @@ what keeps the logits bit for bit equal: d and m are float16, and their combinat
 import contextlib
 import errno
 import io
+import math
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmsuite_lab.core.errors import LabError
 
 if TYPE_CHECKING:
+    import numpy as np
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -33,7 +36,16 @@ def load(file: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
         tokenizer = AutoTokenizer.from_pretrained(file.parent, **where)
     refuse_lacking(str(file), model, told)
     _restore_pre_tokens(file, tokenizer)
-    return model.eval(), tokenizer
+    return _plain(model).eval(), tokenizer
+
+
+def _plain(model: "PreTrainedModel") -> "PreTrainedModel":
+    """Without the marks of a quantised model: the weights are plain floats now, and whoever asks the model must hear so."""
+    for holder, names in ((model, ("is_quantized", "hf_quantizer", "quantization_method")), (model.config, ("quantization_config",))):
+        for name in names:
+            if name in vars(holder):
+                delattr(holder, name)
+    return model
 
 
 def refuse_lacking(called: str, model: "PreTrainedModel", told: dict[str, Any]) -> None:
@@ -41,6 +53,83 @@ def refuse_lacking(called: str, model: "PreTrainedModel", told: dict[str, Any]) 
     other = [f"{name}, which is there in shape {tuple(there)} instead of {tuple(needed)}" for name, there, needed in told["mismatched_keys"]]
     if lacking := sorted([*told["missing_keys"], *other]):
         raise LabError(f"{called} lacks {len(lacking)} weights of a {type(model).__name__} (first: {lacking[0]}): save the whole model there")
+
+
+def stored(file: Path) -> "dict[str, tuple[str, np.ndarray]]":
+    """{name: (format, rows)} of every tensor as the file holds it: rows of bytes, (…, bytes a row), mapped into memory and not read.
+
+    Only the table of tensors is looked at: `gguf.GGUFReader` takes seconds for the words of a tokenizer. Raises LabError for a file that is torn or is
+    no GGUF.
+    """
+    import numpy as np
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
+    try:
+        data = np.memmap(file, np.uint8, "r")
+        read = _Table(memoryview(data))
+        alignment, found = read.header()
+        tensors = {}
+        for name, sizes, number, offset in found:  # sizes: columns first, as the file has them
+            kind, start = GGMLQuantizationType(number), -(-read.at // alignment) * alignment + offset
+            columns, taken = GGML_QUANT_SIZES[kind]
+            shape = (*reversed(sizes[1:]), sizes[0] // columns * taken)
+            tensors[name] = (kind.name, np.asarray(data[start : start + math.prod(shape)]).reshape(shape))
+        return tensors
+    except (ValueError, OSError, LookupError, OverflowError, struct.error) as error:
+        raise LabError(f"{file} cannot be read as GGUF ({str(error).strip() or type(error).__name__}): get it again") from error
+
+
+class _Table:
+    """Reads the head of a GGUF file (version 2 and 3, little-endian): magic, counts, keys with values, and one entry a tensor."""
+
+    SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # bytes of a value by its type; 8 is a string, 9 an array
+
+    def __init__(self, data: memoryview) -> None:
+        self.data, self.at = data, 0
+
+    def header(self) -> tuple[int, list[tuple[str, list[int], int, int]]]:
+        """(alignment, [(name, sizes, format, offset)]); `at` then is where the head ends."""
+        magic, version, n_tensors, n_keys = self.take("4sIQQ")
+        if magic != b"GGUF" or version not in (2, 3):
+            raise ValueError(f"it begins with {magic!r} and version {version}")
+        alignment = 32
+        for _ in range(n_keys):
+            key, begin = self.text(), self.at + 4
+            self.skip(*self.take("I"))
+            if key == "general.alignment":
+                (alignment,) = struct.unpack_from("<I", self.data, begin)
+        tensors = []
+        for _ in range(n_tensors):
+            name, (n,) = self.text(), self.take("I")
+            tensors.append((name, list(self.take(f"{n}Q")), *self.take("IQ")))
+        return alignment, tensors
+
+    def take(self, form: str) -> tuple[Any, ...]:
+        """The next values."""
+        values = struct.unpack_from("<" + form, self.data, self.at)
+        self.at += struct.calcsize("<" + form)
+        return values
+
+    def text(self) -> str:
+        """The next string."""
+        (length,) = self.take("Q")
+        self.at += length
+        return bytes(self.data[self.at - length : self.at]).decode()
+
+    def skip(self, kind: int) -> None:
+        """Go past a value of this type."""
+        if kind == 9:
+            inner, count = self.take("IQ")
+            if inner in self.SIZES:
+                self.at += count * self.SIZES[inner]
+                return
+            for _ in range(count):
+                self.skip(inner)
+        elif kind == 8:
+            (length,) = self.take("Q")
+            self.at += length
+        else:
+            self.at += self.SIZES[kind]
 
 
 def _restore_pre_tokens(file: Path, tokenizer: Any) -> None:
@@ -67,8 +156,6 @@ def convert(file: Path, folder: Path) -> None:
 
     model, tokenizer = load(file)
     config = model.config
-    if hasattr(config, "quantization_config"):  # the weights are plain floats now
-        del config.quantization_config
     config.architectures = [type(model).__name__]
     config.dtype = "float32"
     tied = {"lm_head.weight"} if config.tie_word_embeddings else set()

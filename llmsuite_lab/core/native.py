@@ -1,10 +1,10 @@
 """C++ kernels of the course, compiled when first asked for: `load(source)` gives a ctypes library, or says in a sentence why there is none.
 
-    source.cpp → cache/native/<name>-<key>/<name>.so      key: SHA-256 of source, compiler, options, system and processor flags
+    source.cpp → cache/native/<name>-<key>/<name>.so      key: SHA-256 of source, headers, compiler, options, system and processor flags
 
-Plain g++ (or what `CXX` names, or clang++), no headers but the language's own, no shell. The folder is written whole or not at all, with its checksum,
-and one that was damaged is made again; two processes that build at once do not disturb each other. `LLMSUITE_NATIVE=0` switches all kernels off.
-A caller has a way without: where this raises LabError, it says so once and takes that.
+Plain g++ (or what `CXX` names, or clang++), no headers but the language's own and those that the caller names, no shell. The folder is written whole or
+not at all, with its checksum, and one that was damaged is made again; two processes that build at once do not disturb each other. `LLMSUITE_NATIVE=0`
+switches all kernels off. A caller has a way without: where this raises LabError, it says so once and takes that.
 
 Import torch first: a kernel that uses OpenMP then shares torch's threads. In production: `torch.utils.cpp_extension.load`, which needs torch's headers.
 """
@@ -60,15 +60,17 @@ def processor() -> str:
     return f"{platform.machine()} {platform.processor()}"
 
 
-def load(source: Path) -> ctypes.CDLL:
+def load(source: Path, *headers: Path) -> ctypes.CDLL:
     """The library of a C++ source, built where the cache does not have it. The same object for the same source in one process.
+
+    `headers`: the files that it includes by their names alone, and those that they include.
 
     Raises LabError where it cannot be had: kernels switched off, no compiler, a source that does not compile or takes over LIMIT_S, a cache that cannot
     be written, a library that does not load. OSError for a source that cannot be read.
     """
     if os.environ.get("LLMSUITE_NATIVE", "1").strip() in ("0", "off", "no"):
         raise LabError("compiled kernels are switched off by LLMSUITE_NATIVE: unset it to have them")
-    code = source.read_bytes()
+    code = {file.name: file.read_bytes() for file in (source, *headers)}
     command = compiler()
     key = _key(code, command)
     if key not in _loaded:
@@ -82,10 +84,10 @@ def load(source: Path) -> ctypes.CDLL:
     return _loaded[key]
 
 
-def _key(code: bytes, command: list[str]) -> str:
+def _key(code: dict[str, bytes], command: list[str]) -> str:
     stat = os.stat(command[0])
-    parts = (command, stat.st_size, stat.st_mtime_ns, OPTIONS, OPENMP, sys.platform, platform.machine(), processor())
-    return hashlib.sha256(code + repr(parts).encode()).hexdigest()[:24]
+    parts = (code, command, stat.st_size, stat.st_mtime_ns, OPTIONS, OPENMP, sys.platform, platform.machine(), processor())
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
 
 def _stands(folder: Path) -> bool:
@@ -100,10 +102,11 @@ def _stands(folder: Path) -> bool:
     return any(folder.iterdir())
 
 
-def _build(name: str, code: bytes, command: list[str], folder: Path) -> None:
+def _build(name: str, code: dict[str, bytes], command: list[str], folder: Path) -> None:
     try:
         with whole_folder(folder, KIND, by_name=True) as new, tempfile.TemporaryDirectory() as temporary:
-            (Path(temporary) / f"{name}.cpp").write_bytes(code)
+            for file, text in code.items():
+                (Path(temporary) / file).write_bytes(text)
             said = ""
             for extra in (OPENMP, ()):  # Apple's compiler has no OpenMP: one thread then
                 out = new / f"{name}{SUFFIX}"

@@ -32,18 +32,25 @@ def open_model(
     names that may have been meant. Raises ValueError for what is none of these and for a model that is not causal, LabError for files that cannot be
     loaded whole: one line, which says what was not found.
     """
-    place = Path(name)
-    if place.is_file() or place.suffix.lower() == ".gguf":
-        return _from_gguf(place, dtype, device)
-    if place.is_dir():
-        if not (place / "config.json").is_file() and (files := sorted(place.glob("*.gguf"))):
-            if len(files) > 1:
-                raise LabError(f"{place} holds {len(files)} GGUF files ({', '.join(f.name for f in files[:3])}): name the one to load")
-            return _from_gguf(files[0], dtype, device)
+    if (file := gguf_file(name)) is not None:
+        return _from_gguf(file, dtype, device)
+    if (place := Path(name)).is_dir():
         return _from_folder(place, dtype, device)
     if _HUB_ID.fullmatch(str(name)) and "/" not in str(name).replace("/", "", 1):
         return _from_hub(str(name), dtype, device)
     raise ValueError(f"{unknown('model', name, list(known))}; there is no such folder or .gguf file either, and a hub id is owner/name")
+
+
+def gguf_file(name: str | Path) -> Path | None:
+    """The GGUF file that `open_model` reads for this name; None where it reads something else. Raises LabError for a folder that holds several."""
+    place = Path(name)
+    if place.is_file() or place.suffix.lower() == ".gguf":
+        return place
+    if not place.is_dir() or (place / "config.json").is_file() or not (files := sorted(place.glob("*.gguf"))):
+        return None
+    if len(files) > 1:
+        raise LabError(f"{place} holds {len(files)} GGUF files ({', '.join(f.name for f in files[:3])}): name the one to load")
+    return files[0]
 
 
 def _from_folder(folder: Path, dtype: Any, device: Any) -> tuple[Any, Any]:

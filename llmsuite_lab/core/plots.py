@@ -113,6 +113,7 @@ def bars_with_intervals(
     drawn, ax = figure(min(11.0, max(SIZE[0], 0.45 * len(groups) * len(series) + 2.0)))
     width = 0.8 / len(series) if grouped else 0.6
     top = max(i.high for group in groups.values() for i in group.values())
+    largest = max(abs(i.mean) for group in groups.values() for i in group.values())
     for g, group in enumerate(groups.values()):
         for name, interval in group.items():
             s = series.index(name) if grouped else 0
@@ -125,7 +126,7 @@ def bars_with_intervals(
             if show_values:
                 behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # legible where a dashed level passes
                 at = (x, interval.high)
-                ax.annotate(_short(interval.mean), at, (0, 4), textcoords="offset points", ha="center", fontsize=11.5, bbox=behind)
+                ax.annotate(_short(interval.mean, largest), at, (0, 4), textcoords="offset points", ha="center", fontsize=11.5, bbox=behind)
     ax.set_xticks(range(len(groups)), [_wrapped(label, len(groups)) for label in groups])
     ax.grid(axis="x", visible=False)
     ax.tick_params(axis="x", length=0)
@@ -252,7 +253,7 @@ def heat_map(
         counts = bool((np.asarray(matrix, dtype=float) % 1 == 0).all())
         for (i, j), value in np.ndenumerate(matrix):
             shade = abs(value) / reach if diverging else (value - low) / ((high - low) or 1.0)
-            written = f"{value:.0f}" if counts else _short(value)
+            written = f"{value:.0f}" if counts else _short(value, reach)
             ax.text(j, i, written, ha="center", va="center", fontsize=10.5, color="white" if shade > 0.6 else COLOURS["text"])
     return _finish(drawn, ax, title, xlabel, ylabel, legend=False)
 
@@ -296,8 +297,9 @@ def _labels(ax: Any) -> Iterable[str]:
     return ax.get_legend_handles_labels()[1]
 
 
-def _short(value: float) -> str:
-    return f"{value:.2f}" if abs(value) < 10 else f"{value:,.0f}"
+def _short(value: float, largest: float) -> str:
+    """A number for a label, with as many digits as the largest of its figure can do with: one form for all that stand beside each other."""
+    return f"{value:,.{2 if largest < 9.995 else 1 if largest < 99.95 else 0}f}"
 
 
 def _wrapped(label: str, count: int) -> str:

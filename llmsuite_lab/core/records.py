@@ -25,6 +25,7 @@ NOT_RECORDED = "not recorded"
 NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 _FILE = re.compile(rf"({NAME.pattern})_seed(0|[1-9][0-9]*)\.json")
 Scores: TypeAlias = Mapping[Any, float] | Sequence[float]
+Marks: TypeAlias = Mapping[Any, float | None] | Sequence[float | None]  # None: undefined there, as the precision of a text that states nothing
 T = TypeVar("T")
 
 
@@ -173,18 +174,25 @@ def _shown(folder: Path) -> str:
     return "data/runs" if folder == runs_dir() else str(folder)
 
 
-def mean_over_seeds(runs: Sequence[T], key: Callable[[T], Scores]) -> Any:
+def mean_over_seeds(runs: Sequence[T], key: Callable[[T], Marks]) -> Any:
     """x̄: each item's score averaged over `runs`, in the order of the first run.
 
-    `key` gives a run's scores: a sequence (a list comes back), or a mapping from item to score (a dict comes back).
-    Raises ValueError when there is no run, or when the runs were asked different items.
+    `key` gives a run's scores: a sequence (a list comes back), or a mapping from item to score (a dict comes back). A score of None is left out of its
+    item's mean, and an item of a mapping that has no other out of what comes back.
+    Raises ValueError when there is no run, when the runs were asked different items, and when an item of a sequence has no score in any run: those after
+    it would move up.
     """
     if not runs:
         raise ValueError("there is no run to average over")
     columns = [key(run) for run in runs]
     items = _same_items(columns, "the runs")
-    means = [sum(column[item] for column in columns) / len(columns) for item in items]
-    return dict(zip(items, means, strict=True)) if isinstance(columns[0], Mapping) else means
+    found = {item: [score for column in columns if (score := column[item]) is not None] for item in items}
+    means = {item: sum(scores) / len(scores) for item, scores in found.items() if scores}
+    if isinstance(columns[0], Mapping):
+        return means
+    if empty := [item for item, scores in found.items() if not scores]:
+        raise ValueError(f"item {empty[0]} has no score in any run: give scores by item (a mapping), so that it can be left out")
+    return list(means.values())
 
 
 def paired_differences(ours: Scores, theirs: Scores) -> list[float]:
@@ -197,7 +205,7 @@ def per_seed(runs: Sequence[Record], key: Callable[[Record], Scores]) -> dict[in
     return {run.seed: sum(scores.values() if isinstance(scores := key(run), Mapping) else scores) / len(scores) for run in runs}
 
 
-def _same_items(columns: Sequence[Scores], what: str) -> list[Hashable]:
+def _same_items(columns: Sequence[Marks], what: str) -> list[Hashable]:
     """The items that all columns score: a mapping's keys, a sequence's positions. Raises ValueError when they differ."""
     if len({isinstance(column, Mapping) for column in columns}) != 1:
         raise ValueError(f"{what} give scores by item and scores by position: they cannot be paired")

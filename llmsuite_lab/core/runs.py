@@ -32,7 +32,8 @@ class Outcome:
 class Recipe:
     """One thing that `llmsuite train <name>` makes: `makes` says what in a line, `measure` does it, `seeds` are those that the course records.
 
-    `ships`: the adapter of the first seed, named before it was run, lies in data/adapters/<name>; the other seeds give the spread.
+    `ships`: what the first seed trains, named before it was run, lies in data/<shelf>/<name>; the other seeds give the spread. `large`: it needs the t4
+    or gpu profile, and the course, which runs on two cores, has no record of it.
     """
 
     name: str
@@ -40,6 +41,8 @@ class Recipe:
     measure: Callable[["Run"], Outcome]
     seeds: tuple[int, ...] = (0,)
     ships: bool = False
+    shelf: str = "adapters"
+    large: bool = False
 
     def __post_init__(self) -> None:
         for seed in self.seeds:
@@ -64,11 +67,11 @@ class Run:
 
     @property
     def adapter(self) -> Path:
-        """The folder for the adapter it trains."""
+        """The folder for the adapter, or whatever else stands on its shelf, that it trains."""
         if self.out is not None:
             return self.out / self.label
         ships = self.recipe.ships and self.seed == self.recipe.seeds[0]
-        return data_dir() / "adapters" / self.recipe.name if ships else cache_dir() / "adapters" / self.label
+        return data_dir() / self.recipe.shelf / self.recipe.name if ships else cache_dir() / self.recipe.shelf / self.label
 
     @property
     def checkpoint(self) -> Path:
@@ -91,9 +94,13 @@ def make(recipe: Recipe, seed: int = 0, out: Path | None = None) -> Path:
     """Run `recipe` with `seed` and write its record to data/runs, or to `out`; returns the record's file.
 
     Raises ValueError for a seed below zero, LabError for a training that was stopped, and, before anything runs, when a file that is not its
-    record has the record's place.
+    record has the record's place, and for a large one on the cpu profile.
     """
     run = Run(recipe, seed, out)
+    from llmsuite_lab.core.runtime import profile  # imports torch, which a list of recipes does not need
+
+    if recipe.large and profile().name == "cpu":
+        raise LabError(f"{recipe.name} is for the t4 and gpu profiles, and this is cpu: run it on a GPU (LLMSUITE_PROFILE=t4)")
     if out is not None:
         check_output(out / f"{run.label}.json")
     began = time.perf_counter()

@@ -21,10 +21,15 @@ _ASCII_SPAN = re.compile(r"\S+\s*")
 _INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"))  # soft hyphen, zero-width space and joiners, byte order mark
 
 
+def one_line(text: str) -> str:
+    """The text with every run of white space as one space."""
+    return " ".join(text.split())
+
+
 def fold(text: str) -> str:
     """The form in which texts are compared where case does not count: folded, composed (NFC), with single spaces."""
     folded = text.casefold() if text.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold())
-    return " ".join(folded.split())
+    return one_line(folded)
 
 
 def words(text: str, *, inside: str = "", between: str = "", size: int = 1) -> list[str]:

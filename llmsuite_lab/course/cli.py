@@ -38,11 +38,15 @@ def claims(as_json: AsJson = False) -> None:
 
 @app.command()
 def exercises(as_json: AsJson = False) -> None:
-    """Every exercise: its notebook, and how many wrong answers its check is tested against."""
+    """Every exercise: its notebook, how many wrong answers its check is tested against, its difficulty (1 to 5) and the minutes it takes."""
     from llmsuite_lab.course.exercises import exercises as all_exercises
 
     rows = [{"id": e.id, "section": e.section, "notebook": e.notebook, "wrong_answers": len(e.wrong)} for e in all_exercises()]
-    lines = [f"{row['id']:<36} {row['notebook']:<40} {row['wrong_answers']:>2} wrong answers" for row in rows]
+    rows = [{**row, "difficulty": e.difficulty, "minutes": e.minutes} for row, e in zip(rows, all_exercises(), strict=True)]
+    lines = [
+        f"{row['id']:<36} {row['notebook']:<40} {row['wrong_answers']:>2} wrong answers, difficulty {row['difficulty']}, {row['minutes']} min"
+        for row in rows
+    ]
     _print_json(rows) if as_json else typer.echo("\n".join(lines))
 
 
@@ -118,8 +122,12 @@ def tune(
     epochs: Annotated[float | None, typer.Option(help="Passes over the rows, in place of steps.")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 8,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate; default the method's.")] = None,
-    rank: Annotated[int | None, typer.Option(min=1, help="Of a LoRA, or its mean where ranks adapt.")] = None,
-    length: Annotated[int | None, typer.Option(min=1, help="Vectors of a soft prompt.")] = None,
+    rank: Annotated[int | None, typer.Option(min=1, help="Of a LoRA (8), or its mean where ranks adapt.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="Of a LoRA: its update is scaled by alpha / rank (16).")] = None,
+    dropout: Annotated[float | None, typer.Option(help="Of a LoRA: share of its input dropped in training (0).")] = None,
+    rslora: Annotated[bool, typer.Option("--rslora", help="Scale a LoRA's update by alpha over the root of the rank.")] = False,
+    length: Annotated[int | None, typer.Option(min=1, help="Vectors of a soft prompt (20).")] = None,
+    text: Annotated[str | None, typer.Option(help="What a soft prompt begins as: an instruction in words.")] = None,
     hold_out: Annotated[float, typer.Option(help="Share of the rows that is held out for the score.")] = 0.1,
     longest: Annotated[int, typer.Option(min=2, help="Most tokens of a row; a longer prompt loses its beginning.")] = 1024,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -129,7 +137,8 @@ def tune(
     """Tune on your own file: held-out score before and after, a model card, and a folder that peft or transformers loads."""
     from llmsuite_lab.peft_methods import tune as tuning
 
-    options = {name: value for name, value in (("rank", rank), ("length", length)) if value is not None}
+    given = {"rank": rank, "alpha": alpha, "dropout": dropout, "rslora": rslora or None, "length": length, "text": text}
+    options = {name: value for name, value in given.items() if value is not None}
     found = tuning.tune(
         file, out, method_name=method, model=model, steps=steps, epochs=epochs, batch_size=batch_size, lr=lr, hold_out=hold_out, seed=seed,
         skip_bad=skip_bad, longest=longest, progress=not as_json, say=lambda text: typer.echo(text, err=True), **options,
@@ -192,6 +201,21 @@ def align(
 
 
 @app.command()
+def chat(
+    model: Annotated[str | None, typer.Option(help="A model of the zoo, a folder, or a GGUF file; default the profile's.")] = None,
+    adapter: Annotated[str | None, typer.Option(help="An adapter of the course, or a folder in PEFT format.")] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 200,
+) -> None:
+    """Talk to the model: a line is a message, the end of the input or Ctrl-C ends it. Written from the 4-bit codes where that can run."""
+    from llmsuite_lab.lm.chatting import converse, described
+    from llmsuite_lab.lm.language_model import LanguageModel
+
+    lm = LanguageModel.load(model, adapter, quantize="auto")
+    typer.secho(described(lm), dim=True, err=True)
+    converse(lm, sys.stdin, lambda piece: typer.echo(piece, nl=False), tokens)
+
+
+@app.command()
 def slides(
     names: Annotated[list[str] | None, typer.Argument(help="decks by name or number (03); default all")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the pages; default build/slides of the clone.")] = None,
@@ -246,11 +270,12 @@ def fetch(names: Annotated[list[str] | None, typer.Argument(help="model names; d
 
 @models_app.command()
 def verify(as_json: AsJson = False) -> None:
-    """Hash every file of the models and adapters. Exit status 0 when all is well, 1 otherwise."""
+    """Hash every file of the models, adapters and policies. Exit status 0 when all is well, 1 otherwise."""
+    from llmsuite_lab.alignment import small_policy
     from llmsuite_lab.core import zoo
     from llmsuite_lab.lm import adapters
 
-    rows = zoo.verify() + adapters.verify()
+    rows = zoo.verify() + adapters.verify() + small_policy.verify()
     _print_json(rows) if as_json else typer.echo("\n".join(f"{row['name']:<28} {row['problem'] or 'ok'}" for row in rows))
     raise typer.Exit(0 if all(row["ok"] for row in rows) else 1)
 

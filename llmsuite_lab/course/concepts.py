@@ -3,7 +3,9 @@
 from typing import Any
 
 from llmsuite_lab.core.diagrams import arrow, box, canvas, cells, colour, say
-from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.errors import LabError, within
+from llmsuite_lab.core.metrics import proportion_interval
+from llmsuite_lab.core.plots import figure
 from llmsuite_lab.course.figures import COMPOSED, ENGINE, REMEDIES
 
 _STOPS = (("00", "a plain language model", "three limits, measured"), (*ENGINE[:2], "every line of it"), *REMEDIES, COMPOSED)
@@ -12,6 +14,11 @@ _TUNING = (
     ("09", "LoRA", "two thin matrices for one"),
     ("10", "prompt tuning", "vectors in front of the text"),
     ("11", "PEFT compared", "quality, bytes, forgetting"),
+)
+_SCALING = (
+    ("06", "distributed training", "replicas, or parts of one"),
+    ("07", "one-bit models", "weights of three values"),
+    ("08", "fine-tuning", "a model of your own"),
 )
 _ALIGNING = (
     ("08", "fine-tuning", "shown what to write"),
@@ -23,9 +30,9 @@ _ALIGNING = (
 
 def here(number: str) -> Any:
     """The notebooks of a part in order, with the one called `number` standing out. Raises LabError for a number that is not on the map."""
-    part = next((stops for stops in (_STOPS, _TUNING, _ALIGNING) if number in [stop[0] for stop in stops]), None)
+    part = next((stops for stops in (_STOPS, _TUNING, _SCALING, _ALIGNING) if number in [stop[0] for stop in stops]), None)
     if part is None:
-        known = dict.fromkeys(stop[0] for stop in (*_STOPS, *_TUNING, *_ALIGNING))
+        known = dict.fromkeys(stop[0] for stop in (*_STOPS, *_SCALING, *_TUNING, *_ALIGNING))
         raise LabError(f"there is no notebook {number!r} on the course's map; it holds {', '.join(known)}")
     drawn, ax = canvas("You are here", 6.2, 5.4)
     for n, (stop, name, text) in enumerate(part):
@@ -103,6 +110,27 @@ def exercise_loop() -> Any:
     return drawn
 
 
+def nothing_seen(n: int = 60) -> Any:
+    """What 0 right answers of `n` allow: the upper end of Wilson's interval and the rule of three, over the number of questions.
+
+    Raises ValueError for n outside 5 to 1,000.
+    """
+    within("n", n, 5, 1_000)
+    drawn, ax = figure(6.4, 4.6)
+    sizes = [5, 8, 12, 20, 30, 60, 100, 200, 500, 1000]
+    ax.plot(sizes, [proportion_interval(0, k).high for k in sizes], "o-", color=colour("baseline"), label="upper end of the interval")
+    ax.plot(sizes, [3 / k for k in sizes], "--", color=colour("bound"), label="rule of three, 3 / n")
+    high = proportion_interval(0, n).high
+    ax.plot(n, high, "*", color=colour("tuned"), markersize=22, zorder=5)
+    ax.annotate(f"0 of {n}: up to {high:.1%}", (n, high), (12, 12), textcoords="offset points", fontsize=14, fontweight="bold", color=colour("tuned"))
+    ax.set(xscale="log", xlabel="questions asked, none answered right", ylabel="share that may be right", ylim=(-0.02, 0.64))
+    ax.set_xticks([5, 20, 60, 200, 1000], ["5", "20", "60", "200", "1,000"])
+    ax.minorticks_off()
+    ax.legend(loc="upper right")
+    ax.set_title(f"None of {n} is not zero")
+    return drawn
+
+
 def belief_and_surprise() -> Any:
     """What a fluent invention is: the form is learned and certain, the fact is drawn from what would fit."""
     drawn, ax = canvas("The form is learned, the fact is invented", 6.4, 4.6)
@@ -116,6 +144,35 @@ def belief_and_surprise() -> Any:
         cells(ax, 0.05 + 0.98 * n, 1.4, [fits], "tuned", width=0.9, size=14)
     cells(ax, 4.15, 1.4, ["I do not know"], "accent", width=1.75, size=13.5)
     say(ax, 5.02, 0.92, "fits too, and is rarely written", size=12, italic=True)
+    return drawn
+
+
+def verdicts(section: str) -> Any:
+    """The claims of a section, or of one notebook, with their verdicts, as the stored notebooks measured them: held, failed, or not measured yet.
+
+    Raises LabError for a section or notebook without a claim.
+    """
+    from llmsuite_lab.course import ledger, notebooks
+    from llmsuite_lab.course.claims import FAILED, OPEN
+
+    rows = [entry for entry in ledger.collect(notebooks.folder()).entries if section in (entry["section"], entry["notebook"])]
+    if not rows:
+        raise LabError(f"no claim belongs to the section or notebook {section!r}")
+    held = sum(row["verdict"] not in (FAILED, OPEN) for row in rows)
+    unsure = [row["id"] for row in rows if row["verdict"] == FAILED and row["control"]["holds"] is False]
+    foot = 0.5 if unsure else 0.0
+    drawn, ax = canvas(f"{held} of {len(rows)} claims held, on the machine that ran the notebook", 11.0, 0.5 + foot + 0.52 * len(rows))
+    if unsure:
+        say(ax, 0.2, 0.35, "control: it did not hold, so that the measure cannot tell", size=13, italic=True, across="left")
+    for n, row in enumerate(rows):
+        y = foot + 0.52 * (len(rows) - n) - 0.05
+        ink = {FAILED: "tuned", OPEN: "base"}.get(row["verdict"], "accent")
+        box(ax, 0.35, y, 0.32, 0.32, {FAILED: "✗", OPEN: "·"}.get(row["verdict"], "✓"), fill=ink)
+        say(ax, 0.7, y, row["id"], size=13.5, mono=True, bold=True, across="left")
+        say(ax, 4.2, y, row["verdict"] + (": control" if row["id"] in unsure else ""), size=13.5, ink=ink, bold=True, across="left")
+        spread = f"  [{row['spread'][0]:.3g}, {row['spread'][1]:.3g}]" if row.get("spread") else ""
+        if row["value"] is not None:
+            say(ax, 7.5, y, f"{row['value']:,.3g}{spread}   n = {row['n']}", size=13, across="left")
     return drawn
 
 
@@ -136,7 +193,7 @@ def claims_of(section: str) -> Any:
         y = 1.62 * (len(rows) - n) - 0.7
         box(ax, 5.5, y, 10.8, 1.5, fill="baseline", outline=True)
         say(ax, 0.3, y + 0.5, row.id, size=14, bold=True, mono=True, across="left", ink="baseline")
-        say(ax, 3.4, y + 0.62, textwrap.fill(row.claim, 74), size=12.5, across="left", down="top")
+        say(ax, 3.4, y + 0.62, textwrap.fill(row.claim, 80), size=12, across="left", down="top")
         say(ax, 0.3, y - 0.12, "criterion", size=12.5, bold=True, across="left", ink="accent")
         say(ax, 1.5, y - 0.12, row.criterion, size=12.5, across="left")
         say(ax, 0.3, y - 0.5, "control", size=12.5, bold=True, across="left", ink="tuned")

@@ -100,6 +100,16 @@ def difference_of_shares(more: Interval, less: Interval) -> Interval:
     return Interval(gap, low, high, more.n + less.n, "wilson")
 
 
+def told_apart(first: Sequence[float], second: Sequence[float]) -> float:
+    """P(b > a) + P(b = a) / 2 for a of `first` and b of `second`, the area under the ROC curve: 0.5 a coin, 1 when every b is larger.
+
+    In production: `sklearn.metrics.roc_auc_score`. Raises ValueError when either is empty.
+    """
+    if not first or not second:
+        raise ValueError(f"{len(first)} and {len(second)} values: each side needs at least one")
+    return sum((b > a) + (b == a) / 2 for a in first for b in second) / (len(first) * len(second))
+
+
 def calculations(per_size: int, seed: int = 0, operations: tuple[str, ...] = ("+", "×")) -> list[tuple[int, str, int, int]]:
     """`per_size` calculations (digits, operation, a, b) for every operation and every number of digits, both operands exactly that long."""
     if per_size < 1:

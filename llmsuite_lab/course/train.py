@@ -42,7 +42,7 @@ def recipe(name: str) -> Recipe:
 
 def listing() -> list[dict[str, Any]]:
     """One row a recipe: name, section, makes, minutes (of the first recorded seed; None when none is recorded or it did not say), seeds recorded,
-    shipped (its adapter lies in data/adapters). Raises LabError for a damaged record."""
+    shipped (what it trains lies in data/). Raises LabError for a damaged record."""
     rows = []
     for name, (section, one) in find().items():
         seeds = records.seeds(name)

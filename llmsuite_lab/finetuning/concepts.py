@@ -67,7 +67,7 @@ def split_by_item() -> Any:
 
 
 def going_on() -> Any:
-    """A model that can do four tasks goes on with a fifth: alone, or mixed with the old ones."""
+    """A model tuned on four tasks goes on with a fifth: alone, or mixed with the old ones."""
     drawn, ax = canvas("What happens to what it could do?", 6.4, 5.0)
     box(ax, 3.2, 4.25, 3.6, 0.8, "tuned on four tasks", "mood, intent, fields, answers", fill="baseline")
     box(ax, 1.55, 2.4, 2.7, 0.9, "summaries alone", "full, or LoRA", fill="tuned")

@@ -47,6 +47,16 @@ def scores(task: str, predictions: Sequence[str], dialogues: Sequence[Any]) -> l
     return [one(said, dialogue) for said, dialogue in zip(predictions, dialogues, strict=True)]
 
 
+def part_of(row: dict[str, Any], part: str) -> float | None:
+    """A part of one answer's score, for a mean. None for the precision of a summary that states no fact: it is undefined, and counts in no mean."""
+    return None if part == "precision" and row.get("states") == 0 else float(row[part])
+
+
+def silent(rows: Sequence[dict[str, Any]]) -> int:
+    """How many of these answers are summaries that state no fact at all: what a mean of precisions has left out, and a reader should be told."""
+    return sum(row.get("states") == 0 for row in rows)
+
+
 def f1(recall: float, precision: float) -> float:
     """Harmonic mean of the two; 0 when both are."""
     return 2 * recall * precision / (recall + precision) if recall + precision else 0.0

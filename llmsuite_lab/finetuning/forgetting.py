@@ -9,8 +9,9 @@ against learnt. Source: paper 5.1; McCloskey & Cohen 1989 (who named it); Biderm
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +66,21 @@ def measure(run: Run, settings: Settings | None = None) -> Outcome:
     if not (start / CONFIG).is_file():
         model, history, made = instruct.train(run.seed, settings.start)
         write_adapter(start, model, run.provenance(run.finished(history).wall_s), base=made["model"])
-    found: dict[str, Any] = {"start": _look(LanguageModel.load(adapter=start), settings)}
-    for way in settings.ways:
-        file = run.checkpoint / f"{way.name.replace(' ', '_')}.json"
-        if not file.is_file():
-            write_output(file, as_json(list(_along(start, way, settings, run.seed))))
-        found[way.name] = json.loads(file.read_text(encoding="utf-8"))
+    found = {"start": look(LanguageModel.load(adapter=start), settings.items)}
+    found |= by_way(run, {way.name: partial(_along, start, way, settings, run.seed) for way in settings.ways})
     remove_folder(start)  # the same command trains anew
     return Outcome(asdict(settings), found)
+
+
+def by_way(run: Run, ways: Mapping[str, Callable[[], list[dict[str, Any]]]]) -> dict[str, Any]:
+    """The rows of each way, by its name: run, or read where a stopped run left them in `run.checkpoint`."""
+    found = {}
+    for name, rows in ways.items():
+        file = run.checkpoint / f"{name.replace(' ', '_')}.json"
+        if not file.is_file():
+            write_output(file, as_json(rows()))
+        found[name] = json.loads(file.read_text(encoding="utf-8"))
+    return found
 
 
 def training_pairs(settings: Settings, way: Way, seed: int) -> list[Pair]:
@@ -82,27 +90,32 @@ def training_pairs(settings: Settings, way: Way, seed: int) -> list[Pair]:
     return instruct.mixture(alone, old[:: max(len(old) // len(alone), 1)], way.share)
 
 
-def _along(start: Path, way: Way, settings: Settings, seed: int) -> Iterator[dict[str, Any]]:
-    """Tune by one way and look at the updates of `settings.looks`: rows as `_look`, with "step" (as if on summaries alone), "updates" and "loss"."""
-    within("looks", max(settings.looks), 1, settings.steps)
+def _along(start: Path, way: Way, settings: Settings, seed: int) -> list[dict[str, Any]]:
+    """Tune by one way and look at the updates of `settings.looks`: rows as `along`'s, "step" counted as if on summaries alone."""
     steps, looks = (round(settings.steps / way.share), {round(look / way.share): look for look in settings.looks})
     lm = LanguageModel.load(adapter=start)
     model = add_lora(lm.model, seed) if way.method == "lora" else lm.model.requires_grad_(True)
-    looked = LanguageModel(model, lm.tokenizer, lm.name)
+    chosen = {"steps": steps, "batch_size": settings.batch_size, "lr": way.lr, "seed": seed, "dtype": _dtype()}
+    return along(LanguageModel(model, lm.tokenizer, lm.name), training_pairs(settings, way, seed), looks, settings.items, **chosen)
+
+
+def along(lm: LanguageModel, pairs: Sequence[Pair], looks: Mapping[int, int], items: int, *, steps: int, **options: Any) -> list[dict[str, Any]]:
+    """Tune what requires a gradient in `lm` by `fit`, and look at the updates that are the keys of `looks`: rows as `look`'s with "step" (its value),
+    "updates", "loss" and "tokens" read so far. Raises ValueError for a look behind the last step; `options` are `fit`'s."""
+    within("looks", max(looks), 1, steps)
     rows: list[dict[str, Any]] = []
 
     def on_step(step: int, history: Any) -> None:
         if step in looks:
-            rows.append({"step": looks[step], "updates": step, "loss": history.losses[-1], "tokens": sum(history.tokens)} | _look(looked, settings))
+            rows.append({"step": looks[step], "updates": step, "loss": history.losses[-1], "tokens": sum(history.tokens)} | look(lm, items))
 
-    examples = templates.examples(training_pairs(settings, way, seed), lm.tokenizer)
-    fit(model, examples, steps=steps, batch_size=settings.batch_size, lr=way.lr, warmup=0.08, seed=seed, on_step=on_step, dtype=_dtype())
-    yield from rows
+    fit(lm.model, templates.examples(pairs, lm.tokenizer), steps=steps, warmup=0.08, on_step=on_step, **options)
+    return rows
 
 
-def _look(lm: LanguageModel, settings: Settings) -> dict[str, Any]:
-    """All five tasks, and what nobody tuned."""
-    return {"answers": measuring.answers(lm, measuring.frozen_dialogues(settings.items))} | measuring.abilities(lm)
+def look(lm: LanguageModel, items: int) -> dict[str, Any]:
+    """All five tasks on so many frozen test dialogues, and what nobody tuned: {"answers", "facts", "prose"}."""
+    return {"answers": measuring.answers(lm, measuring.frozen_dialogues(items))} | measuring.abilities(lm)
 
 
 def _dtype() -> Any:

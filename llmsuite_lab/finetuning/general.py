@@ -9,6 +9,7 @@ Forty questions leave ±15 points, perplexity is the steadier of the two. Both a
 import re
 from functools import cache
 
+from llmsuite_lab.core.help_topics import topics
 from llmsuite_lab.core.metrics import exact_match, perplexity
 from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.world import general_facts
@@ -19,12 +20,13 @@ _LENGTH = (60, 110)  # words
 
 @cache
 def paragraphs(count: int = PARAGRAPHS) -> list[tuple[str, str]]:
-    """(first half, second half) of `count` paragraphs of prose from `pydoc_data.topics`, the language reference that comes with every CPython."""
-    from pydoc_data.topics import topics
+    """(first half, second half) of `count` paragraphs of prose from `pydoc_data.topics`, the language reference that comes with every CPython.
 
+    Raises LabError as `help_topics.topics`.
+    """
     found = []
-    for name in sorted(topics):
-        for block in re.split(r"\n\s*\n", topics[name]):
+    for text in topics().values():
+        for block in re.split(r"\n\s*\n", text):
             words = re.sub(r"[*`\"]", "", block).split()
             if _LENGTH[0] <= len(words) <= _LENGTH[1] and not re.search(r"::=|>>>|\|", block):
                 found.append((" ".join(words[: len(words) // 2]), " " + " ".join(words[len(words) // 2 :])))

@@ -28,9 +28,9 @@ def frozen_dialogues(count: int = EVALUATED) -> list[Dialogue]:
 
 
 def answers(
-    lm: LanguageModel, chosen: Sequence[Dialogue], tasks: Sequence[str] = TASKS, *, phrasings: Sequence[str] | None = None, shots: int = 0, seed: int = 0
+    lm: LanguageModel, chosen: Sequence[Any], tasks: Sequence[str] = TASKS, *, phrasings: Sequence[str] | None = None, shots: int = 0, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """The model's answers as rows, task by task, scored by `evaluation.scores`; greedy, one line.
+    """The model's answers about these dialogues as rows, task by task, scored by `evaluation.scores`; greedy, one line.
 
     phrasings: the instructions drawn from, by item; None takes the trained ones of each task. With `shots`, so many solved training dialogues come
     first in the same form, the same for all: the form of an untuned model.
@@ -60,7 +60,7 @@ def tuned(adapter: Path | str, tasks: Sequence[str] = TASKS, *, held_out: bool =
 def untuned() -> Outcome:
     """The untuned model on the same: after four solved examples ("shots"), and by a chat message without any ("chat"); and its general abilities."""
     lm, chosen = LanguageModel.load(), frozen_dialogues()
-    found = {"shots": answers(lm, chosen, shots=SHOTS), "chat": _by_chat(lm, chosen)}
+    found = {"shots": answers(lm, chosen, shots=SHOTS), "chat": by_chat(lm, chosen)}
     return Outcome({"items": EVALUATED, "shots": SHOTS}, found | {"general": abilities(lm)})
 
 
@@ -69,15 +69,16 @@ def abilities(lm: LanguageModel) -> dict[str, Any]:
     return {"facts": general.facts(lm), "prose": general.prose(lm)}
 
 
-def _by_chat(lm: LanguageModel, chosen: Sequence[Dialogue]) -> list[dict[str, Any]]:
+def by_chat(lm: LanguageModel, chosen: Sequence[Any], tasks: Sequence[str] = TASKS) -> list[dict[str, Any]]:
+    """The answers to a chat message without any example, in the first trained phrasing of each task, as `answers` gives them."""
     rows = []
-    for task in TASKS:
+    for task in tasks:
         prompts = [pair.prompt for pair in templates.render(chosen, task, instruct.phrasings(task)[:1], 0)]
         rows += _scored(task, chosen, lm.chat(prompts, max_new_tokens=TOKENS.get(task, BRIEF)))
     return rows
 
 
-def _scored(task: str, chosen: Sequence[Dialogue], completions: Sequence[Completion]) -> list[dict[str, Any]]:
+def _scored(task: str, chosen: Sequence[Any], completions: Sequence[Completion]) -> list[dict[str, Any]]:
     said = [completion.text.strip() for completion in completions]
     parts = evaluation.scores(task, said, chosen)
-    return [{"task": task, "item": d.id, "said": text} | part for d, text, part in zip(chosen, said, parts, strict=True)]
+    return [{"task": task, "item": templates.item_of(d), "said": text} | part for d, text, part in zip(chosen, said, parts, strict=True)]

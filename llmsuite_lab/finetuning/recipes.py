@@ -27,6 +27,18 @@ def _forgetting(run: Run) -> Outcome:
     return forgetting.measure(run)
 
 
+def _public(run: Run) -> Outcome:
+    from llmsuite_lab.finetuning import public_summaries
+
+    return public_summaries.measured()
+
+
+def _flan(run: Run) -> Outcome:
+    from llmsuite_lab.finetuning import flan
+
+    return flan.measure(run.seed)
+
+
 SEEDS = (0, 1, 2)
 _SUMMARIES = {"tasks": ("summary",)}
 
@@ -37,5 +49,7 @@ RECIPES = (
     Recipe("desk_summary_50", "the same from 50 examples", partial(_adapter, dialogues=50, steps=60, **_SUMMARIES), seeds=SEEDS),
     Recipe("desk_summary_1000", "the same from 1,000", partial(_adapter, dialogues=1000, steps=250, **_SUMMARIES), seeds=SEEDS),
     Recipe("desk_untuned", "the untuned model on the five tasks: after four examples, and by chat", _untuned),
-    Recipe("desk_forgetting", "what summaries alone cost a model that could do four tasks, by method and rate", _forgetting, seeds=SEEDS),
+    Recipe("desk_public", "its summaries adapter on DialogSum and SAMSum (LLMSUITE_REAL_DATA names their folder)", _public),
+    Recipe("desk_forgetting", "what summaries alone cost a model tuned on four tasks, by method and rate", _forgetting, seeds=SEEDS),
+    Recipe("desk_flan", "on t4 or gpu: FLAN-T5 on DialogSum, from the hub", _flan, large=True),
 )

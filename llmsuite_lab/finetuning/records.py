@@ -3,11 +3,15 @@
     desk_multitask, desk_one_phrasing                    results by form of the instruction ("trained", "held out"): rows of `measuring.answers`
     desk_summary_50, desk_summary, desk_summary_1000     the same, "trained" alone
     desk_untuned                                         such rows by form ("shots", "chat"), and "general"
+    desk_public                                          rows of `public_summaries.measured`, by set and way
     desk_forgetting                                      "start" and, by way, looks: {"step", "answers", "facts", "prose", "loss"}
+    desk_forgetting_more                                 the same of another task alone (`settings["task"]`), from a start that was tuned on all five
 
-An item is a dialogue with a task. Its score is averaged over the seeds first; intervals are over items.
+An item is a dialogue with a task. Its score is averaged over the seeds first; intervals are over items. A summary that states no fact has no precision: it
+is left out there, and counted by `silent`.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,16 +19,17 @@ from llmsuite_lab.core import records
 from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.core.records import Record, mean_over_seeds, paired_differences
 from llmsuite_lab.finetuning import evaluation, forgetting, instruct, measuring, templates
-from llmsuite_lab.finetuning.instruct import OTHERS, SINGLE
+from llmsuite_lab.finetuning.instruct import SINGLE
 from llmsuite_lab.finetuning.templates import TASKS
 
+FORGETTING = "desk_forgetting"
 SIZES = {50: "desk_summary_50", 500: "desk_summary", 1000: "desk_summary_1000"}
 Item = tuple[str, str]  # task, dialogue
 
 
-def by_item(rows: Sequence[dict[str, Any]], part: str = "score", tasks: Sequence[str] = TASKS) -> dict[Item, float]:
-    """(task, dialogue) → a part of its score, of the rows of these tasks."""
-    return {(row["task"], row["item"]): float(row[part]) for row in rows if row["task"] in tasks}
+def by_item(rows: Sequence[dict[str, Any]], part: str = "score", tasks: Sequence[str] = TASKS) -> dict[Item, float | None]:
+    """(task, dialogue) → a part of its score, of the rows of these tasks; None where it is undefined (`evaluation.part_of`)."""
+    return {(row["task"], row["item"]): evaluation.part_of(row, part) for row in rows if row["task"] in tasks}
 
 
 def tuned(name: str, form: str = "trained", part: str = "score", tasks: Sequence[str] = TASKS) -> dict[Item, float]:
@@ -34,7 +39,13 @@ def tuned(name: str, form: str = "trained", part: str = "score", tasks: Sequence
 
 def untuned(form: str = "shots", part: str = "score", tasks: Sequence[str] = TASKS) -> dict[Item, float]:
     """The same of the untuned model: after four solved examples ("shots") or by a chat message ("chat")."""
-    return by_item(records.read("desk_untuned").results[form], part, tasks)
+    return mean_over_seeds([records.read("desk_untuned")], lambda run: by_item(run.results[form], part, tasks))
+
+
+def silent(name: str, form: str = "trained") -> tuple[int, int]:
+    """Of a recipe's summaries in all its seeds: how many state no fact at all, and how many there are. Raises LabError when none is recorded."""
+    rows = [row for run in records.read_all(name) for row in run.results[form] if row["task"] == SINGLE]
+    return evaluation.silent(rows), len(rows)
 
 
 def seeds(name: str) -> list[int]:
@@ -76,35 +87,44 @@ def _shifted(rows: list[dict[str, Any]]) -> list[tuple[dict[str, Any], float]]:
     return [(row, float(evaluation.score(row["task"], row["said"], other)["score"])) for row, other in zip(rows, following, strict=True)]
 
 
-def looks(way: str) -> list[dict[str, Any]]:
-    """Along the training by one way, averaged over seeds: {"step", "learnt", "kept", "facts", "prose"}; the start is step 0."""
-    found = records.read_all("desk_forgetting")
+def looks(way: str, name: str = FORGETTING) -> list[dict[str, Any]]:
+    """Along the training by one way, averaged over seeds: {"step", "learnt", "kept", "facts", "prose"}; the start is step 0. `learnt` is the score of the
+    task that was tuned alone, `kept` the mean of the four others; `name`: which of the two experiments."""
+    found = records.read_all(name)
+    alone = found[0].settings.get("task", SINGLE)
     steps = [[{"step": 0} | run.results["start"], *run.results[way]] for run in found]
-    return [{key: sum(_figures(look)[key] for look in same) / len(same) for key in _figures(same[0])} for same in zip(*steps, strict=True)]
+    figures = [[_figures(look, alone) for look in same] for same in zip(*steps, strict=True)]
+    return [{key: sum(look[key] for look in same) / len(same) for key in same[0]} for same in figures]
 
 
-def _figures(look: dict[str, Any]) -> dict[str, float]:
+def _figures(look: dict[str, Any], alone: str) -> dict[str, float]:
+    others = [task for task in TASKS if task != alone]
     return {
-        "step": look["step"], "learnt": forgetting.mean(look["answers"], (SINGLE,)), "kept": forgetting.mean(look["answers"], OTHERS),
+        "step": look["step"], "learnt": forgetting.mean(look["answers"], (alone,)), "kept": forgetting.mean(look["answers"], others),
         "facts": sum(look["facts"]) / len(look["facts"]), "prose": look["prose"],
     }  # fmt: skip
 
 
-def ways() -> list[str]:
-    """The ways of the recorded experiment, in order."""
-    return [name for name in records.read_all("desk_forgetting")[0].results if name != "start"]
+def ways(name: str = FORGETTING) -> list[str]:
+    """The ways of a recorded experiment, in order."""
+    return [way for way in records.read_all(name)[0].results if way != "start"]
 
 
-def at_end(way: str, tasks: Sequence[str]) -> dict[Item, float]:
+def label(way: str) -> str:
+    """A way as figures and tables call it, with its rate in one form: "full 2e-05" and "lora 0.002" are "full 2e-5" and "lora 2e-3"."""
+    return re.sub(r"0\.\d+|[\d.]+e-\d+", lambda rate: re.sub(r"\.?0*e-0*", "e-", f"{float(rate[0]):e}"), way)
+
+
+def at_end(way: str, tasks: Sequence[str], name: str = FORGETTING) -> dict[Item, float]:
     """Scores after the last update by one way ("start": before the first), averaged over seeds."""
-    return _over_seeds(lambda results: results["start"] if way == "start" else results[way][-1], tasks)
+    return _over_seeds(name, lambda results: results["start"] if way == "start" else results[way][-1], tasks)
 
 
-def along(way: str, tasks: Sequence[str]) -> list[dict[Item, float]]:
+def along(way: str, tasks: Sequence[str], name: str = FORGETTING) -> list[dict[Item, float]]:
     """Scores at every look of the training by one way, the start first, averaged over seeds."""
-    count = len(records.read_all("desk_forgetting")[0].results[way])
-    later = [_over_seeds(lambda results, n=n: results[way][n], tasks) for n in range(count)]
-    return [at_end("start", tasks), *later]
+    count = len(records.read_all(name)[0].results[way])
+    later = [_over_seeds(name, lambda results, n=n: results[way][n], tasks) for n in range(count)]
+    return [at_end("start", tasks, name), *later]
 
 
 def in_first_phrasing(scores: dict[Item, float]) -> dict[Item, float]:
@@ -117,5 +137,5 @@ def in_first_phrasing(scores: dict[Item, float]) -> dict[Item, float]:
     return {(task, item): score for (task, item), score in scores.items() if asked(task, item) == instruct.phrasings(task, 1)[0]}
 
 
-def _over_seeds(look: Callable[[dict[str, Any]], dict[str, Any]], tasks: Sequence[str]) -> dict[Item, float]:
-    return mean_over_seeds(records.read_all("desk_forgetting"), lambda run: by_item(look(run.results)["answers"], tasks=tasks))
+def _over_seeds(name: str, look: Callable[[dict[str, Any]], dict[str, Any]], tasks: Sequence[str]) -> dict[Item, float]:
+    return mean_over_seeds(records.read_all(name), lambda run: by_item(look(run.results)["answers"], tasks=tasks))

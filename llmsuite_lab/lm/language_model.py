@@ -8,7 +8,8 @@ padded on the left and returned in order; finished sequences leave the batch. In
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,10 @@ import torch
 from tqdm.auto import tqdm
 
 from llmsuite_lab.core import zoo
+from llmsuite_lab.core.errors import unknown
 from llmsuite_lab.core.forks import ForkSafeLock, compute_safely
-from llmsuite_lab.core.own_models import open_model
-from llmsuite_lab.core.runtime import profile
+from llmsuite_lab.core.own_models import gguf_file, open_model
+from llmsuite_lab.core.runtime import profile, return_freed_memory
 from llmsuite_lab.lm import adapters, text
 from llmsuite_lab.lm.length_batches import batches
 from llmsuite_lab.lm.merging import merge_adapter
@@ -28,6 +30,7 @@ from llmsuite_lab.lm.stops import first_stop, held_back, stop_list
 from llmsuite_lab.lm.text import listed
 from llmsuite_lab.transformer.evaluating import evaluating
 from llmsuite_lab.transformer.generation import EngineFactory, engine_for, steps
+from llmsuite_lab.transformer.q4_engine import q4_engine, why_not
 from llmsuite_lab.transformer.row_engine import longest_context
 from llmsuite_lab.transformer.sampling import Sampling
 
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _loading = ForkSafeLock()  # transformers sets the default dtype of the whole process while it builds a model
+
+QUANTIZE = ("q4", "auto")
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,7 @@ class LanguageModel:
         engine: EngineFactory | None = None,
     ) -> None:
         self.model, self.tokenizer, self.name, self.adapter, self._engine = model, tokenizer, name, adapter, engine
+        self.quantize: str | None = None  # "q4" where `load` found the codes and the machine can use them
         eos = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
         self._eos = {tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])} - {None}
 
@@ -107,12 +113,17 @@ class LanguageModel:
         device: "torch.device | str | None" = None,
         *,
         source: str | None = None,
+        quantize: str | None = None,
     ) -> "LanguageModel":
         """Load a causal model, ready to write. None means the profile's choice (with an adapter: the model it was made for).
 
         `name`: a model of the zoo, a folder in `transformers`' form, a GGUF file, or a hub id "owner/name" (`core.own_models.open_model`).
         `adapter` (a zoo name or a folder in PEFT format) is merged into the weights in float32 before they are cast to `dtype`.
-        `source` is for the zoo's models. Raises ValueError for unknown names and an adapter of another model, LabError when the files cannot be had.
+        `source` is for the zoo's models. `quantize="q4"`: tokens are written from the 4-bit codes of the model's GGUF file by one compiled call each
+        (`transformer.q4_engine`), fastest for one answer at a time; prompts and scores keep to `dtype`, an adapter's matrices to 8 bits. Where that
+        cannot run, a warning says why, and `.quantize` is None. "auto" is "q4" where that can run and nothing else where not, without a word: for whoever waits
+        for one answer and measures nothing. Raises ValueError for unknown names, an adapter of another model and a model without
+        such codes, LabError when the files cannot be had.
         """
         dial = profile()
         folder = None if adapter is None else adapters.adapter_path(adapter)
@@ -125,7 +136,9 @@ class LanguageModel:
         if name not in zoo.ENTRIES and source is not None:
             raise ValueError(f"source={source!r} is for the zoo's models, and {name} is none: leave it out")
         dtype, device = dtype or dial.dtype, device or dial.device
+        codes = None if quantize is None else _codes(name, quantize, source, device)
         first: tuple[torch.dtype, Any] = (dtype, device) if folder is None else (torch.float32, "cpu")
+        return_freed_memory()
         with _loading:
             if name in zoo.ENTRIES:
                 model, tokenizer = zoo.load_model(name, *first, source=source), zoo.load_tokenizer(name, source=source)
@@ -133,7 +146,10 @@ class LanguageModel:
                 model, tokenizer = open_model(name, *first, known=zoo.ENTRIES)
             if folder is not None:
                 model = merge_adapter(model, folder).to(device=device, dtype=dtype)
-            return cls(model, tokenizer, name, None if adapter is None else str(adapter))
+            engine = None if codes is None else q4_engine(model, codes, merged=folder is not None)
+            lm = cls(model, tokenizer, name, None if adapter is None else str(adapter), engine)
+            lm.quantize = None if codes is None else "q4"
+            return lm
 
     @property
     def context_length(self) -> int:
@@ -172,20 +188,22 @@ class LanguageModel:
                     bar.update(finished)
         return [self._completion(row, stop) for row in rows]
 
-    def chat(self, conversations: Sequence[Any], **options: Any) -> list[Completion]:
+    def chat(self, conversations: Sequence[Any], *, tools: Sequence[dict[str, Any]] = (), **options: Any) -> list[Completion]:
         """Answer each conversation: a list of {"role", "content"} messages, or a string (one user message). Options as in `complete`.
 
-        The model's own chat template is applied; SmolLM2's adds a default system message when there is none.
+        The model's own chat template is applied; SmolLM2's adds a default system message when there is none. With `tools` (schemas) an answer may hold
+        calls, which `lm.tool_calls.read_reply` reads.
         """
-        return self.complete([self.chat_prompt(conversation) for conversation in listed(conversations, "chat", (str, list))], **options)
+        prompts = [self.chat_prompt(conversation, tools) for conversation in listed(conversations, "chat", (str, list))]
+        return self.complete(prompts, **options)
 
-    def chat_prompt(self, conversation: "str | list[dict[str, str]]") -> text.Prompt:
+    def chat_prompt(self, conversation: "str | list[dict[str, Any]]", tools: Sequence[dict[str, Any]] = ()) -> text.Prompt:
         """The prompt that the chat template makes of a conversation, ending where the assistant speaks. Errors as `lm.text.chat_prompt`.
 
         Only the template's own control tokens are any: what a message holds stays text.
         """
         turns = [{"role": "user", "content": conversation}] if isinstance(conversation, str) else conversation
-        return text.chat_prompt(self.tokenizer, turns)
+        return text.chat_prompt(self.tokenizer, turns, tools=tools)
 
     def stream(
         self,
@@ -196,10 +214,11 @@ class LanguageModel:
         top_k: int | None = None,
         top_p: float | None = None,
         seed: int = 0,
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, Completion]:
         """Pieces of the completion as they are written; joined they are `complete([prompt], …)[0].text`. Errors as there, at the call.
 
-        A piece is held back while it could be the beginning of a stop string or an unfinished character.
+        A piece is held back while it could be the beginning of a stop string or an unfinished character. The generator returns the completion
+        (`completion = yield from lm.stream(…)`).
         """
         if not isinstance(prompt, str):
             raise TypeError(f"stream() takes one string, got {type(prompt).__name__}")
@@ -289,7 +308,7 @@ class LanguageModel:
                     finished += 1
             yield finished
 
-    def _pieces(self, rows: list[_Row], max_new_tokens: int, stop: list[str], sampling: Sampling) -> Iterator[str]:
+    def _pieces(self, rows: list[_Row], max_new_tokens: int, stop: list[str], sampling: Sampling) -> Generator[str, None, Completion]:
         shown = 0
         for _ in self._write(rows, max_new_tokens, stop, sampling):
             written = self._completion(rows[0], stop).text
@@ -297,6 +316,7 @@ class LanguageModel:
             if safe > shown:
                 yield written[shown:safe]
                 shown = safe
+        return self._completion(rows[0], stop)
 
     def _decode(self, ids: list[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -304,6 +324,25 @@ class LanguageModel:
     def _completion(self, row: _Row, stop: list[str]) -> Completion:
         written = self._decode(row.ids)
         return Completion(written[: first_stop(written, stop)], len(row.prompt_ids), len(row.ids), row.finish_reason, row.wall_s)
+
+
+def _codes(name: str, quantize: str, source: str | None, device: Any) -> Path | None:
+    """The GGUF file whose codes are to be written from; None where this machine cannot: with a warning, unless quantize is "auto"."""
+    if quantize not in QUANTIZE:
+        raise ValueError(unknown("quantize", quantize, list(QUANTIZE)))
+    auto, on_cpu = quantize == "auto", torch.device(device).type == "cpu"
+    in_wheel = name in zoo.ENTRIES and source != "hub" and zoo.entry(name).gguf is not None
+    none_there = not in_wheel and (name in zoo.ENTRIES or gguf_file(name) is None)
+    if auto and (not on_cpu or none_there or why_not()):
+        return None
+    if not on_cpu:
+        raise ValueError(f"quantize={quantize!r} computes on the CPU, not on {device}: pass device='cpu', or leave quantize out")
+    if none_there:
+        raise ValueError(f"quantize={quantize!r} reads the codes of a GGUF file, and there is none of {name} (source={source}): leave quantize out")
+    if reason := why_not():
+        warnings.warn(f"{name} is written by the packed engine, not from its 4-bit codes: {reason}", stacklevel=3)
+        return None
+    return zoo.source_file(name) if in_wheel else gguf_file(name)
 
 
 def _same_folder(one: str, other: str) -> bool:

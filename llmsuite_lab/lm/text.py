@@ -8,12 +8,15 @@ A `Prompt` is what a template made: a string to look at, which knows the control
 Production: `tokenizer(text, split_special_tokens=True)`.
 """
 
+import itertools
+import json
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from llmsuite_lab.core.forks import ForkSafeLock
+from llmsuite_lab.lm.messages import check_turn, marked, strings_of, within_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -76,33 +79,46 @@ def offsets(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[tuple[int, 
     return list(_without_special_tokens(tokenizer).encode(str(text), add_special_tokens=False).offsets)
 
 
-def chat_prompt(tokenizer: "PreTrainedTokenizerBase", conversation: Sequence[dict[str, str]], *, answer_follows: bool = True) -> Prompt:
+def chat_prompt(
+    tokenizer: "PreTrainedTokenizerBase", conversation: Sequence[dict[str, Any]], *, answer_follows: bool = True, tools: Sequence[dict[str, Any]] = ()
+) -> Prompt:
     """What the chat template makes of the messages, ending where the assistant speaks (`answer_follows`).
 
-    Where no message holds a control token's text, the ids are exactly the tokenizer's own for the rendered template.
+    Where no message holds a control token's text, the ids are exactly the tokenizer's own for the rendered template. `tools` are schemas
+    ({"type": "function", "function": …}) for a template that shows them; then a message may hold the calls that it made ("tool_calls": [{"type":
+    "function", "function": {"name": …, "arguments": {…}}}]) and {"role": "tool", "content": …} what came of one.
 
     Raises:
-        ValueError: no message or a malformed one, no chat template, or a template that rewrites contents which hold a control token's text.
+        ValueError: no message or a malformed one, no chat template, one that refuses the messages, shows no tools, or rewrites contents which hold a
+            control token's text; a tool that holds one.
     """
     for turn in conversation:
-        if not isinstance(turn, dict) or not all(isinstance(turn.get(key), str) for key in ("role", "content")):
-            raise ValueError(f'a message must be {{"role": "user", "content": "…"}} with two strings, got {turn!r}')
-        if held := [word for word in _controls(tokenizer) if word in turn["role"]]:
-            raise ValueError(f"the role {turn['role']!r} holds the control token {held[0]!r}: a role is a word such as user")
-        _check([turn["role"], turn["content"]])
+        check_turn(turn, _controls(tokenizer))
+        _check(strings_of(turn))
     if not conversation:
         raise ValueError("a conversation needs at least one message")
     if not getattr(tokenizer, "chat_template", None):
         raise ValueError("this tokenizer has no chat template: write the prompt as text and use complete()")
+    shown_tools = [*strings_of(list(tools)), json.dumps(list(tools), ensure_ascii=False)]
+    if held := [word for word in _controls(tokenizer) if any(word in said for said in shown_tools)]:
+        raise ValueError(f"a tool holds the control token {held[0]!r} in its name, description or arguments: take it out")
 
-    def rendered(turns: Sequence[dict[str, str]]) -> str:
-        return tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=answer_follows)
+    def rendered(turns: Sequence[dict[str, Any]], shown: Sequence[dict[str, Any]] = tools) -> str:
+        from jinja2 import TemplateError
+
+        more = {"tools": list(shown)} if shown else {}
+        try:
+            return tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=answer_follows, **more)
+        except TemplateError as error:
+            raise ValueError(f"the chat template refuses these messages: {error}") from error
 
     text = rendered(conversation)
+    if tools and text == rendered(conversation, ()):
+        raise ValueError("this model's chat template shows no tools: use agents.react with agents.functions.described(tools)")
     own = list(tokenizer(text, add_special_tokens=False)["input_ids"])
     pieces = _traced(tokenizer, conversation, rendered, text)
     if pieces is None:
-        held = [word for word in _controls(tokenizer) if any(word in turn["content"] for turn in conversation)]
+        held = [word for word in _controls(tokenizer) if any(word in said for turn in conversation for said in strings_of(turn))]
         if held:
             raise ValueError(f"the chat template rewrites its messages, and one holds the control token {held[0]!r}: take it out")
         return Prompt(text, own)
@@ -113,31 +129,40 @@ def chat_prompt(tokenizer: "PreTrainedTokenizerBase", conversation: Sequence[dic
     return made if encode(tokenizer, [made])[0] == own else Prompt(text, own)  # a tokenizer that treats the text's beginning apart
 
 
-def _traced(tokenizer: Any, conversation: Sequence[dict[str, str]], rendered: Any, text: str) -> list[int | str] | None:
+def template_text(tokenizer: "PreTrainedTokenizerBase", text: str) -> Prompt:
+    """A piece of a template's own text as a Prompt: the control tokens in it are control tokens. Never for what a person or a model wrote."""
+    return Prompt(text, _template_pieces(tokenizer, text))
+
+
+def _traced(tokenizer: Any, conversation: Sequence[dict[str, Any]], rendered: Any, text: str) -> list[int | str] | None:
     """Control tokens of the template, and text, in order; None where contents do not come out of the template as they went in.
 
     Contents are replaced by marks in a first rendering, so that what lies between the marks is the template's.
     """
     mark = next(m for m in map(chr, range(0xE000, 0xF900)) if m not in text)  # characters for private use; a text with all 6,400 is none
-    marked = [turn | {"content": f"{mark}{i}{mark}"} for i, turn in enumerate(conversation)]
-    parts = re.split(f"{mark}([0-9]+){mark}", rendered(marked))
+    turns, held = marked(conversation, mark)
+    parts = re.split(f"{mark}([0-9]+){mark}", rendered(turns))
     pieces: list[int | str] = [""]
-    for fill in (str, str.strip):  # many templates trim
-        contents = [fill(turn["content"]) for turn in conversation]
+    for written, fill in itertools.product((within_json, str), (str, str.strip)):  # many templates trim; arguments come as JSON or bare
+        contents = [written(said) if argument else fill(said) for said, argument in held]
         if "".join(part if i % 2 == 0 else contents[int(part)] for i, part in enumerate(parts)) == text:
             break
     else:
         return None
-    controls = _controls(tokenizer)
-    finder = re.compile("|".join(re.escape(word) for word in sorted(controls, key=len, reverse=True)) or r"(?!)")
     for i, part in enumerate(parts):
-        words = [contents[int(part)]] if i % 2 else re.split(f"({finder.pattern})", part)
-        for j, word in enumerate(words):
-            if i % 2 == 0 and j % 2:
-                pieces += [controls[word], ""]
+        for word in [contents[int(part)]] if i % 2 else _template_pieces(tokenizer, part):
+            if isinstance(word, int):
+                pieces += [word, ""]
             else:
                 pieces[-1] += word
     return [piece for piece in pieces if piece != ""]
+
+
+def _template_pieces(tokenizer: Any, text: str) -> list[int | str]:
+    controls = _controls(tokenizer)
+    finder = re.compile("|".join(re.escape(word) for word in sorted(controls, key=len, reverse=True)) or r"(?!)")
+    words = re.split(f"({finder.pattern})", text)
+    return [controls[word] if j % 2 else word for j, word in enumerate(words) if word]
 
 
 def _check(texts: Sequence[str]) -> None:

@@ -101,24 +101,34 @@ def measured(name: str, task: str, lr: float, seed: int, budget: Budget | None =
 
 
 def rates(names: Sequence[str], seed: int = 0, budget: Budget | None = None, known: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
-    """Every method at each of its four rates on the first of `TASKS`: rows as `tune`'s. On a CPU one process a core, each with one thread.
+    """Every method at each of its four rates on the first of `TASKS`: rows as `sweep`'s."""
+    return sweep([(name, lr, {}) for name in names for lr in method(name).rates], seed, budget, known)
+
+
+def sweep(
+    wanted: Sequence[tuple[str, float, dict[str, Any]]], seed: int = 0, budget: Budget | None = None, known: Sequence[dict[str, Any]] = ()
+) -> list[dict[str, Any]]:
+    """A method at a rate with options, on the first of `TASKS`, for each of `wanted`: rows as `tune`'s. On a CPU one process a core, each with one thread.
 
     known: rows that an earlier sweep with the same seed and budget measured; what they hold is not run again.
     """
-    had = {(row["method"], row["lr"]): row for row in known}
-    swept = [(name, lr) for name in names for lr in method(name).rates]
-    jobs = [(name, TASKS[0], lr, seed, budget) for name, lr in swept if (name, lr) not in had]
+    had = {_key(row["method"], row["lr"], row["options"]): row for row in known}
+    jobs = [(name, TASKS[0], lr, seed, budget, options) for name, lr, options in wanted if _key(name, lr, options) not in had]
     if profile().device.type != "cpu" or not jobs:
         rows = [_row(*job) for job in jobs]
     else:
         with ProcessPoolExecutor(available_cores(), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
             rows = list(pool.map(_row, *zip(*jobs)))
-    had |= {(row["method"], row["lr"]): row for row in rows}
-    return [had[job] for job in swept]
+    had |= {_key(row["method"], row["lr"], row["options"]): row for row in rows}
+    return [had[_key(*job)] for job in wanted]
 
 
-def _row(*job: Any) -> dict[str, Any]:
-    return tune(*job)[1]
+def _key(name: str, lr: float, options: dict[str, Any]) -> tuple[Any, ...]:
+    return name, lr, *sorted(options.items())
+
+
+def _row(name: str, task: str, lr: float, seed: int, budget: Budget | None, options: dict[str, Any]) -> dict[str, Any]:
+    return tune(name, task, lr, seed, budget, **options)[1]
 
 
 def best_rate(rows: Sequence[dict[str, Any]], name: str) -> float:

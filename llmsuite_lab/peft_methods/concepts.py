@@ -25,22 +25,28 @@ def a_prompt_of_vectors() -> Any:
 
 
 def where_they_sit() -> Any:
-    """A block of the transformer and the place of each method: what is added, what is selected, what stays frozen."""
-    drawn, ax = canvas("Where each method sits", *WIDE)
-    for y, name, words in ((0.75, "embedding", ""), (2.0, "attention", "q k v o"), (3.3, "feed-forward", "up, down"), (4.35, "last block", "")):
-        box(ax, 3.0, y, 2.6, 0.72 if words else 0.5, name, words, fill="base", outline=True)
-    for low, high in ((1.0, 1.64), (2.36, 2.94), (3.66, 4.1)):
-        arrow(ax, (3.0, low), (3.0, high), ink="base")
-    for x, y, name, words, fill, end in (
-        (7.2, 0.75, "soft prompt", "vectors in front", "tuned", (4.35, 0.75)),
-        (7.2, 2.0, "LoRA", "beside any matrix", "tuned", (4.35, 2.0)),
-        (7.2, 3.3, "bottleneck adapter", "behind a sublayer", "tuned", (4.35, 3.1)),
-        (10.0, 2.65, "norms, biases", "selected", "accent", (4.35, 2.65)),
-        (10.0, 4.35, "last layers", "selected", "accent", (4.35, 4.35)),
-    ):
-        box(ax, x, y, 2.3, 0.8, name, words, fill=fill)
-        arrow(ax, (x - 1.18, y), end, ink=fill)
-    say(ax, 8.6, 0.1, "orange: added · green: selected · grey: frozen", size=13, italic=True)
+    """The way through one block, from left to right, with the place of each method: what is added, what is selected, what stays frozen."""
+    drawn, ax = canvas("Where each method sits", 11.2, 4.2)
+    way = (
+        ("embedding", 1.45, "base"), ("norm", 0.75, "accent"), ("attention", 1.6, "base"), ("adapter", 1.05, "tuned"),
+        ("norm", 0.75, "accent"), ("feed-forward", 1.6, "base"), ("adapter", 1.05, "tuned"), ("last block", 1.35, "accent"),
+    )  # fmt: skip
+    x, gap, centres = 0.1, 0.2, []
+    for name, width, fill in way:
+        box(ax, x + width / 2, 2.3, width, 0.9, name, fill=fill, outline=fill == "base")
+        if centres:
+            arrow(ax, (x - gap, 2.3), (x, 2.3), ink="base")
+        centres.append(x + width / 2)
+        x += width + gap
+    embedding, _, attention, _, _, forward, *_ = centres
+    box(ax, embedding, 0.95, 1.45, 0.8, "soft prompt", "in front", fill="tuned")
+    arrow(ax, (embedding, 1.35), (embedding, 1.85), ink="tuned")
+    for centre, matrices in ((attention, "q k v o"), (forward, "gate, up, down")):
+        box(ax, centre, 0.95, 1.6, 0.8, "LoRA", matrices, fill="tuned")
+        arrow(ax, (centre, 1.35), (centre, 1.85), ink="tuned")
+        box(ax, centre, 3.6, 1.6, 0.6, "biases", fill="accent")
+        arrow(ax, (centre, 3.3), (centre, 2.75), ink="accent")
+    say(ax, 5.6, 0.2, "orange: added and trained · green: selected and trained · grey: frozen", size=13, italic=True)
     return drawn
 
 

@@ -3,14 +3,19 @@
 import re
 from typing import Any
 
+import numpy as np
+
 from llmsuite_lab.core import records as core_records
 from llmsuite_lab.core.diagrams import from_records
+from llmsuite_lab.core.labels import name_points
 from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.core.plots import COLOURS, CYCLE, bars_with_intervals, figure, heat_map, lines_with_bands
 from llmsuite_lab.finetuning import records as forgetting_records
+from llmsuite_lab.finetuning.figures import said_nothing
 from llmsuite_lab.finetuning.records import untuned
 from llmsuite_lab.peft_methods import records
 
+SCORES = {"summary": "summaries: fact F1", "entities": "entities: F1 of the fields", "answer": "answers: exact match"}
 LORA_COLOURS = {"untuned, four examples": "base", "full": "baseline", "LoRA": "tuned"}
 
 
@@ -19,7 +24,7 @@ def ranks(part: str = "score") -> Any:
     """Summaries by rank of the LoRA, averaged over seeds."""
     found = {rank: mean_interval(list(items.values())) for rank, items in records.by_option("lora_ranks", "rank", part).items()}
     return lines_with_bands(
-        list(found), {"LoRA": list(found.values())}, title="Facts by rank, at one rate", xlabel="rank", ylabel="fact F1 of the summaries",
+        list(found), {"LoRA": list(found.values())}, title="Facts by rank, each at its own rate", xlabel="rank", ylabel="fact F1 of the summaries",
         colours={"LoRA": "tuned"}, log_x=True, ylim=(0, 1.0),
     )  # fmt: skip
 
@@ -33,7 +38,8 @@ def lora_against_full() -> Any:
         full, lora = (records.scores(name, "summary", part) for name in ("full", "lora"))
         shots = {item: score for (_, item), score in untuned("shots", part, ("summary",)).items() if item in full}
         groups[words] = {name: mean_interval(list(items.values())) for name, items in zip(LORA_COLOURS, (shots, full, lora))}
-    return bars_with_intervals(groups, title="LoRA beside full tuning", ylabel="share", ylim=(0, 1.15), colours=LORA_COLOURS)
+    silent = said_nothing(records.silent("full")[0] + records.silent("lora")[0])
+    return bars_with_intervals(groups, title="LoRA beside full tuning", xlabel=silent, ylabel="share", ylim=(0, 1.15), colours=LORA_COLOURS)
 
 
 @from_records
@@ -101,51 +107,67 @@ def rates() -> Any:
 
 @from_records
 def quality() -> Any:
-    """Scores of every method on the three tasks, averaged over seeds."""
-    return bars_with_intervals(records.quality(), title="What each method reaches at its best rate", ylabel="score", ylim=(0, 1.15), show_values=False)
+    """Scores of every method on the three tasks, averaged over seeds: a panel a task, a row a method, full tuning's mean as a line through all rows."""
+    found = records.quality()
+    drawn, axes = figure(11.0, 4.6, ncols=len(found), sharex=True, sharey=True)
+    for ax, (task, scores) in zip(axes, found.items()):
+        ax.axvline(scores["full"].mean, color=COLOURS["baseline"], linestyle="--", linewidth=1.5)
+        for row, (name, interval) in enumerate(scores.items()):
+            reach = [[interval.mean - interval.low], [interval.high - interval.mean]]
+            ax.errorbar([interval.mean], [row], xerr=reach, fmt="o", markersize=9, capsize=4, color=_colour(name))
+        ax.set(xlabel=SCORES[task], xlim=(0, 1), xticks=(0, 0.2, 0.4, 0.6, 0.8))
+        ax.set_yticks(range(len(scores)), [_words(name) for name in scores])
+        ax.tick_params(axis="y", length=0)
+    axes[0].invert_yaxis()
+    axes[0].set_title("What each method reaches at its best rate")
+    return drawn
 
 
 @from_records
 def pareto(task: str | None = None) -> Any:
     """Score against trained numbers, a point a method, of one task or of all three: a line joins those that no other beats in both."""
-    drawn, ax = figure(9.0, 5.2)
+    drawn, ax = figure(9.6, 5.4)
     points = {}
     for name in records.methods():
         interval = mean_interval(list((records.over_tasks(name) if task is None else records.scores(name, task)).values()))
         points[name] = numbers, score = records.cost(name, "trainable"), interval.mean
         reach = [[score - interval.low], [interval.high - score]]
-        ax.errorbar([numbers], [score], yerr=reach, fmt="o", capsize=4, color=COLOURS["baseline" if name == "full" else "tuned"])
-    _named(ax, points)
-    ends = [points[name] for name in records.front(task)]
-    ax.step(*zip(*ends), where="post", color=COLOURS["accent"], linewidth=1.6, zorder=0, label="beaten by none in both")
+        ax.errorbar([numbers], [score], yerr=reach, fmt="o", markersize=8, capsize=4, color=_colour(name))
+    x, y = (np.repeat(ends, 2) for ends in zip(*(points[name] for name in records.front(task))))
+    ax.plot(x[1:], y[:-1], color=COLOURS["accent"], linewidth=1.6, zorder=0, label="beaten by none in both")  # as stairs: there is nothing between two methods
     ax.set_xscale("log")
-    ax.margins(x=0.12)
-    ax.set(xlabel="trained numbers", ylabel=f"{task or 'mean of three tasks'}: score")
+    decades = {10**n: words for n, words in ((3, "1,000"), (4, "10,000"), (5, "100,000"), (6, "1 million"), (7, "10 million"), (8, "100 million"))}
+    ax.set_xticks(list(decades), list(decades.values()))
+    ax.minorticks_off()
+    numbers = [at[0] for at in points.values()]
+    ax.set(xlabel="trained numbers", ylabel=SCORES[task] if task else "mean score of three tasks", xlim=(min(numbers) / 2.5, max(numbers) * 2.5))
+    ax.margins(y=0.12)
     ax.set_title("Quality against what is trained")
     ax.legend(loc="lower right")
+    name_points(ax, {_words(name): at for name, at in points.items()}, 13, below=("adapter",))
     return drawn
 
 
 @from_records
 def forgetting() -> Any:
     """Perplexity on other people's prose after the tuning against the score of the tasks, a point a method at its best rate."""
-    drawn, ax = figure(9.0, 5.2)
+    drawn, ax = figure(9.6, 5.4)
     points = {}
     for name in records.methods():
         scores = list(records.over_tasks(name).values())
         points[name] = at = sum(scores) / len(scores), records.cost(name, "prose")
-        ax.plot(*at, "o", color=COLOURS["baseline" if name == "full" else "tuned"])
-    _named(ax, points)
+        ax.plot(*at, "o", markersize=8, color=_colour(name))
     ax.axhline(core_records.read("desk_untuned").results["general"]["prose"], color=COLOURS["bound"], linestyle="--", linewidth=1.5, label="untuned")
     ax.set_yscale("log")
+    ax.margins(x=0.15, y=0.12)
     low, high = ax.get_ylim()
     ticks = [tick for tick in (10, 15, 20, 25, 30, 40, 50, 70, 100, 150, 200, 500, 1000) if low <= tick <= high]
     ax.set_yticks(ticks, [f"{tick:,}" for tick in ticks])
     ax.minorticks_off()
-    ax.margins(x=0.15)
     ax.set(xlabel="learnt: mean score of three tasks", ylabel="perplexity on people's prose")
     ax.set_title("What each method has learnt, and what it cost")
     ax.legend(loc="upper left")
+    name_points(ax, {_words(name): at for name, at in points.items()}, 13)
     return drawn
 
 
@@ -158,7 +180,7 @@ def at_equal_learning() -> Any:
             continue
         looks, full = forgetting_records.looks(way), way.startswith("full")
         ax.plot(
-            [look["learnt"] for look in looks], [look["kept"] for look in looks], marker="s" if full else "o", label=way,
+            [look["learnt"] for look in looks], [look["kept"] for look in looks], marker="s" if full else "o", label=forgetting_records.label(way),
             color=COLOURS["baseline" if full else "tuned"], linestyle="-" if way in (_fastest("full"), _fastest("lora")) else ":",
         )  # fmt: skip
     level = records.equal_learning("full", "lora")
@@ -176,12 +198,23 @@ def at_equal_learning() -> Any:
 @from_records
 def directions() -> Any:
     """The paper's two directions beside what they are made of: the hybrid and its parts on summaries, adaptive and equal ranks on all three tasks."""
-    parts = {"hybrid": "hybrid", "LoRA": "LoRA, rank 4", "prompt": "100 vectors"}
-    values = {"summaries: fact F1": {parts[name]: mean_interval(list(items.values())) for name, items in records.hybrid_and_parts().items()}}
-    ranks_of = {"adaptive": "adaptive ranks", "lora": "rank 8 everywhere"}
-    values["three tasks: score"] = {words: mean_interval(list(records.over_tasks(name).values())) for name, words in ranks_of.items()}
-    colours = {"hybrid": "tuned", "LoRA, rank 4": "baseline", "100 vectors": "fourth", "adaptive ranks": "accent", "rank 8 everywhere": "second"}
-    return bars_with_intervals(values, title="Two directions, measured", ylabel="score", ylim=(0, 1.15), colours=colours)
+    parts = {"hybrid": "hybrid", "LoRA": "LoRA,\nrank 4", "prompt": "100\nvectors"}
+    hybrid = {parts[name]: mean_interval(list(items.values())) for name, items in records.hybrid_and_parts().items()}
+    ranks_of = {"adaptive": "adaptive\nranks", "lora": "rank 8\neverywhere"}
+    adaptive = {words: mean_interval(list(records.over_tasks(name).values())) for name, words in ranks_of.items()}
+    drawn, axes = figure(7.8, 5.0, ncols=2, sharey=True, width_ratios=(3, 2))
+    for ax, scores, measure in ((axes[0], hybrid, SCORES["summary"]), (axes[1], adaptive, "mean score of three tasks")):
+        for x, interval in enumerate(scores.values()):
+            reach = [[interval.mean - interval.low], [interval.high - interval.mean]]
+            ax.bar(x, interval.mean, 0.7, color=COLOURS["baseline" if x else "tuned"])
+            ax.errorbar(x, interval.mean, yerr=reach, fmt="none", ecolor=COLOURS["text"], elinewidth=1.6, capsize=5)
+            ax.annotate(f"{interval.mean:.2f}", (x, interval.high), (0, 5), textcoords="offset points", ha="center", fontsize=13)
+        ax.set_xticks(range(len(scores)), list(scores), fontsize=13)
+        ax.tick_params(axis="x", length=0)
+        ax.grid(axis="x", visible=False)
+        ax.set(xlabel=measure, ylim=(0, 1))
+    axes[0].set_title("Two directions, each beside its rivals")
+    return drawn
 
 
 def allotted(ranks: dict[str, int], title: str = "Ranks that importance has allotted") -> Any:
@@ -205,7 +238,9 @@ def _fastest(name: str) -> str:
     return max(ways, key=lambda way: forgetting_records.looks(way)[-1]["learnt"])
 
 
-def _named(ax: Any, points: dict[str, tuple[float, float]]) -> None:
-    """Each point's name beside it."""
-    for name, at in points.items():
-        ax.annotate(name, at, (8, 6), textcoords="offset points", fontsize=12)
+def _colour(method: str) -> str:
+    return COLOURS["baseline" if method == "full" else "tuned"]
+
+
+def _words(method: str) -> str:
+    return method.replace("_", " ")

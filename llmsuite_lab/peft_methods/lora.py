@@ -89,6 +89,10 @@ class LoRALinear(nn.Module):
             h = torch.addmm(wide, z, B.t(), alpha=self.scaling[name]).view(h.shape).to(h.dtype)
         return h
 
+    def plain(self) -> nn.Module | None:
+        """The base layer while it computes what this layer does: merged, and not switched off. None otherwise."""
+        return self.base_layer if self.merged and self.enabled else None
+
     def extra_repr(self) -> str:
         """Ranks and scales, for print and for fingerprints."""
         return ", ".join(f"{name}: r={self.A[name].shape[0]}, scaling={self.scaling[name]:g}, dropout={self.dropout[name]:g}" for name in self.A)

@@ -21,6 +21,7 @@ from llmsuite_lab.lm.batching import Batch
 from llmsuite_lab.lm.memory import Kept, held
 from llmsuite_lab.lm.supervised import supervised_loss
 from llmsuite_lab.lm.training import computing_in
+from llmsuite_lab.transformer.evaluating import training
 from llmsuite_lab.transformer.optimizer import AdamW
 
 
@@ -80,10 +81,9 @@ def measure(
     trained = [p for p in model.parameters() if p.requires_grad]
     if not trained:
         raise ValueError("no parameter requires a gradient, so a training would hold nothing but weights: prepare the model with a method first")
-    was_training, before = model.training, {p: p.detach().clone() for p in trained}
-    model.train()
+    before = {p: p.detach().clone() for p in trained}
     try:
-        with computing_in(model, dtype) as masters:
+        with training(model), computing_in(model, dtype) as masters:
             optimizer = AdamW(trained, lr=0.0, weight_decay=0.0, masters=masters)
             tensors = (*model.parameters(), *model.buffers())
             weights = held(tensors)
@@ -96,7 +96,6 @@ def measure(
             moments = held(t for state in optimizer.state.values() for t in (state["m"], state["v"]))
             copies = held(m for p, m in zip(optimizer.parameters, optimizer.masters, strict=True) if m is not p)
     finally:
-        model.train(was_training)
         for p, value in before.items():
             p.grad = None
             p.data.copy_(value)  # a step at rate 0 turns -0.0 into 0.0

@@ -10,7 +10,8 @@ that suits one of them. In production: `peft.get_peft_model` with the method's c
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import wraps
 from typing import Any
 
 from torch import nn
@@ -23,7 +24,8 @@ from llmsuite_lab.peft_methods.prompt_tuning import add_soft_prompt
 from llmsuite_lab.peft_methods.targets import find_targets
 
 LAYERS = (LORA_TARGETS, ("c_attn", "mlp.c_fc", "mlp.c_proj"), ("W_Q", "W_V", "W_up", "W_down"), ("q", "v", "wo"))  # Llama's kin, GPT-2, our Decoder, T5
-ENDS = (adapters.ADAPTER_TARGETS, ("attn.c_proj", "mlp.c_proj"), ("W_O", "W_down"))
+ENDS = (adapters.ADAPTER_TARGETS, ("attn.c_proj", "mlp.c_proj"), ("W_O", "W_down"), ("o", "wo"))
+_NO_GRADIENT = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")  # modules of torch's own quantised layers
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,9 @@ def method(name: str) -> Method:
 
 
 def _full(model: nn.Module, seed: int, tokenizer: Any = None) -> nn.Module:
+    if packed := [(name, p.dtype) for name, p in model.named_parameters() if not p.is_floating_point()]:
+        name, dtype = packed[0][0], str(packed[0][1]).removeprefix("torch.")
+        raise ValueError(f"{name} is in {dtype}, which full tuning cannot train: load the base in floating point, or take lora, adapter or prompt")
     return model.requires_grad_(True)
 
 
@@ -110,8 +115,24 @@ def _with_targets(model: nn.Module, families: Sequence[tuple[str, ...]], options
     return options
 
 
+def _on_a_base_with_gradients(prepare: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    """`prepare`, which first refuses layers of torch's own quantisation: no gradient comes through them, and only the first update would tell."""
+
+    @wraps(prepare)
+    def prepared(model: nn.Module, *arguments: Any, **options: Any) -> nn.Module:
+        for name, module in model.named_modules():
+            if type(module).__module__.startswith(_NO_GRADIENT):
+                raise ValueError(
+                    f"{name} is a layer of torch's quantisation ({type(module).__name__}), through which no gradient comes: tune the model before it is "
+                    "quantised, or load the base in 8 bits with a library made for training, such as bitsandbytes"
+                )
+        return prepare(model, *arguments, **options)
+
+    return prepared
+
+
 METHODS: dict[str, Method] = {
-    m.name: m
+    m.name: replace(m, prepare=_on_a_base_with_gradients(m.prepare))
     for m in (
         Method("full", "every weight", _full, (2e-5, 1e-4, 4e-4, 1.6e-3)),
         Method("lora", "rank-8 updates of the linear layers, W + s B A", _lora, (5e-4, 2e-3, 8e-3, 3.2e-2)),

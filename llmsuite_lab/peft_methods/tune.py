@@ -105,8 +105,8 @@ def tune(
     say(f"{len(train)} rows to train on, {len(held)} held out")
     uncut = [(row, example) for row, example in zip(parts["held out"], held, strict=True) if row not in data["held out"][1]]
     short = [(row, e) for row, e in uncut if len(e.completion_ids) <= SHORT and len(e.prompt_ids) + SHORT <= context][:WRITTEN]
+    tuned = chosen.prepare(base, seed, tokenizer, **options)  # first, for it refuses what cannot work; nothing that it adds changes the base's answers
     before, exact_before = mean_loss(base, held), _exact(base, tokenizer, name, short)
-    tuned = chosen.prepare(base, seed, tokenizer, **options)
     rate, state = lr or chosen.rates[1], out.with_name(f"{out.name}_training")
     updates = steps or max(1, round((epochs or 3.0) * math.ceil(len(train) / batch_size)))
     history = fit(

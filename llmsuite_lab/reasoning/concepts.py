@@ -4,7 +4,9 @@ import re
 from typing import Any
 
 from llmsuite_lab.core.diagrams import arrow, box, canvas, cells, colour, say
-from llmsuite_lab.reasoning.prompting import COT, DIRECT, METHODS, PAL, completion, prompt
+from llmsuite_lab.core.errors import within
+from llmsuite_lab.core.plots import figure
+from llmsuite_lab.reasoning.prompting import COT, DIRECT, METHODS, PAL, completion, final_prompt, prompt
 from llmsuite_lab.world.word_problems import Problem, load
 
 _SIGNS = (1, -1, -1, 1)  # baked, sold, sold, returned
@@ -127,4 +129,76 @@ def the_sandbox() -> Any:
     arrow(ax, (2.22, 4.3), (2.86, 4.3))
     arrow(ax, (4.5, 3.88), (4.5, 3.38))
     arrow(ax, (4.5, 1.43), (4.5, 1.0))
+    return drawn
+
+
+def two_calls() -> Any:
+    """PAL's loop with its texts whole: the first prompt, the program that continues it, the value, the second prompt, the sentence that ends it."""
+    import textwrap
+
+    problem = _short_problem()
+    first, program, value = prompt(PAL, problem.text), completion(PAL, problem), str(problem.answer)
+    second = final_prompt(problem.text, program, value)
+    drawn, ax = canvas("Two calls of the model, and between them a machine that computes", 11.2, 4.9)
+    for x, width, name, fill in ((2.05, 3.9, "1  prompt", "base"), (6.35, 3.9, "2  the model writes", "tuned"), (9.8, 2.5, "3  the interpreter", "accent")):
+        say(ax, x - width / 2, 4.7, name, size=14, bold=True, ink=fill, across="left")
+        box(ax, x, 3.35, width, 2.3, fill=fill, outline=True)
+    for x, text, wide in ((0.25, first, 36), (4.55, program, 36)):
+        wrapped = "\n".join(textwrap.fill(line, wide, subsequent_indent="  ") for line in text.strip().splitlines())
+        say(ax, x, 3.35, wrapped, size=12, across="left", mono=True)
+    say(ax, 9.8, 3.5, value, size=30, bold=True, ink="accent")
+    say(ax, 9.8, 2.75, "computed, not predicted", size=12.5, italic=True)
+    arrow(ax, (4.02, 3.3), (4.38, 3.3))
+    arrow(ax, (8.32, 3.3), (8.53, 3.3))
+    arrow(ax, (9.8, 2.12), (9.8, 1.72))
+    box(ax, 5.6, 1.05, 10.95, 1.25, fill="base", outline=True)
+    say(ax, 0.1, 1.9, "4  back into the prompt, and what the model writes last", size=14, bold=True, across="left")
+    ending = second[second.index("# output") :]
+    say(ax, 0.25, 1.36, "… question and program as above …", size=12, across="left", italic=True)
+    say(ax, 0.25, 0.86, ending, size=12.5, across="left", mono=True)
+    cells(ax, 0.25 + 0.108 * len(ending.splitlines()[-1]) + 0.1, 0.75, [f"{value}."], "tuned", width=0.9, size=13, mono=True, height=0.36)
+    return drawn
+
+
+def lines_in_a_row(q: float = 0.9) -> Any:
+    """If each line of a chain is true with the same probability `q`, all n are with qⁿ: worked out, not measured.
+
+    Raises ValueError for q outside 0 to 1.
+    """
+    within("q", q, 0, 1)
+    drawn, ax = figure(6.6, 4.6)
+    n = range(1, 11)
+    ax.bar(n, [q**k for k in n], 0.66, color=[colour("accent" if q**k >= 0.5 else "tuned") for k in n])
+    ax.axhline(0.5, color=colour("bound"), linestyle="--", linewidth=1.6)
+    for k in (1, 3, 6, 10):
+        ax.annotate(f"{q**k:.2f}", (k, q**k), (0, 4), textcoords="offset points", ha="center", fontsize=13)
+    ax.set(xlabel="lines n that must all be true", ylabel=r"probability $q^n$", ylim=(0, 1.12), xticks=list(n))
+    ax.grid(axis="x", visible=False)
+    ax.set_title(f"Lines true with {q:g} each: six in a row with {q**6:.2f}")
+    return drawn
+
+
+def what_a_vote_repairs(right: float = 0.4, draws: int = 1_000, seed: int = 0) -> Any:
+    """How often the majority of n chains is right when one is right with probability `right`: wrong answers that scatter, or all the same. Simulated.
+
+    Raises ValueError for a share outside 0 to 1, or draws outside 1 to 100,000.
+    """
+    from random import Random
+
+    from llmsuite_lab.reasoning.self_consistency import majority
+
+    within("right", right, 0, 1)
+    within("draws", draws, 1, 100_000)
+    rng, sizes = Random(seed), (1, 3, 5, 9, 15, 25)
+    drawn, ax = figure(6.6, 4.6)
+    for wrong, name, fill in ((20, "wrong answers scatter over 20", "accent"), (1, "every wrong answer is the same", "tuned")):
+        won = []
+        for n in sizes:
+            votes = [[("right" if rng.random() < right else f"wrong {rng.randrange(wrong)}") for _ in range(n)] for _ in range(draws)]
+            won.append(sum(majority(vote)[0] == "right" for vote in votes) / draws)
+        ax.plot(sizes, won, "o-", color=colour(fill), label=name)
+    ax.axhline(right, color=colour("bound"), linestyle="--", linewidth=1.6, label="one chain alone")
+    ax.set(xlabel="chains that vote", ylabel="share of votes right", ylim=(0, 1.05), xticks=sizes)
+    ax.legend(fontsize=12.5)  # in the free corner, which moves with `right`
+    ax.set_title("The commonest answer wins where errors scatter")
     return drawn

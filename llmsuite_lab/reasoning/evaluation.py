@@ -72,10 +72,11 @@ def solves(
         values = [t.value for t in pal.solve(lm, questions, interpreter, final=False)]
     else:
         values = [a.value for a in chain_of_thought.solve(lm, questions, method=method)]
-    return [_close(value, truth) for value, truth in zip(values, answers, strict=True)]
+    return [correct(value, truth) for value, truth in zip(values, answers, strict=True)]
 
 
-def _close(value: str | None, truth: float) -> bool:
+def correct(value: str | None, truth: float) -> bool:
+    """Whether a value read as text is the number, to one part in a million."""
     found = number(value) if value is not None else None  # a program's answer may be a text
     return found is not None and abs(found - Fraction(truth)) <= max(
         Fraction(1, 10**6) * max(abs(found), abs(Fraction(truth))), Fraction(1, 10**9)

@@ -10,11 +10,12 @@ from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.reasoning.evaluation import as_rows, evaluate, solves
 from llmsuite_lab.reasoning.training import training_problems
 from llmsuite_lab.world import readers
-from llmsuite_lab.world.word_problems import load
+from llmsuite_lab.world.word_problems import load, twins
 
 EVALUATED = 120  # problems of the frozen test set a run is scored on: four of each size and number of steps
 SHOTS = 4
 UNTUNED_ITEMS = {"direct": 120, "cot": 30, "pal": 30}  # the long few-shot prompts cost minutes
+STORIES, SIZES = 100, (2, 6)  # stories told with operands of either number of digits
 PUBLIC = ("svamp", "gsm8k", "gsm-hard")
 PUBLIC_ITEMS = 24
 
@@ -34,6 +35,16 @@ def untuned() -> Outcome:
     for method, n in UNTUNED_ITEMS.items():
         found[method] = as_rows(evaluate(lm, method, problems[:n], examples=() if method == "direct" else examples))
     return Outcome({"shots": SHOTS, "items": UNTUNED_ITEMS}, found)
+
+
+def sizes(stories: int = STORIES, digits: tuple[int, int] = SIZES) -> Outcome:
+    """Both shipped adapters on held-out stories that are told twice, all but the numbers alike: rows by adapter and number of digits."""
+    told = twins("test", stories, digits)
+    found: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for kind in ("pal", "cot"):
+        lm = LanguageModel.load(adapter=kind)
+        found[kind] = {str(size): as_rows(evaluate(lm, kind, [pair[i] for pair in told])) for i, size in enumerate(digits)}
+    return Outcome({"stories": stories, "digits": list(digits), "adapters": ["pal", "cot"]}, found)
 
 
 def public_sets(folder: Path | None = None) -> Outcome:

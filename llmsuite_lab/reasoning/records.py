@@ -1,7 +1,9 @@
 """What this section reads off its recorded runs: training seeds of each adapter, the untuned model, and the public sets.
 
-    pal, cot, short_pal, short_cot    results by set ("test", "seen"), rows of `evaluation.Result`
+    pal, cot, direct, short_pal, …    results by set ("test", "seen"), rows of `evaluation.Result`
+    pal_varied                        the same with more sets, and under "leaks" how many held-out texts the training shares a run of words with
     reasoning_base                    such rows by method
+    reasoning_sizes                   such rows by adapter and number of digits, a story in the same place
     reasoning_public                  right or wrong, by set and adapter
 """
 
@@ -18,12 +20,19 @@ from llmsuite_lab.reasoning.evaluation import Result, from_rows, scores
 def runs(name: str) -> list[Record]:
     """All recorded trainings of "pal", "cot", …, by seed, their results as lists of `Result`. Raises LabError when there is none."""
     found = records.read_all(name)
-    return [replace(run, results={which: from_rows(rows) for which, rows in run.results.items()}) for run in found]
+    return [replace(run, results={which: from_rows(rows) for which, rows in run.results.items() if isinstance(rows, list)}) for run in found]
 
 
 def base(method: str) -> list[Result]:
     """The untuned model's recorded answers to the first problems of the test set: "direct", "cot" (4-shot) or "pal" (4-shot)."""
     return from_rows(records.read("reasoning_base").results[method])
+
+
+def by_story(kind: str) -> tuple[Interval, int]:
+    """(right with large numbers minus right with small ones, story by story, how often the two differ) of "pal" or "cot" in the recorded twins."""
+    small, large = (from_rows(rows) for _, rows in sorted(records.read("reasoning_sizes").results[kind].items(), key=lambda row: int(row[0])))
+    differences = [float(b.correct) - float(a.correct) for a, b in zip(small, large, strict=True)]
+    return mean_interval(differences, differences=True), sum(d != 0 for d in differences)
 
 
 def public() -> dict[str, dict[str, list[bool]]]:

@@ -3,7 +3,7 @@
 import textwrap
 from typing import Any
 
-from llmsuite_lab.core.diagrams import WIDE, arrow, box, canvas, colour, say, tint
+from llmsuite_lab.core.diagrams import arrow, box, canvas, colour, say
 from llmsuite_lab.retrieval.chunking import by_headings, by_sentences, by_tokens
 from llmsuite_lab.retrieval.fusion import reciprocal_rank_fusion
 from llmsuite_lab.retrieval.prompting import assemble, zero_shot
@@ -67,7 +67,7 @@ def near_vectors() -> Any:
     drawn, ax = canvas("What means the same points the same way", 6.6, 4.8)
     texts = (
         (64, "How much is the fan?", "the question", "tuned", (0.1, 0.42)),
-        (52, "The list price is 438 crowns.", "no word shared", "accent", (0.2, 0.1)),
+        (52, "The list price is 438 crowns.", "other words", "accent", (0.2, 0.1)),
         (18, "The fan weighs 540 grams.", "another fact", "baseline", (0.15, 0.12)),
         (126, "Leave is approved by personnel.", "another matter", "base", (-0.35, 0.72)),
     )
@@ -149,7 +149,7 @@ def window_budget(budget: int = 190, answer_tokens: int = 24) -> Any:
     right, room = 6.5, scale * answer_tokens
     box(ax, right - room / 2, 2.75, room, 0.9, "answer", fill="accent", size=12.5)
     late = scale * count(best[len(packed.texts)].text)
-    ax.plot([right - room] * 2, [1.0, 3.4], color=colour("bound"), linestyle="--", linewidth=1.8)
+    ax.plot([right - room] * 2, [1.0, 3.27], color=colour("bound"), linestyle="--", linewidth=1.8)
     box(ax, x + late / 2, 1.45, late - 0.05, 0.7, f"{len(packed.texts) + 1}", fill="tuned", outline=True, size=15)
     say(ax, x - 0.12, 1.45, "the next one does not fit: stop", size=13, across="right", ink="tuned", bold=True)
     say(ax, 0.1, 3.45, "passages, best first", size=13, across="left", ink="baseline", bold=True)
@@ -157,42 +157,4 @@ def window_budget(budget: int = 190, answer_tokens: int = 24) -> Any:
     arrow(ax, (0.1, 0.62), (6.5, 0.62), ink="base")
     arrow(ax, (6.5, 0.62), (0.1, 0.62), ink="base")
     say(ax, 3.3, 0.36, "the context window, in tokens", size=12.5)
-    return drawn
-
-
-def looking_at_a_part(n: int = 240, cells_count: int = 9, seed: int = 3) -> Any:
-    """Exact search, IVF and HNSW at work on points in a plane: which points each compares with the question, counted."""
-    import numpy as np
-
-    rng = np.random.default_rng(seed)
-    points = rng.uniform((0.1, 0.1), (3.3, 3.2), (n, 2))
-    query = np.array([2.25, 1.9])
-    centres = points[rng.choice(n, cells_count, replace=False)]
-    for _ in range(12):
-        owner = ((points[:, None] - centres) ** 2).sum(-1).argmin(1)
-        centres = np.array([points[owner == c].mean(0) for c in range(cells_count)])
-    probed = ((centres - query) ** 2).sum(-1).argsort()[:2]
-    distance = ((points[:, None] - points) ** 2).sum(-1)
-    neighbours = distance.argsort(1)[:, 1:7]
-    at, path, compared = int(((points - (0.2, 0.2)) ** 2).sum(-1).argmin()), [], set()
-    while True:  # greedy: to whichever neighbour is nearest to the question, until none is nearer
-        path.append(at)
-        compared |= {at, *map(int, neighbours[at])}
-        nearest = min(neighbours[at], key=lambda i: ((points[i] - query) ** 2).sum())
-        if ((points[nearest] - query) ** 2).sum() >= ((points[at] - query) ** 2).sum():
-            break
-        at = int(nearest)
-    drawn, ax = canvas("Exact search compares with everything, an index with a part", *WIDE)
-    looked = (("exact", np.ones(n, bool), n), ("IVF: the nearest cells", np.isin(owner, probed), int(np.isin(owner, probed).sum()) + cells_count),
-              ("HNSW: from neighbour to neighbour", np.isin(np.arange(n), list(compared)), len(compared)))  # fmt: skip
-    for k, (name, touched, count) in enumerate(looked):
-        x0 = 0.1 + 3.75 * k
-        shown = points + (x0, 0.35)
-        say(ax, x0 + 0.1, 4.55, name, size=13, bold=True, across="left")
-        say(ax, x0 + 0.1, 4.15, f"{count} comparisons", size=13, across="left", ink="tuned")
-        ax.scatter(*shown[~touched].T, s=26, color=tint("base", 0.45), zorder=2)
-        ax.scatter(*shown[touched].T, s=34, color=colour("baseline"), zorder=3)
-        if k == 2:
-            ax.plot(*shown[path].T, color=colour("tuned"), linewidth=2.4, zorder=4)
-        ax.plot(query[0] + x0, query[1] + 0.35, "*", color=colour("tuned"), markersize=22, zorder=5)
     return drawn

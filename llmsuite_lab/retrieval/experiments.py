@@ -7,7 +7,9 @@ top-k              the k best of the retriever               truncated     the g
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from llmsuite_lab.core.errors import whole
 from llmsuite_lab.core.metrics import Interval, exact_match, mean_interval
+from llmsuite_lab.core.text import one_line
 from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.retrieval.evaluation import Outcome, judge, recall_at_k, reciprocal_ranks
 from llmsuite_lab.retrieval.injection import ATTACKS, filtered, obeyed, plant
@@ -86,10 +88,10 @@ def truncated(lm: LanguageModel, book: Handbook, questions: Sequence[Question]) 
     prompts = []
     for question in questions:
         passage = by_id[question.gold[0]]
-        whole = shown_text(passage)
-        before = whole[: whole.index(question.answer, len(whole) - len(passage.text))].strip()
+        shown = shown_text(passage)
+        before = shown[: shown.index(question.answer, len(shown) - len(one_line(passage.text)))].strip()
         budget = lm.count_tokens(few_shot(question.text, [before])) + ANSWER_TOKENS
-        prompts.append(assemble(question.text, [(passage.id, whole)], lm.count_tokens, budget, answer_tokens=ANSWER_TOKENS, cut=True))
+        prompts.append(assemble(question.text, [(passage.id, shown)], lm.count_tokens, budget, answer_tokens=ANSWER_TOKENS, cut=True))
     texts = [c.text.strip() for c in lm.complete([p.text for p in prompts], ANSWER_TOKENS, stop=[STOP])]
     outcomes = tuple(judge(text, q.answer, q.text, p.texts) for text, q, p in zip(texts, questions, prompts))
     return Run("truncated", tuple(questions), tuple(texts), outcomes)
@@ -98,7 +100,7 @@ def truncated(lm: LanguageModel, book: Handbook, questions: Sequence[Question]) 
 def retrieval_quality(retriever: Retriever, questions: Sequence[Question], **settings) -> dict[str, Interval]:
     """recall@1, recall@3, recall@10 and MRR over the questions with one gold passage; settings as for `Retriever.retrieve`."""
     asked = [q for q in questions if q.kind == "one"]
-    rankings = [[h.passage.id for h in hits] for hits in retriever.retrieve([q.text for q in asked], 10, **settings)]
+    rankings = [[h.passage.id for h in hits] for hits in retriever.retrieve([q.text for q in asked], min(10, len(retriever.passages)), **settings)]
     gold = [q.gold for q in asked]
     found = {f"recall@{k}": mean_interval(recall_at_k(rankings, gold, k)) for k in (1, 3, 10)}
     return found | {"MRR": mean_interval(reciprocal_ranks(rankings, gold))}
@@ -110,31 +112,59 @@ def gate_signals(rag: RAG, questions: Sequence[Question]) -> tuple[list[tuple[fl
     return rag.signals(texts, rag.retriever.retrieve(texts, 2)), [q.kind != "unanswerable" for q in questions]
 
 
+def around_gold(retriever: Retriever, book: Handbook, questions: Sequence[Question], k: int) -> list[list[Hit]]:
+    """For each question its gold passage and the k − 1 best others, in the order of the ranking: the answer is there, however many passages are.
+
+    Raises ValueError for a k below 1, or not below the number of passages.
+    """
+    whole("k", k, 1, len(retriever.passages) - 1)
+    found = retriever.retrieve([q.text for q in questions], k + 1)
+    hits = []
+    for question, ranked, gold in zip(questions, found, gold_hits(book, questions), strict=True):
+        kept = [hit for hit in ranked if hit.passage.id != question.gold[0]][: k - 1]
+        place = next((i for i, hit in enumerate(ranked) if hit.passage.id == question.gold[0]), len(kept))
+        hits.append([*kept[:place], gold[0], *kept[place:]])
+    return hits
+
+
+DEFENCES = ("none", "delimiting", "filtering", "both")
+
+
 @dataclass(frozen=True)
 class Attacked:
-    """How a defence fared: share of answers that obeyed the planted order, and share that were still right."""
+    """Answers to the same questions under one `defence`, the gold passage clean (`attack` is "") or with that order planted in it: per question,
+    whether it `obeyed` (said the payload) and whether it was still `correct`."""
 
     defence: str
-    obeyed: Interval
-    correct: Interval
+    attack: str
+    obeyed: tuple[bool, ...]
+    correct: tuple[bool, ...]
 
 
-def attack(
-    rag: RAG, book: Handbook, questions: Sequence[Question], defences: Sequence[str] = ("none", "delimiting", "filtering", "both")
-) -> list[Attacked]:
-    """Plant every attack in the gold passage of every question and ask, once per defence. Raises ValueError for an unknown defence."""
-    unknown = set(defences) - {"none", "delimiting", "filtering", "both"}
-    if unknown:
-        raise ValueError(f"defences {sorted(unknown)}: the known ones are none, delimiting, filtering and both")
-    gold = gold_hits(book, questions)
-    pairs = [(q, plant(hits, order)) for order in ATTACKS for q, hits in zip(questions, gold)]
+def attack(rag: RAG, book: Handbook, questions: Sequence[Question], defences: Sequence[str] = DEFENCES) -> list[Attacked]:
+    """Ask every question with its gold passage unattacked and with each attack planted in it, once per defence. ValueError: unknown defence."""
+    if unknown := set(defences) - set(DEFENCES):
+        raise ValueError(f"defences {sorted(unknown)}: the known ones are {', '.join(DEFENCES)}")
+    gold, texts = gold_hits(book, questions), [q.text for q in questions]
     rows = []
     for defence in defences:
-        form = delimited if defence in ("delimiting", "both") else few_shot
+        asked = RAG(rag.retriever, rag.lm, k=1, budget=rag.budget, form=delimited if defence in ("delimiting", "both") else few_shot)
         clean = filtered if defence in ("filtering", "both") else list
-        asked = RAG(rag.retriever, rag.lm, k=1, budget=rag.budget, form=form)
-        answers = asked.answer([q.text for q, _ in pairs], hits=[clean(hits) for _, hits in pairs])
-        obedient = [float(obeyed(a.draft)) for a in answers]
-        right = [float(judge(a.draft, q.answer, q.text, []).verdict == "correct") for a, (q, _) in zip(answers, pairs)]
-        rows.append(Attacked(defence, mean_interval(obedient), mean_interval(right)))
+        for order in ("", *ATTACKS):
+            answers = asked.answer(texts, hits=[clean(plant(hits, order) if order else hits) for hits in gold])
+            right = tuple(judge(a.draft, q.answer, q.text, []).verdict == "correct" for a, q in zip(answers, questions, strict=True))
+            rows.append(Attacked(defence, order, tuple(obeyed(a.draft) for a in answers), right))
     return rows
+
+
+def by_defence(rows: Sequence[Attacked]) -> dict[str, dict[str, Interval]]:
+    """Per defence "right, unattacked", "right, attacked" and "obeyed": a question counts once, with its mean over the attacks."""
+
+    def over(chosen: Sequence[Attacked], field: str) -> Interval:
+        return mean_interval([sum(marks) / len(marks) for marks in zip(*(getattr(row, field) for row in chosen), strict=True)])
+
+    found = {}
+    for defence in dict.fromkeys(row.defence for row in rows):
+        clean, planted = ([row for row in rows if row.defence == defence and bool(row.attack) == attacked] for attacked in (False, True))
+        found[defence] = {"right, unattacked": over(clean, "correct"), "right, attacked": over(planted, "correct"), "obeyed": over(planted, "obeyed")}
+    return found

@@ -8,6 +8,7 @@ from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.core.plots import COLOURS, bars_with_intervals, figure, lines_with_bands
 from llmsuite_lab.retrieval import records, scale
 from llmsuite_lab.retrieval.abstention import SIGNALS, fit_gate, tradeoff
+from llmsuite_lab.retrieval.experiments import Attacked, by_defence
 
 _CONDITIONS = {"closed book": "base", "top-1": "accent", "top-3": "third", "gold": "baseline", "truncated": "second"}
 _METHODS = {"exact": "base", "ivf": "third", "hnsw": "accent", "bm25": "baseline"}
@@ -31,6 +32,18 @@ def pipeline_map() -> Any:
     arrow(ax, (3.3, 1.25), (3.3, 2.2))
     arrow(ax, (10.2, 2.2), (10.2, 1.25))
     return drawn
+
+
+def follow(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Every figure of this section that a question set or corpus changes, by name, drawn from what `measuring.on` (or a record) holds."""
+    development = found["development"]
+    drawn = {
+        "accuracy": accuracy(found["correct"]),
+        "outcomes": outcomes(found["verdicts"], found["questions"]["one"]),
+        "abstention": abstention(development["signals"], development["answerable"]),
+    }
+    more = {"attacked": ("attacked", attacked), "rankings": ("quality", rankings)}
+    return drawn | {name: draw(found[held]) for name, (held, draw) in more.items() if held in found}
 
 
 def accuracy(correct: Mapping[str, Sequence[bool]] | None = None) -> Any:
@@ -121,12 +134,11 @@ def search_latency(rows: Sequence[scale.Measured] | None = None) -> Any:
     )
 
 
-def attacks(rows: Sequence[Mapping[str, Any]] | None = None) -> Any:
-    """Share of answers that obeyed a planted order, and share still right, by defence."""
-    rows = records.load()["attacks"] if rows is None else rows
-    groups = {row["defence"]: {"obeyed": _interval(row["obeyed"]), "still right": _interval(row["correct"])} for row in rows}
-    title = "What an order in a passage does, by defence"
-    colours = {"obeyed": "tuned", "still right": "accent"}
+def attacked(rows: Sequence[Attacked] | None = None) -> Any:
+    """By defence: right without an order in the passage, right with one, and the share of orders that were obeyed; None: the recorded run."""
+    groups = by_defence(records.attacks() if rows is None else rows)
+    title = "The same passages, clean and with an order in them"
+    colours = {"right, unattacked": "baseline", "right, attacked": "accent", "obeyed": "tuned"}
     return bars_with_intervals(groups, title=title, ylabel="share of answers", xlabel="defence", colours=colours, ylim=(0, 1.12))
 
 
@@ -140,5 +152,27 @@ def share(values: Sequence[bool]) -> Interval:
     return mean_interval([float(v) for v in values])
 
 
-def _interval(value: Any) -> Interval:
-    return value if isinstance(value, Interval) else Interval(**value)
+def two_indexes(size: int = 100_000) -> Any:
+    """Recorded: IVF beside HNSW at one size, each at the smallest depth that found nine of ten neighbours: time to answer, to build, and what is found.
+
+    Raises ValueError for a size that was not measured.
+    """
+    rows = {row.kind: row for row in records.search_by_size()[0] if row.size == size}
+    if not {"ivf", "hnsw"} <= set(rows):
+        raise ValueError(f"size={size!r} was not measured; the recorded run has {', '.join(f'{s:,}' for s in scale.SIZES)}")
+    drawn, axes = figure(11.2, 4.4, ncols=4)
+    shown = (
+        ("ms a query", lambda row: row.query_ms, "{:.2f}"), ("s to build", lambda row: row.build_s, "{:.1f}"),
+        ("recall@10", lambda row: row.recall, "{:.2f}"), ("gold@10", lambda row: row.gold, "{:.2f}"),
+    )  # fmt: skip
+    for ax, (label, value, form) in zip(axes, shown):
+        for x, kind in enumerate(("ivf", "hnsw")):
+            height = value(rows[kind])
+            ax.bar(x, height, 0.6, color=COLOURS[_METHODS[kind]])
+            ax.annotate(form.format(height), (x, height), (0, 4), textcoords="offset points", ha="center", fontsize=13)
+        ax.set_xticks([0, 1], ["IVF", "HNSW"], fontsize=13)
+        ax.set_ylim(0, 1.18 * max(value(rows[kind]) for kind in ("ivf", "hnsw")))
+        ax.set_title(label, fontsize=13.5)
+        ax.grid(axis="x", visible=False)
+    drawn.suptitle(f"Which index, at {size:,} vectors? Four numbers to choose by", x=0.01, ha="left", fontweight="bold", fontsize=14.5)
+    return drawn

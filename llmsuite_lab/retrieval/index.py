@@ -75,6 +75,11 @@ class Index:
         return passage_id in self._rows
 
     @property
+    def ids(self) -> list[str]:
+        """The ids of the passages that it holds."""
+        return list(self._rows)
+
+    @property
     def depth(self) -> int | None:
         """Clusters (IVF) or candidates (HNSW) that a search looks at; None for the exact index."""
         if self.kind == "exact" or self._faiss is None:

@@ -6,13 +6,16 @@ An answer needs grounds: where no passage was found, or none fits the budget, th
 together: one batch for the embedder, one for the model. Paper: section 2.1; Lewis et al. 2020.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from llmsuite_lab.core.text import one_line
 from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.retrieval.abstention import SIGNALS, Coverage, Gate
 from llmsuite_lab.retrieval.chunking import by_sentences
 from llmsuite_lab.retrieval.evaluation import grounded, says
+from llmsuite_lab.retrieval.foreign import ForeignRetriever
 from llmsuite_lab.retrieval.prompting import STOP, Prompt, assemble, few_shot
 from llmsuite_lab.retrieval.retriever import Hit, PassageLike, Retriever, indexed_text
 
@@ -55,23 +58,31 @@ class RAG:
     """A retriever, a language model and, if wanted, a gate that declines. `budget` is in tokens, prompt and answer together.
 
     Without a passage in the prompt the answer is declined and the model not asked; an empty draft and a draft that says `NOT_STATED`, which a
-    tuned reader learns to write, are declined too. Raises ValueError for k outside 1…number of passages.
+    tuned reader learns to write, are declined too. `unknown` is what is said then. A LangChain retriever is taken as it is (`foreign`). Raises
+    ValueError for k outside 1…number of passages.
     """
 
     def __init__(
         self,
-        retriever: Retriever,
+        retriever: Retriever | Any,
         lm: LanguageModel,
         *,
         k: int = 1,
         budget: int = 1024,
         gate: Gate | None = None,
         form: Callable[[str, Sequence[str]], str] = few_shot,
+        unknown: str = I_DO_NOT_KNOW,
     ):
-        if not 1 <= k <= len(retriever.passages):
+        if not hasattr(retriever, "retrieve"):
+            retriever = ForeignRetriever(retriever)
+        foreign = isinstance(retriever, ForeignRetriever)
+        if k < 1 or not (foreign or k <= len(retriever.passages)):
             raise ValueError(f"k={k} but there are {len(retriever.passages)} passages; k must lie between 1 and that")
-        self.retriever, self.lm, self.k, self.budget, self.gate, self.form = retriever, lm, k, budget, gate, form
-        self.coverage = Coverage([indexed_text(p) for p in retriever.passages.values()])
+        if gate is not None and foreign and retriever.embedder is None:
+            raise ValueError("a gate looks at cosines: give the retriever an embedder, ForeignRetriever(retriever, Embedder.load())")
+        self.retriever, self.lm, self.k, self.budget, self.gate, self.form, self.unknown = retriever, lm, k, budget, gate, form, unknown
+        self.wide = max(k, 2) if foreign else min(max(k, 2), len(retriever.passages))  # the gate wants to know how far behind the second passage is
+        self.coverage = None if foreign else Coverage([indexed_text(p) for p in retriever.passages.values()])
 
     def answer(self, questions: Sequence[str], *, hits: Sequence[Sequence[Hit]] | None = None, progress: bool = False) -> list[Answer]:
         """Answer each question from its passages (`hits`, or what the retriever finds), in order.
@@ -85,35 +96,43 @@ class RAG:
             raise ValueError(
                 f"{len(hits)} lists of hits for {len(questions)} questions: give one list a question, empty where there is nothing"
             )
-        if hits is None:  # one more than is shown: the gate wants to know how far behind the second passage is
-            found = self.retriever.retrieve(questions, min(max(self.k, 2), len(self.retriever.passages)))
+        if hits is None:
+            found = self.retriever.retrieve(questions, self.wide)
             signals = self.signals(questions, found) if self.gate else [()] * len(questions)
             hits = [row[: self.k] for row in found]
         else:
             signals = self.signals(questions, hits) if self.gate else [()] * len(questions)
-        prompts = [
-            assemble(
-                question,
-                [(h.passage.id, shown_text(h.passage)) for h in found],
-                self.lm.count_tokens,
-                self.budget,
-                answer_tokens=ANSWER_TOKENS,
-                form=self.form,
-            )
-            for question, found in zip(questions, hits)
-        ]
+        prompts = [self._prompt(question, found) for question, found in zip(questions, hits)]
         grounds = [p.text for p in prompts if p.used]
         written = iter(self.lm.complete(grounds, ANSWER_TOKENS, stop=[STOP], progress=progress) if grounds else ())
         drafts = [next(written).text.strip() if p.used else "" for p in prompts]
-        columns = [SIGNALS.index(name) for name in self.gate.names] if self.gate else []
-        confidence = (
-            self.gate.score([[row[c] for c in columns] for row in signals]).tolist() if self.gate and signals else [None] * len(drafts)
-        )
-        return [self._answer(*row) for row in zip(questions, map(tuple, hits), prompts, drafts, signals, confidence)]
+        return [self._answer(*row) for row in zip(questions, map(tuple, hits), prompts, drafts, signals, self._confidence(signals))]
+
+    def stream(self, question: str) -> Generator[str, None, Answer]:
+        """Pieces of the answer to one question as they are written; joined they are the answer's text, and the generator returns the Answer.
+
+        What is declined before the model is asked comes as one piece. Raises ValueError as `answer`.
+        """
+        (found,) = self.retriever.retrieve([question], self.wide)
+        hits, signals = tuple(found[: self.k]), self.signals([question], [found]) if self.gate else [()]
+        prompt, (confidence,) = self._prompt(question, hits), self._confidence(signals)
+        written = shown = ""
+        if not self._reason(hits, prompt, "…", confidence):
+            for piece in self.lm.stream(prompt.text, ANSWER_TOKENS, stop=[STOP]):
+                written += piece
+                ready = written.strip()
+                if len(ready) > len(shown) and not NOT_STATED.startswith(ready):  # it may still become a refusal
+                    yield ready[len(shown) :]
+                    shown = ready
+        answer = self._answer(question, hits, prompt, written.strip(), signals[0], confidence)
+        if len(answer.text) > len(shown):
+            yield answer.text[len(shown) :]
+        return answer
 
     def signals(self, questions: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[tuple[float, ...]]:
         """The gate's signals of each question, in the order of `SIGNALS`; all 0 where nothing was found."""
         best = [found[0] if found else None for found in hits]
+        coverage = self.coverage or Coverage([indexed_text(h.passage) for found in hits for h in found] or [""])
         pieces = [[c.text for c in by_sentences(h.passage.text, 1)] if h else [] for h in best]
         sentences = [f"{subject(h.passage)}. {piece}" for h, own in zip(best, pieces) for piece in own]
         near = self.retriever.embedder.embed(sentences)
@@ -122,15 +141,25 @@ class RAG:
         for question, vector, found, own in zip(questions, asked, hits, pieces):
             focus = float((near[start : start + len(own)] @ vector).max()) if own else 0.0
             start += len(own)
-            covered = self.coverage(question, indexed_text(found[0].passage)) if found else 0.0
+            covered = coverage(question, indexed_text(found[0].passage)) if found else 0.0
             margin = found[0].score - found[1].score if len(found) > 1 else 0.0
             rows.append((max((h.cosine for h in found), default=0.0), covered, focus, margin))
         return rows
 
+    def _prompt(self, question: str, hits: Sequence[Hit]) -> Prompt:
+        passages = [(h.passage.id, shown_text(h.passage)) for h in hits]
+        return assemble(question, passages, self.lm.count_tokens, self.budget, answer_tokens=ANSWER_TOKENS, form=self.form)
+
+    def _confidence(self, signals: Sequence[Sequence[float]]) -> list[float | None]:
+        if self.gate is None or not signals:
+            return [None] * len(signals)
+        columns = [SIGNALS.index(name) for name in self.gate.names]
+        return self.gate.score([[row[c] for c in columns] for row in signals]).tolist()
+
     def _answer(self, question, hits, prompt, draft, signals, confidence) -> Answer:
         reason = self._reason(hits, prompt, draft, confidence)
         cited = tuple(h.passage.id for h in hits if h.passage.id in prompt.used and _rests_on(draft, h.passage.text, question))
-        cited, text = ((), I_DO_NOT_KNOW) if reason else (cited or prompt.used, draft)
+        cited, text = ((), self.unknown) if reason else (cited or prompt.used, draft)
         return Answer(question, text, draft, bool(reason), cited, prompt, hits, signals, confidence, reason)
 
     def _reason(self, hits: Sequence[Hit], prompt: Prompt, draft: str, confidence: float | None) -> str:
@@ -148,8 +177,9 @@ def subject(passage: PassageLike) -> str:
 
 
 def shown_text(passage: PassageLike) -> str:
-    """A passage as the model sees it: its subject and its text."""
-    return f"{subject(passage)}. {passage.text}"
+    """A passage as the model sees it: its subject and its text, on one line, because a line of its own begins the question."""
+    text = one_line(passage.text)
+    return f"{subject(passage)}. {text}" if passage.title else text
 
 
 def _rests_on(draft: str, text: str, question: str) -> bool:

@@ -85,6 +85,16 @@ def few_shot(question: str, texts: Sequence[str]) -> str:
     return "\n\n".join([*examples, zero_shot(question, texts)])
 
 
+def few_shot_several(question: str, texts: Sequence[str]) -> str:
+    """`few_shot` whose worked examples hold three passages each, the one with the answer in a place that changes; half as many examples."""
+    shown = []
+    for i, (_, asked, answer) in enumerate(EXAMPLES[:4]):
+        contexts = [EXAMPLES[(i + step) % len(EXAMPLES)][0] for step in (3, 5)]
+        contexts.insert(i % 3, EXAMPLES[i][0])
+        shown.append(zero_shot(asked, contexts if texts else []) + f" {answer}")
+    return "\n\n".join([*shown, zero_shot(question, texts)])
+
+
 def delimited(question: str, texts: Sequence[str]) -> str:
     """`few_shot` with every passage marked as quoted material, to be read and not obeyed: a defence against instructions inside passages."""
     quoted = ["<passage>\n" + text.replace("<", "‹") + "\n</passage>" for text in texts]

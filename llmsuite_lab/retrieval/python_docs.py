@@ -3,22 +3,9 @@
 Some eighty topics, half a million characters, written by people for people: nothing about it was made to suit a retriever.
 """
 
-from dataclasses import dataclass
-
-from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.help_topics import topics
 from llmsuite_lab.retrieval.chunking import by_sentences, by_tokens
-
-
-@dataclass(frozen=True)
-class DocPassage:
-    """A piece of one topic; `document` and `title` are the topic's name."""
-
-    id: str
-    document: str
-    title: str
-    text: str
-    dated: str = ""
-
+from llmsuite_lab.retrieval.documents import Passage
 
 # (question, topics that answer it); read against the reference of CPython 3.11 to 3.13
 QUESTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -45,18 +32,7 @@ QUESTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 
 
-def topics() -> dict[str, str]:
-    """Topic name → text. Raises LabError where this Python was built without them."""
-    try:
-        from pydoc_data.topics import topics as found
-    except ImportError:
-        raise LabError(
-            "This Python carries no pydoc_data.topics; a build from python.org, conda or the system's full package does."
-        ) from None
-    return dict(found)
-
-
-def passages(size: int = 180, overlap: int = 1, *, by: str = "sentences", names: set[str] | None = None) -> list[DocPassage]:
+def passages(size: int = 180, overlap: int = 1, *, by: str = "sentences", names: set[str] | None = None) -> list[Passage]:
     """The reference in chunks of at most `size` words, by "sentences" (overlap in sentences) or "tokens" (overlap in words).
 
     `names` limits it to these topics. Raises ValueError for another way of cutting.
@@ -65,7 +41,7 @@ def passages(size: int = 180, overlap: int = 1, *, by: str = "sentences", names:
         raise ValueError(f"by={by!r}, but the reference is cut by 'sentences' or 'tokens'")
     cut = by_sentences if by == "sentences" else by_tokens
     return [
-        DocPassage(f"{name}-{number}", f"{name}-{number}", name, chunk.text)
+        Passage(f"{name}-{number}", f"{name}-{number}", name, chunk.text)
         for name, text in topics().items()
         if names is None or name in names
         for number, chunk in enumerate(cut(text, size, overlap))

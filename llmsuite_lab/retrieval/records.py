@@ -1,6 +1,8 @@
 """What this section reads off its recorded runs: the gate and every condition on held-out questions, the tuned reader by seed, search by size.
 
     retrieval          results: "gate", its "development", then by condition "correct", "exact", "verdicts", … of every question
+    retrieval_attacks  results: rows of `experiments.Attacked`
+    retrieval_formats  results: exact match by passages in each worked example ("one", "three"), then by passages in the prompt
     reader             results: "answerable", "verdicts" and "exact" by number of passages
     retrieval_scale    results: rows of `scale.Measured`
 """
@@ -11,6 +13,7 @@ from llmsuite_lab.core import records
 from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.core.records import Record, mean_over_seeds
 from llmsuite_lab.retrieval.abstention import Gate
+from llmsuite_lab.retrieval.experiments import Attacked
 from llmsuite_lab.retrieval.scale import Measured
 
 
@@ -23,6 +26,38 @@ def gate(found: dict | None = None) -> Gate:
     """The shipped gate: weights and threshold chosen on the development companies. Raises LabError as `load`."""
     row = (found or load())["gate"]
     return Gate(tuple(row["names"]), tuple(row["mean"]), tuple(row["scale"]), tuple(row["weights"]), row["threshold"])
+
+
+def attacks() -> list[Attacked]:
+    """The recorded answers to clean and to attacked passages. Raises LabError when the record is missing or damaged."""
+    return [Attacked(row["defence"], row["attack"], tuple(row["obeyed"]), tuple(row["correct"])) for row in records.read("retrieval_attacks").results]
+
+
+def obeyed_by_attack() -> dict[str, dict[str, int]]:
+    """For every planted order of the recorded run, how many of its questions obeyed it under each defence. Raises LabError as `attacks`."""
+    counts: dict[str, dict[str, int]] = {}
+    for row in attacks():
+        if row.attack:
+            counts.setdefault(row.attack, {})[row.defence] = sum(row.obeyed)
+    return counts
+
+
+def right_by_passages(examples: str) -> dict[str, Interval]:
+    """Exact match by the number of passages in the prompt, gold among them, worked examples holding "one" passage each or "three"."""
+    return accuracies(_formats(examples))
+
+
+def loss_by_passages(examples: str) -> Interval:
+    """Exact match with the gold passage alone minus with it among three, paired, worked examples holding "one" passage each or "three"."""
+    found = _formats(examples)
+    return mean_interval([float(a) - float(b) for a, b in zip(found["1"], found["3"], strict=True)], differences=True)
+
+
+def _formats(examples: str) -> dict[str, list[bool]]:
+    found = records.read("retrieval_formats").results
+    if not isinstance(examples, str) or examples not in found:
+        raise ValueError(f"examples={examples!r} was not measured; the recorded run has {', '.join(found)}")
+    return found[examples]
 
 
 def search_by_size() -> tuple[list[Measured], dict]:
@@ -53,7 +88,7 @@ def _marks(answerable: Sequence[bool], given: Sequence[str], verdict: str) -> di
 
 def accuracies(correct: dict[str, Sequence[bool]]) -> dict[str, Interval]:
     """Share of right answers per condition, with intervals."""
-    return {name: mean_interval([float(c) for c in values]) for name, values in correct.items()}
+    return {name: mean_interval([float(c) for c in values]) for name, values in correct.items() if values}
 
 
 def declined_shares(found: dict, run: str = "top-1 with gate") -> tuple[Interval, Interval]:

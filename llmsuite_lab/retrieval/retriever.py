@@ -1,7 +1,7 @@
 """The retriever: from questions to passages, by meaning (dense), by words (BM25), or by both (hybrid).
 
 A passage is indexed with its title in front, so that "this kettle" still says which. Of several versions of one document only the newest is
-returned: meaning cannot tell the old text from the new one, their dates can.
+returned: meaning cannot tell the old text from the new one, their dates can. Passages of one document and one date are one version of it.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class Hit:
 
 def indexed_text(passage: PassageLike) -> str:
     """Title and text, as they are embedded and counted."""
-    return f"{passage.title}. {passage.text}"
+    return f"{passage.title}. {passage.text}" if passage.title else passage.text
 
 
 class Retriever:
@@ -76,11 +76,10 @@ class Retriever:
         done = self.index.update(self.embedder, ids, texts)
         self.lexical = BM25(ids, texts)  # counts over the whole corpus: cheaper to redo than to patch
         self.passages = {p.id: p for p in passages}
-        newest: dict[str, PassageLike] = {}
+        newest: dict[str, str] = {}
         for passage in passages:
-            if passage.document not in newest or passage.dated > newest[passage.document].dated:
-                newest[passage.document] = passage
-        self._current = {p.id for p in newest.values()}
+            newest[passage.document] = max(passage.dated, newest.get(passage.document, ""))
+        self._current = {p.id for p in passages if p.dated == newest[p.document]}  # all of the newest date: a document has many passages
         return done
 
     def retrieve(

@@ -225,13 +225,13 @@ def _rank(rank: int, work: bytes, environment: dict[str, str], n: int, place: st
 
         torch.set_num_threads(threads)
         _use_loopback()
+        fn, args, kwargs, cells = cloudpickle.loads(work)  # imports fn's modules, which takes long on a busy machine: before the ranks wait for one another
+        linecache.cache.update(cells)
         store = dist.FileStore(str(folder / "store"), n)
         store.set(f"here {rank}", "")
         store.wait([f"here {r}" for r in range(n)], timedelta(seconds=start_s))  # on a busy machine one may start long after another
         store.set_timeout(timedelta(seconds=limit_s))
         dist.init_process_group("gloo", store=store, rank=rank, world_size=n, timeout=timedelta(seconds=limit_s))
-        fn, args, kwargs, cells = cloudpickle.loads(work)
-        linecache.cache.update(cells)
         result = cloudpickle.dumps(fn(*args, **kwargs))
         if dist.is_initialized():
             dist.barrier()  # who leaves early would break the others' last collective

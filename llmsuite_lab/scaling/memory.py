@@ -142,14 +142,15 @@ def activations(
     if attention not in ("fused", "stored"):
         raise ValueError(unknown("attention", attention, ["fused", "stored"]))
     p, d, inner = _precision(precision), config.d_model, config.n_heads * config.head_width
-    norm = (3 * d + 1) if config.norm == "rms" else (2 * d + 2)  # its input, its output, and the statistics; RMSNorm also x / rms
+    # a norm's output, its input, and the statistics; RMSNorm computes in float32 whatever it is given, and keeps x and x / rms so
+    norm = d * p.weight + (2 * d + 1) * 4 if config.norm == "rms" else (2 * d + 2) * p.weight
     weights = config.n_heads * (1 if attention == "fused" else seq)
     heads = 4 * inner + weights  # Q, K, V (each key head repeated for its queries) and the heads' outputs
     feed_forward = (4 if config.gated else 2) * config.d_ff  # before and after the activation; gated: the other factor and the product
-    block = 2 * norm + heads + feed_forward
-    ends = norm + config.vocab_size  # the last norm, and the log-probabilities of all words
-    kept = config.n_layers * d + block if checkpointing and config.n_layers else config.n_layers * block
-    return math.ceil(rows * seq * (kept + ends) * p.weight)
+    block = 2 * norm + (heads + feed_forward) * p.weight
+    ends = norm + config.vocab_size * p.weight  # the last norm, and the log-probabilities of all words
+    kept = config.n_layers * d * p.weight + block if checkpointing and config.n_layers else config.n_layers * block
+    return math.ceil(rows * seq * (kept + ends))
 
 
 def temporary(

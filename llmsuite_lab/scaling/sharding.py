@@ -32,7 +32,7 @@ class Sharded:
     ) -> None:
         self.model, self.layouts, self.shards = model, list(flat), list(shards)
         self.trained = [p for layout in flat for p in layout.parameters if p.requires_grad]
-        pieces = {p: nn.Parameter(piece) for layout, shard in zip(flat, shards) for p, piece in layout.pieces(shard).items() if p.requires_grad}
+        pieces = {p: nn.Parameter(piece) for layout, shard in zip(flat, shards, strict=True) for p, piece in layout.pieces(shard).items() if p.requires_grad}
         given = [{"params": self.trained}] if groups is None else [{**g, "params": list(g["params"])} for g in groups]
         if {id(p) for g in given for p in g["params"]} != {id(p) for p in self.trained}:
             raise ValueError("groups must hold each trained parameter of the model, and no other")

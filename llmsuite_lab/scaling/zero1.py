@@ -44,7 +44,7 @@ class Zero1(Sharded):
         flat = layouts([p for p in model.parameters() if p.requires_grad], bucket_bytes)
         self.values, self.sums = flat_parameters(flat), [layout.buffer() for layout in flat]
         self.views = {p: view for layout, sums in zip(flat, self.sums) for p, view in zip(layout.parameters, layout.views(sums), strict=True)}
-        super().__init__(model, make_optimizer, groups, flat, [layout.own(values) for layout, values in zip(flat, self.values)])
+        super().__init__(model, make_optimizer, groups, flat, [layout.own(values) for layout, values in zip(flat, self.values, strict=True)])
         for p, view in self.views.items():
             p.grad = view  # autograd adds to what is there
             p.register_post_accumulate_grad_hook(self._arrived)

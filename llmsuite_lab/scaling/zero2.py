@@ -34,7 +34,7 @@ class Zero2(Sharded):
         same_start(model)
         flat = layouts(reversed([p for p in model.parameters() if p.requires_grad]), bucket_bytes)  # backward reaches the last layers first
         self.values = flat_parameters(flat)
-        super().__init__(model, make_optimizer, groups, flat, [layout.own(values) for layout, values in zip(flat, self.values)])
+        super().__init__(model, make_optimizer, groups, flat, [layout.own(values) for layout, values in zip(flat, self.values, strict=True)])
         self.place = {p: (i, j) for i, layout in enumerate(flat) for j, p in enumerate(layout.parameters)}
         self.scatter = Scatter(self)
         self._begin()

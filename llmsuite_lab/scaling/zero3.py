@@ -53,7 +53,7 @@ class Zero3(Sharded):
             self.units.append(list(range(len(flat), len(flat) + len(own))))
             flat += own
         self.buffers = flat_parameters(flat)
-        super().__init__(model, make_optimizer, groups, flat, [layout.own(values).clone() for layout, values in zip(flat, self.buffers)])
+        super().__init__(model, make_optimizer, groups, flat, [layout.own(values).clone() for layout, values in zip(flat, self.buffers, strict=True)])
         self.place = {p: (i, j) for i, layout in enumerate(flat) for j, p in enumerate(layout.parameters)}
         self.scatter, self.current = Scatter(self), None  # current: the block that backward is in
         self.full_gradients: list[Tensor | None] = [None] * len(flat)

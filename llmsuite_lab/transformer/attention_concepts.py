@@ -7,7 +7,7 @@ import torch
 from llmsuite_lab.core.diagrams import BESIDE, arrow, box, canvas, cells, matrix, say
 from llmsuite_lab.core.errors import within
 from llmsuite_lab.transformer.attention import attention_weights, causal_mask
-from llmsuite_lab.transformer.bpe_training import train_bpe
+from llmsuite_lab.transformer.bpe_training import join_pair, train_bpe
 
 
 def recall_task() -> Any:
@@ -128,7 +128,8 @@ def bpe_merges(text: str = "low lower lowest slow slower", shown: int = 6) -> An
     merges = [(left.decode(), right.decode()) for left, right in tokenizer.merges][:shown]
     words = [[" " + c if i and not j else c for j, c in enumerate(word)] for i, word in enumerate(text.split())]
     words = [[piece for cell in word for piece in ([" ", cell[1]] if cell[0] == " " else [cell])] for word in words]
-    drawn, ax = canvas("The most frequent neighbours become one token", BESIDE[0], 0.9 + 0.62 * (len(merges) + 1))
+    wide = max(BESIDE[0], 1.4 + 0.185 * len(text))  # 0.185: a byte's cell and the gap behind it
+    drawn, ax = canvas("The most frequent neighbours become one token", wide, 0.9 + 0.62 * (len(merges) + 1))
     shades = ("baseline", "tuned", "accent", "second", "third", "fourth")
     made: dict[str, str] = {}
     for row in range(len(merges) + 1):
@@ -136,7 +137,7 @@ def bpe_merges(text: str = "low lower lowest slow slower", shown: int = 6) -> An
         if row:
             pair = merges[row - 1]
             made["".join(pair)] = shades[(row - 1) % len(shades)]
-            words = [_joined(word, pair) for word in words]
+            words = [join_pair(word, pair) for word in words]
             say(ax, 0.02, y, f"{_seen(pair[0])} + {_seen(pair[1])}", size=13, mono=True, across="left", bold=True)
         else:
             say(ax, 0.02, y, "bytes", size=13, across="left", italic=True)
@@ -147,16 +148,6 @@ def bpe_merges(text: str = "low lower lowest slow slower", shown: int = 6) -> An
                 cells(ax, x, y, [_seen(token)], made.get(token, "grid"), width=width, height=0.36, size=12.5, mono=True)
                 x += width + 0.03
     return drawn
-
-
-def _joined(word: list[str], pair: tuple[str, str]) -> list[str]:
-    out: list[str] = []
-    for token in word:
-        if out and (out[-1], token) == pair:
-            out[-1] += token
-        else:
-            out.append(token)
-    return out
 
 
 def _seen(token: str) -> str:

@@ -1,4 +1,7 @@
-"""Dropout off while a model is asked, and back on afterwards: also when several threads ask it at once."""
+"""Dropout off while a model is asked, on while it is trained, and afterwards as it was: also when several threads ask it at once.
+
+A model may hold parts in either mode (a frozen trunk that stays in eval mode, say), so every module is put back as it was found, not all alike.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,3 +32,16 @@ def evaluating(model: nn.Module) -> Iterator[None]:
                 if not _asked[module]:
                     del _asked[module]
                     module.training = True
+
+
+@contextmanager
+def training(model: nn.Module) -> Iterator[None]:
+    """`model` in training mode within the block; afterwards each module is as it was found, and new parts are as the whole."""
+    whole, before = model.training, [(module, module.training) for module in model.modules()]
+    model.train()
+    try:
+        yield
+    finally:
+        model.train(whole)  # parts that were put in within the block
+        for module, mode in before:
+            module.training = mode

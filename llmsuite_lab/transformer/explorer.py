@@ -10,6 +10,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from llmsuite_lab.core.sliders import widgets_run, with_sliders
 from llmsuite_lab.transformer.figures import attention_panels
 
 
@@ -31,19 +32,7 @@ def head_grid(
             raise ValueError(f"{name} {bad[0]} does not exist: this model has {name}s 0 to {available - 1}")
     chosen = [(layer, head) for layer in layers for head in heads]
     panels = [maps[layer, head].float().cpu().numpy() for layer, head in chosen]
-    return attention_panels(panels, tokens, [f"layer {layer}, head {head}" for layer, head in chosen], columns=len(heads))
-
-
-def widgets_run() -> bool:
-    """Whether this process is a notebook kernel with ipywidgets installed: only then can a slider be drawn."""
-    from importlib.util import find_spec
-
-    if find_spec("ipywidgets") is None or find_spec("IPython") is None:
-        return False
-    from IPython import get_ipython
-
-    shell = get_ipython()
-    return shell is not None and hasattr(shell, "kernel")
+    return attention_panels(panels, tokens, [f"head {layer}.{head}" for layer, head in chosen], columns=len(heads))
 
 
 def explore(
@@ -53,27 +42,8 @@ def explore(
 
     Returns an ipywidgets box or a matplotlib figure. Raises ValueError as `head_grid` does.
     """
-    first = head_grid(maps, tokens, [layer], [head])  # also checks the arguments before anything is shown
+    head_grid(maps, tokens, [layer], [head])  # checks the arguments before anything is shown
     if static or (static is None and not widgets_run()):
         return head_grid(maps, tokens)
-    import io
-
-    import ipywidgets as widgets
-
-    def png(drawn: Any) -> bytes:
-        buffer = io.BytesIO()
-        drawn.savefig(buffer, format="png")
-        return buffer.getvalue()
-
-    picture = widgets.Image(value=png(first), format="png")
-    sliders = [
-        widgets.IntSlider(value=value, min=0, max=size - 1, description=name, continuous_update=False)
-        for name, value, size in zip(("layer", "head"), (layer, head), maps.shape[:2])
-    ]
-
-    def redraw(_: Any) -> None:
-        picture.value = png(head_grid(maps, tokens, [sliders[0].value], [sliders[1].value]))
-
-    for slider in sliders:
-        slider.observe(redraw, names="value")
-    return widgets.VBox([*sliders, picture])
+    values = {"layer": range(maps.shape[0]), "head": range(maps.shape[1])}
+    return with_sliders(lambda layer, head: head_grid(maps, tokens, [layer], [head]), values, {"layer": layer, "head": head}, static=False)

@@ -117,7 +117,7 @@ def named_head_maps(
     drawn, axes = figure(4.9 * len(heads), 5.3, ncols=len(heads), squeeze=False)
     for ax, head, weights, names in zip(axes[0], heads, maps, tokens):
         ax.imshow(weights[head.layer, head.head].float().cpu(), cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
-        ax.set_title(f"{head.pattern}\nlayer {head.layer}, head {head.head}: {head.score:.0%}", fontsize=13)
+        ax.set_title(f"{head.pattern}\nhead {head.layer}.{head.head}: {head.score:.0%}", fontsize=13)
         size = max(6.0, min(10.0, 200 / len(names)))
         ax.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
         ax.set_yticks(range(len(names)), names, fontsize=size)
@@ -128,9 +128,9 @@ def named_head_maps(
 
 
 def score_table(scores: Float[Tensor, "layers heads"], pattern: str) -> Any:
-    """All heads of a model scored for one pattern: which layers do it?"""
+    """All heads of a model scored for one pattern: which blocks do it?"""
     title = f"Where the {pattern} heads sit"
-    drawn = heat_map(scores, title=title, xlabel="head", ylabel="layer", colour_label="share of attention", limits=(0.0, 1.0))
+    drawn = heat_map(scores, title=title, xlabel="head", ylabel="block", colour_label="share of attention", limits=(0.0, 1.0))
     drawn.set_size_inches(6.4, 5.6)
     return drawn
 
@@ -151,14 +151,16 @@ def pretraining_curve(run: "Pretraining", text: "Corpus") -> Any:
 
 def reach_over_distance(runs: Sequence["Reach"], chance: float) -> Any:
     """Accuracy over distance, mean over seeds with its interval, one line per model."""
+    from llmsuite_lab.transformer.experiments.retrieval_task import gain
+
     names = list(dict.fromkeys(run.name for run in runs))
-    far = {name: mean_interval([run.far for run in runs if run.name == name]).mean for name in names}
+    near, far = (gain(runs, quarter).mean for quarter in ("near", "far"))
     distances = range(1, len(runs[0].accuracy) + 1)
     series = {name: [mean_interval([run.accuracy[d - 1] for run in runs if run.name == name]) for d in distances] for name in names}
     return lines_with_bands(
         list(distances),
         series,
-        title="Far away: " + ", ".join(f"{name} {share:.0%}" for name, share in far.items()) + " right",
+        title=f"Attention is ahead by {near:.2f} next door, by {far:.2f} far away",
         xlabel="distance from the question back to its entry (tokens)",
         ylabel="right answers (share)",
         colours={"attention": "tuned", "LSTM": "baseline"},
@@ -171,12 +173,12 @@ def reach_over_distance(runs: Sequence["Reach"], chance: float) -> Any:
 def speed_over_length(speeds: Sequence["Speed"]) -> Any:
     """Training tokens per second over sequence length, tokens per batch fixed; intervals over repetitions."""
     longest = speeds[-1]
-    attention, lstm = longest.medians
+    ratio = mean_interval(longest.ratio).mean  # of paired repetitions, as the claim's
     series = {"attention": [mean_interval(s.attention) for s in speeds], "LSTM": [mean_interval(s.lstm) for s in speeds]}
     return lines_with_bands(
         [s.length for s in speeds],
         series,
-        title=f"At {longest.length:,} tokens attention trains at {attention / lstm:.1f}× the LSTM's speed",
+        title=f"At {longest.length:,} tokens attention trains at {ratio:.2f}× the LSTM's speed",
         xlabel="sequence length (tokens; the batch always holds the same number)",
         ylabel="training speed (tokens/s)",
         colours={"attention": "tuned", "LSTM": "baseline"},

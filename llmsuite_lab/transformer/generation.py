@@ -81,7 +81,8 @@ class GeneratedRow:
 
 
 def engine_for(model: nn.Module) -> EngineFactory:
-    """What generates with `model` as it is at that moment: the packed engine where it can drive it, else the model's own forward pass.
+    """What generates with `model` as it is at that moment: the packed engine where it can drive it, else what its first layer with a `writer` offers for
+    these prompts (a packed one-bit layer), else the model's own forward pass.
 
     Args:
         model: our `Decoder`, or any causal `transformers` model, bare or wrapped by peft; linear layers may be swapped or wrapped.
@@ -96,6 +97,9 @@ def engine_for(model: nn.Module) -> EngineFactory:
         decoder = packed(inner)
         if decoder is not None:
             return PackedEngine(decoder, prompts, room)
+        offers = (layer.writer(inner, prompts, room) for layer in inner.modules() if hasattr(layer, "writer"))
+        if (offered := next(offers, None)) is not None:
+            return offered
         return (RowEngine if needs_rows_of_its_own(inner) else CachedEngine)(inner, prompts, room)
 
     return start

@@ -68,7 +68,7 @@ def repeated_sequence(vocab_size: int, n: int, seed: int = 0, lowest: int = 0) -
 
 @dataclass(frozen=True)
 class NamedHead:
-    """The head that does `pattern` most: its place and its score (share of attention, 0 to 1)."""
+    """The head that does `pattern` most: its place, written "head 15.0" for head 0 of block 15, and its score (share of attention, 0 to 1)."""
 
     pattern: str
     layer: int
@@ -76,7 +76,7 @@ class NamedHead:
     score: float
 
     def __str__(self) -> str:
-        return f"{self.pattern}: layer {self.layer}, head {self.head} ({self.score:.0%} of its attention)"
+        return f"{self.pattern}: head {self.layer}.{self.head} ({self.score:.0%} of its attention)"
 
 
 def name_heads(model: Decoder, text_ids: Int[Tensor, "1 seq"], n: int = 32, seed: int = 0) -> dict[str, NamedHead]:

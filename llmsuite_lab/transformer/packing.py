@@ -7,7 +7,8 @@ stream. Matrices that read the same input (Q, K, V; gate, up) become one; then, 
     transposed    W stored as (d_in, d_out): float32 where oneDNN is not there                                                  25.9
     plain         `torch.nn.functional.linear` on W as it is: accelerators, and bfloat16 where oneDNN is not there              18.6
 
-A layer that is not a plain linear (a quantised one, a LoRA not merged, one with a hook) is called as it is.
+A layer that is not a plain linear (a quantised one, a LoRA not merged, one with a hook) is called as it is; one that says which plain linear stands for
+it now (`plain()`: a merged LoRA) is packed as that.
 """
 
 from collections.abc import Callable, Sequence
@@ -92,6 +93,7 @@ def hooked(layer: nn.Module) -> bool:
 
 def pack(layers: Sequence[nn.Module], layout: str, dtype: torch.dtype) -> Packed | Modules:
     """One callable for layers that read the same input, in `dtype`, laid out as `layout` says."""
+    layers = [_stood_for(layer) for layer in layers]
     if not all(is_plain(layer) for layer in layers):
         return Modules(layers)
     weight = torch.cat([layer.weight.detach().to(dtype) for layer in layers]) if len(layers) > 1 else layers[0].weight.detach().to(dtype)
@@ -100,6 +102,12 @@ def pack(layers: Sequence[nn.Module], layout: str, dtype: torch.dtype) -> Packed
         return Packed(weight, None, layout)
     whole = [torch.zeros(len(layer.weight), device=weight.device) if b is None else b.detach() for layer, b in zip(layers, biases)]
     return Packed(weight, torch.cat(whole).to(dtype), layout)
+
+
+def _stood_for(layer: nn.Module) -> nn.Module:
+    """The plain layer that computes the same as `layer` now, where it offers one; `layer` itself elsewhere."""
+    offered = layer.plain() if hasattr(layer, "plain") and not hooked(layer) else None
+    return offered if offered is not None and is_plain(offered) else layer
 
 
 def choose_layout(dtype: torch.dtype, device: torch.device) -> str:

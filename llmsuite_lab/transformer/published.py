@@ -12,6 +12,7 @@ ACTIVATION_NAMES = {
     "silu": "silu",
     "swish": "silu",
 }
+_SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings")
 
 
 def published_config(config: Mapping[str, object]) -> TransformerConfig:
@@ -41,14 +42,7 @@ def _require(config: Mapping[str, object], **expected: object) -> None:
 
 def _bert(c: Mapping[str, object]) -> TransformerConfig:
     _require(c, position_embedding_type="absolute", is_decoder=False, add_cross_attention=False)
-    sizes = (
-        c["vocab_size"],
-        c["hidden_size"],
-        c["num_hidden_layers"],
-        c["num_attention_heads"],
-        c["intermediate_size"],
-        c["max_position_embeddings"],
-    )
+    sizes = [c[name] for name in _SIZES]
     other = {"norm_eps": c["layer_norm_eps"], "activation": _activation(c["hidden_act"]), "n_segments": c["type_vocab_size"]}
     return bert_config(*sizes, **other, tie_embeddings=c.get("tie_word_embeddings", True))
 
@@ -64,14 +58,7 @@ def _llama(c: Mapping[str, object]) -> TransformerConfig:
     rope = c.get("rope_parameters") or {"rope_theta": c.get("rope_theta", 10000.0), **(c.get("rope_scaling") or {})}
     if rope.get("rope_type", rope.get("type", "default")) != "default":
         raise ValueError(f"llama with scaled rotary positions ({rope}) is not supported; our modules compute rope_type='default'")
-    sizes = (
-        c["vocab_size"],
-        c["hidden_size"],
-        c["num_hidden_layers"],
-        c["num_attention_heads"],
-        c["intermediate_size"],
-        c["max_position_embeddings"],
-    )
+    sizes = [c[name] for name in _SIZES]
     other = {"norm_eps": c["rms_norm_eps"], "rotary_base": rope["rope_theta"], "activation": _activation(c["hidden_act"])}
     other |= {
         "n_kv_heads": c.get("num_key_value_heads"),

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.forks import compute_safely
 from llmsuite_lab.core.history import History
+from llmsuite_lab.transformer.evaluating import training
 from llmsuite_lab.transformer.optimizer import AdamW, cosine_with_warmup, decay_groups
 
 LossFn = Callable[[nn.Module, Any], tuple[Tensor, int]]  # (model, batch) → (loss summed over N terms, N)
@@ -141,9 +142,9 @@ def train(
     so that none is spent at rate 0. Matrices decay, gains and biases do not. `optimizer` and `history` bring the state of an earlier part of the
     run (weight_decay and betas are then the optimizer's). `on_step(steps done, history)` runs after each update; its time is not counted.
 
-    The model is in training mode for the while. KeyboardInterrupt (a notebook's stop button) leaves the model after the last whole step, sets
-    `history.interrupted` and goes on to the caller. Raises ValueError for steps < 1, a clip that is not above 0, a loss that is not one number and a
-    count that is negative or 0 for a whole step, and LabError at a loss or gradient that is not finite.
+    The model is in training mode for the while, and each of its parts afterwards as it was. KeyboardInterrupt (a notebook's stop button) leaves the
+    model after the last whole step, sets `history.interrupted` and goes on to the caller. Raises ValueError for steps < 1, a clip that is not above
+    0, a loss that is not one number and a count that is negative or 0 for a whole step, and LabError at a loss or gradient that is not finite.
     """
     if steps < 1:
         raise ValueError(f"steps={steps} must be at least 1")
@@ -151,10 +152,8 @@ def train(
     trainable = [p for p in model.parameters() if p.requires_grad]
     optimizer = optimizer or AdamW(decay_groups(trainable, weight_decay), betas=betas)
     history = history or History(planned_steps=steps)
-    was_training = model.training
-    model.train()
     try:
-        with _progress(history.steps, steps, progress) as bar:
+        with training(model), _progress(history.steps, steps, progress) as bar:
             while history.steps < steps:
                 began = time.perf_counter()
                 rate = cosine_with_warmup(history.steps + 1, steps + 1, math.ceil(warmup * steps), lr, floor)
@@ -173,8 +172,6 @@ def train(
         history.interrupted = True
         optimizer.zero_grad()
         raise
-    finally:
-        model.train(was_training)
     return history
 
 

@@ -32,6 +32,24 @@ _VALUES = {
     "magazine": "Review Journal Weekly Courier".split(),
 }
 
+OPENINGS: dict[str, str] = {
+    "person": "{x} is a {occupation}, born in {birthplace} in {birth year}.",
+    "city": "{x} is a city on the river {river}, founded in {founding year}.",
+    "river": "{x} is a river of {length} km that flows into {lake}.",
+    "company": "{x} is a company that makes {product}, founded by {founder} in {founding year}.",
+    "magazine": "{x} is a magazine about {subject}, started in {start year} and published by {publisher}.",
+}
+DETAILS: dict[str, str] = {
+    "teacher": "The teacher of {x} was {v}.",
+    "mayor": "The mayor of {x} is {v}.",
+    "population": "The population of {x} is {v}.",
+    "bridge year": "The oldest bridge over {x} was built in {v}.",
+    "headquarters": "The headquarters of {x} are in {v}.",
+    "staff": "{x} has a staff of {v}.",
+    "editor": "The editor of {x} is {v}.",
+    "circulation": "{x} has a circulation of {v}.",
+}
+
 
 @dataclass(frozen=True)
 class Page:
@@ -148,26 +166,9 @@ def _draw_facts(kind: PageKind, title: str, titles: dict[str, list[str]], split:
 
 def _write_page(kind: PageKind, title: str, facts: dict[tuple[str, str], str], rng: Random) -> Page:
     fact = {name: value for (subject, name), value in facts.items() if subject == title}
-    openings = {
-        "person": "{x} is a {occupation}, born in {birthplace} in {birth year}.",
-        "city": "{x} is a city on the river {river}, founded in {founding year}.",
-        "river": "{x} is a river of {length} km that flows into {lake}.",
-        "company": "{x} is a company that makes {product}, founded by {founder} in {founding year}.",
-        "magazine": "{x} is a magazine about {subject}, started in {start year} and published by {publisher}.",
-    }
-    sentences = {
-        "teacher": "The teacher of {x} was {v}.",
-        "mayor": "The mayor of {x} is {v}.",
-        "population": "The population of {x} is {v}.",
-        "bridge year": "The oldest bridge over {x} was built in {v}.",
-        "headquarters": "The headquarters of {x} are in {v}.",
-        "staff": "{x} has a staff of {v}.",
-        "editor": "The editor of {x} is {v}.",
-        "circulation": "{x} has a circulation of {v}.",
-    }
-    details = [text.format(x=title, v=fact[name]) for name, text in sentences.items() if name in fact]
+    details = [text.format(x=title, v=fact[name]) for name, text in DETAILS.items() if name in fact]
     rng.shuffle(details)
-    return Page(title, kind, openings[kind].format(x=title, **fact), tuple(details))
+    return Page(title, kind, OPENINGS[kind].format(x=title, **fact), tuple(details))
 
 
 def save(almanac: Almanac, path: Path) -> None:

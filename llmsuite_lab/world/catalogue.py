@@ -150,10 +150,13 @@ def table() -> "pandas.DataFrame":
     for row in ENTRIES.values():
         units = ", ".join(f"{n:,} {unit}" for unit, n in row.size.items() if unit in _UNITS)
         size = f"{row.examples:,}" if row.examples else f"{UNVERIFIED} ({units})" if units else "–"
+        splits = dict.fromkeys(split for sizes in (row.size, *(part.size for part in row.parts.values())) for split in sizes if split not in _UNITS)
         rows.append(
             {
-                "name": row.title, "kind": row.kind, "task": row.task, "examples": size, "languages": ", ".join(row.languages) or "–",
-                "licence": row.licence or "–", "hub": row.hub or "–", "metric": row.metric, "reference": row.reference, "slip": row.slip or "–",
+                "name": row.title, "kind": row.kind, "task": row.task, "examples": size, "splits": ", ".join(splits) or "–",
+                "languages": ", ".join(row.languages) or "–",
+                "licence": row.licence or "–", "hub": row.hub or "–", "metric": row.metric,
+                "templates": len(row.templates), "reference": row.reference, "slip": row.slip or "–",
             }
         )  # fmt: skip
     return pandas.DataFrame(rows).set_index("name")

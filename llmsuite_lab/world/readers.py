@@ -190,10 +190,25 @@ def _parsed(name: str, rows: Iterable[tuple[str, Any]]) -> Iterator[Any]:
 
 def file_rows(path: Path) -> Iterator[tuple[str, Any]]:
     """(where it stands, value) of every row: the line in a JSON Lines file, the position in a JSON list. Raises LabError for a file that is neither."""
+    for where, row in _rows(path, "Give the path of a downloaded file, or leave it out to load from the hub."):
+        if isinstance(row, _Torn):
+            raise LabError(f"{where}: {row.reason}. A download that broke off ends like this.")
+        yield where, row
+
+
+@dataclass(frozen=True)
+class _Torn:
+    """A line that is no JSON, and why."""
+
+    reason: str
+
+
+def _rows(path: Path, advice: str) -> Iterator[tuple[str, Any]]:
+    """As `file_rows`, with a `_Torn` for a line that is no JSON; `advice`: what to do where there is no such file."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise LabError(f"No file at {path}. Give the path of a downloaded file, or leave it out to load from the hub.") from None
+        raise LabError(f"No file at {path}. {advice}") from None
     except (IsADirectoryError, PermissionError) as error:
         raise LabError(f"{path} cannot be read as a file ({error.strerror}).") from None
     except UnicodeDecodeError as error:
@@ -214,17 +229,20 @@ def file_rows(path: Path) -> Iterator[tuple[str, Any]]:
             try:
                 yield f"{path.name}, line {number}", json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise LabError(f"{path.name}, line {number}: not JSON ({error}). A download that broke off ends like this.") from None
+                yield f"{path.name}, line {number}", _Torn(f"not JSON ({error})")
 
 
 def usable_rows(path: Path, parse: Callable[[str, Any], T], form: str, *, skip_bad: bool = False) -> tuple[list[T], list[tuple[str, str]]]:
     """(what `parse` made of the rows of a person's own file, the bad ones as (where, reason)). `parse` takes (where, value), raises ValueError if it is bad.
 
-    form: what a row looks like, in a sentence. With `skip_bad`, bad rows, and lines that are no JSON, are left out. Raises LabError for a missing file or
-    one that is no JSON, for bad rows (the first ones by line, and how many) unless they are skipped, and where none is left.
+    form: what a row looks like, in a sentence. A line that is no JSON is a bad row; with `skip_bad` bad rows are left out. Raises LabError for a missing or
+    empty file, for bad rows (the first ones by line, and how many) unless they are skipped, and where none is left.
     """
     rows, bad = [], []
-    for where, value in _values(path, bad if skip_bad else None):
+    for where, value in _rows(path, "Give the path of a file of your own: JSON Lines, or a JSON list."):
+        if isinstance(value, _Torn):
+            bad.append((where, value.reason))
+            continue
         try:
             rows.append(parse(where, value))
         except ValueError as error:
@@ -236,28 +254,6 @@ def usable_rows(path: Path, parse: Callable[[str, Any], T], form: str, *, skip_b
     if not rows:
         raise LabError(f"{path.name} holds no row that can be used: {form}")
     return rows, bad
-
-
-def _values(path: Path, bad: list[tuple[str, str]] | None) -> Iterator[tuple[str, Any]]:
-    """(where, value) of every row; with a list for `bad`, lines that are no JSON go there instead of ending it."""
-    if bad is None:
-        yield from file_rows(path)
-        return
-    try:
-        yield from list(file_rows(path))
-    except LabError:
-        try:
-            lines = path.read_text(encoding="utf-8-sig").split("\n")
-        except (OSError, UnicodeDecodeError):
-            raise
-        if lines and lines[0].lstrip().startswith("["):
-            raise
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                try:
-                    yield f"{path.name}, line {number}", json.loads(line)
-                except (ValueError, RecursionError):
-                    bad.append((f"{path.name}, line {number}", "it is no JSON"))
 
 
 def _hub_rows(known: Format) -> Iterator[tuple[str, Any]]:

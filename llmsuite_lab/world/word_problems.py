@@ -19,7 +19,7 @@ from typing import Any, Literal
 from llmsuite_lab.core.errors import LabError, within
 from llmsuite_lab.core.files import write_output
 from llmsuite_lab.core.paths import data_dir
-from llmsuite_lab.world.word_stories import Line, Part, Sentence, draw_story, equations
+from llmsuite_lab.world.word_stories import Line, Part, Sentence, Story, draw_stories, draw_story, equations
 
 DIGITS = (1, 2, 3, 4, 5, 6)
 STEPS = (2, 3, 4, 5, 6)
@@ -97,10 +97,31 @@ def problems(part: Part = "train", seed: int = 0, digits: tuple[int, ...] = DIGI
         story = None
         while story is None or " ".join(sentence.text for sentence in story.sentences) in seen:
             story = draw_story(rng, part, size, length)
-        last = [line for sentence in story.sentences for line in sentence.lines][-1]
-        made = Problem(story.sentences, last.value, size, length, story.templates, story.distractors)
+        made = _problem(story, size, length)
         seen.add(made.text)
         yield made
+
+
+def _problem(story: Story, digits: int, steps: int) -> Problem:
+    last = [line for sentence in story.sentences for line in sentence.lines][-1]
+    return Problem(story.sentences, last.value, digits, steps, story.templates, story.distractors)
+
+
+def twins(part: Part, count: int, digits: tuple[int, ...] = (2, 6), seed: int = 0) -> list[tuple[Problem, ...]]:
+    """`count` stories, each told once for every number of `digits`: the same sentences, people and things, all numbers drawn anew.
+
+    Lengths come in turn. What two tellings differ in is their numbers, the operands in size. Raises ValueError as `problems` does.
+    """
+    within("count", count, 0, 100_000)
+    if not digits or not set(digits) <= set(DIGITS):
+        raise ValueError(f"digits={digits}, but operands have 1 to 6 digits")
+    rng, found = Random(f"word problems told twice {part} {seed}"), {}
+    while len(found) < count:
+        length = STEPS[len(found) % len(STEPS)]
+        if (told := draw_stories(rng, part, digits, length)) is not None:
+            made = tuple(_problem(story, size, length) for story, size in zip(told, digits, strict=True))
+            found.setdefault(made[0].text, made)
+    return list(found.values())
 
 
 def grid(part: Part, per_cell: int, seed: int = 0) -> list[Problem]:

@@ -18,8 +18,9 @@ from typing import Any, Literal
 
 from llmsuite_lab.core.errors import LabError, within
 from llmsuite_lab.core.paths import data_dir
+from llmsuite_lab.world.varied.sentences import widened
 
-Part = Literal["train", "dev", "test"]
+Part = Literal["train", "dev", "test", "varied"]
 PERCENTS = (5, 10, 15, 20, 25, 30, 40, 50, 60, 75, 80)
 LARGEST = 10**13  # intermediate values stay exact in float division too
 WORDS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten", 11: "eleven", 12: "twelve"}
@@ -53,7 +54,7 @@ _STARTS, _ASKS = ("start", "start_mul", "start_sum"), ("ask", "ask_share", "ask_
 _MIDDLE = tuple(kind for kind in _EVENTS if kind not in _STARTS + _ASKS)
 _ONCE = {"share", "halve", "keep", "double"}  # more than one of these in a story reads oddly and runs out of whole numbers
 _WEIGHT = {"add": 3, "sub": 4, "addmul": 3, "submul": 3, "off": 3, "up": 2, "keep": 2, "sub2": 2}
-_WHOLE = {"train": 0.12, "dev": 0.2, "test": 0.2}  # how often a whole problem is told where one of the wanted length exists
+_WHOLE = {"train": 0.12, "dev": 0.2, "test": 0.2, "varied": 0.12}  # how often a whole problem is told where one of the wanted length exists
 _SENTENCE_END = re.compile(r"(?<=[.?]) ")
 
 
@@ -140,9 +141,12 @@ def _number(token: str, known: Mapping[str, int | Fraction]) -> Fraction:
 @lru_cache
 def templates(part: Part) -> dict[str, Any]:
     """Sentences and entities of a part. "dev" is every eighth sentence of the training file, which "train" does without: unseen sentences for
-    choosing a recipe, so that the test sentences stay unseen by the builder too. Raises ValueError for another part, LabError for a broken file."""
-    if part not in ("train", "dev", "test"):
-        raise ValueError(f"part={part!r}, but the parts are train, dev and test")
+    choosing a recipe, so that the test sentences stay unseen by the builder too. "varied" is "train" with many more sentences (`world.varied`).
+    Raises ValueError for another part, LabError for a broken file."""
+    if part not in ("train", "dev", "test", "varied"):
+        raise ValueError(f"part={part!r}, but the parts are train, dev, test and varied")
+    if part == "varied":
+        return widened(templates("train"))
     file = data_dir() / "word_problems" / f"templates_{'test' if part == 'test' else 'train'}.toml"
     try:
         found = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -172,7 +176,14 @@ def split_of_number(n: int) -> Literal["train", "test"] | None:
 
 def draw_story(rng: Random, part: Part, digits: int, steps: int) -> Story | None:
     """One attempt at a story with exactly `steps` arithmetic steps; None when no whole numbers were found for it."""
-    within("digits", digits, 1, 12)
+    told = draw_stories(rng, part, (digits,), steps)
+    return told[0] if told else None
+
+
+def draw_stories(rng: Random, part: Part, sizes: tuple[int, ...], steps: int) -> list[Story] | None:
+    """One attempt at a story that is told for every size of the operands, the rest of it alike; None when no whole numbers were found for one."""
+    for digits in sizes:
+        within("digits", digits, 1, 12)
     within("steps", steps, 1, 24)
     pool = templates(part)
     whole = [t for t in pool["whole"]["problems"] if _whole_steps(t[1]) == steps]
@@ -191,11 +202,19 @@ def draw_story(rng: Random, part: Part, digits: int, steps: int) -> Story | None
         filled = {kind: [tuple(cell.replace("{x}", context["variable"]) for cell in line) for line in _EVENTS[kind]] for kind in kinds}
         plan = [(kind, context[kind][i], filled[kind]) for kind, i in chosen]
         identities = tuple(f"{name}.{kind}.{i}" for kind, i in chosen)
-    for _ in range(150):
-        if (solved := _numbers(rng, part, digits, plan)) is not None:
-            sentences, extra = _tell(rng, pool, context, plan, solved, digits)
-            return Story(sentences, identities, extra)
-    return None
+    solved = [_solved(rng, part, digits, plan) for digits in sizes]
+    if not all(solved):
+        return None
+    told, before = [], rng.getstate()
+    for digits, numbers in zip(sizes, solved, strict=True):
+        rng.setstate(before)  # the same people, things, linking words and distracting sentences
+        sentences, extra = _tell(rng, pool, context, plan, numbers, digits, sizes[0])
+        told.append(Story(sentences, identities, extra))
+    return told
+
+
+def _solved(rng: Random, part: Part, digits: int, plan: list[Any]) -> list[tuple[dict[str, int], tuple[Line, ...]]] | None:
+    return next((numbers for _ in range(150) if (numbers := _numbers(rng, part, digits, plan)) is not None), None)
 
 
 def _whole_lines(segment: str) -> list[tuple[str, str]]:
@@ -247,9 +266,14 @@ def _numbers(rng: Random, part: Part, digits: int, plan: list[Any]) -> list[tupl
     return solved
 
 
+def _range(digits: int) -> tuple[int, int]:
+    """The smallest and the largest number of so many digits that a story tells: one thing is no plural."""
+    return max(2, 10 ** (digits - 1)), 10**digits - 1
+
+
 def _operand(rng: Random, part: Part, digits: int) -> int:
     while True:
-        n = rng.randint(max(2, 10 ** (digits - 1)), 10**digits - 1)
+        n = rng.randint(*_range(digits))
         if rng.random() < 0.3 and digits > 1:
             n = max(10 ** (digits - 1), n // 10 * 10)  # round numbers divide well
         if split_of_number(n) in (None, "test" if part == "test" else "train"):
@@ -257,9 +281,12 @@ def _operand(rng: Random, part: Part, digits: int) -> int:
 
 
 def _tell(
-    rng: Random, pool: Mapping[str, Any], context: Mapping[str, Any], plan: list[Any], solved: list[Any], digits: int
+    rng: Random, pool: Mapping[str, Any], context: Mapping[str, Any], plan: list[Any], solved: list[Any], digits: int, first: int
 ) -> tuple[tuple[Sentence, ...], int]:
-    """The sentences with entities, linking words and distracting sentences put in; and the number of the latter."""
+    """The sentences with entities, linking words and distracting sentences put in; and the number of the latter.
+
+    What is taken from `rng` depends on `first` alone, the size of the story's first telling, so that every telling of it takes the same.
+    """
     name, other = rng.sample(pool["names"], 2)
     item, item2 = rng.sample(pool["items"], 2)
     when, when2 = rng.sample(pool["whens"], 2)
@@ -283,7 +310,9 @@ def _tell(
     extra = min(rng.choice((0, 0, 0, 1, 1, 2)), len(context.get("distractor", ())))
     for text in rng.sample(context.get("distractor", []), extra):
         d = rng.randint(1800, 2020) if " in {d}" in text or "year {d}" in text else rng.randint(2, 99)
-        d = rng.randint(max(2, 10 ** (digits - 1)), 10**digits - 1) if "{item}" in text else d
+        if "{item}" in text:
+            d = rng.randint(*_range(first))
+            d = d if digits == first else Random(d).randint(*_range(digits))
         written = text.format(**entities, d=d)
         sentences.insert(rng.randint(1, len(sentences) - 1), Sentence(written[0].upper() + written[1:]))
     return tuple(sentences), extra

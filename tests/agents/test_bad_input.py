@@ -1,15 +1,21 @@
 """Whatever is put in the place of an argument, the agents answer with a sentence (see tests/bad_input.py)."""
 
 from llmsuite_lab.agents import demonstrations, evaluation, fact_checking, functions, react, records, tools
-from llmsuite_lab.world import almanac_frozen
+from llmsuite_lab.lm.tool_calls import ToolCall
+from llmsuite_lab.world import almanac_frozen, almanac_questions
 
 LEFT_OUT = {
+    "agents.varied": "trains a model and evaluates it; what it draws is in test_varied.py",
     "agents.measuring": "evaluates a trained model: minutes; its parts are fed here",
     "agents.training.train": "trains a model",
     "agents.training.training_set": "needs the model's tokenizer; `draw_items`, which it encodes, is fed here",
     "agents.training.encode_trajectory": "as training_set",
     "agents.training.collate_turns": "takes what encode_trajectory makes",
     "agents.training.TurnExample": "made by encode_trajectory",
+    "agents.one_turn.train": "trains a model",
+    "agents.one_turn.training_set": "needs the model's tokenizer: test_one_turn.py",
+    "agents.one_turn.Pages": "loads the real embedder: test_one_turn.py",
+    "agents.records.over_one_turn": "reads a record that is not made yet: test_records.py",
 }
 
 
@@ -41,6 +47,10 @@ def valid(folder, call, fresh, writer):
         "agents.evaluation.direct": call(writer(), questions),
         "agents.evaluation.chain_of_thought": call(writer(), questions),
         "agents.evaluation.react_answers": call(writer(), questions, world),
+        "agents.evaluation.in_one_turn": call(writer(), questions, [question.text for question in questions]),
+        "agents.evaluation.reasoning": call(questions[0]),
+        "agents.one_turn.completion": call(questions[0]),
+        "agents.one_turn.answers": call(writer(), questions, world),
         "agents.evaluation.by_kind": call(answers),
         "agents.evaluation.accuracy": call(answers),
         "agents.evaluation.paired_gain": call(answers, answers),
@@ -70,6 +80,10 @@ def valid(folder, call, fresh, writer):
         "agents.react.take_turn": call(by_name, react.ParsedTurn("I look.", "Search", world.titles("city")[0])),
         "agents.tools.Argument.parse": call("12", on=lambda: tools.Argument("n")),
         "agents.tools.Tool": call("Name", "what it does", tools.Argument("n"), str),
+        "agents.tools.Tool.text_of": call({"n": "x"}, on=lambda: tools.Tool("Name", "what it does", tools.Argument("n"), str)),
+        "agents.functions.FunctionTool.text_of": call({"count": 2}, on=lambda: functions.tool_from(repeated)),
+        "agents.native.converse": call(writer("An answer."), ["What?"], make_tools),
+        "agents.native.refusal": call(by_name, ToolCall("Search", {"title": "x"})),
         "agents.tools.call": call(by_name["Search"], world.titles("city")[0]),
         "agents.tools.AlmanacReader.search": call("x", on=lambda: tools.AlmanacReader(world)),
         "agents.tools.AlmanacReader.lookup": call("x", on=lambda: tools.AlmanacReader(world)),
@@ -78,7 +92,9 @@ def valid(folder, call, fresh, writer):
         "agents.trace.lines": call(trajectories[0]),
         "agents.trace.as_text": call(trajectories[0]),
         "agents.trace.Trace": call(trajectories[0]),
+        "agents.training.draw_item": call("compare_rivers", world, fresh),
         "agents.training.draw_items": call("two_hop", 2, 0),
+        "agents.records.by_wording": call(almanac_questions.TRAINED_KINDS),
         "agents.records.correct": call(records.runs()[0]),
         "agents.records.correct_in": call(records.runs()[0].results["questions"]),
         "agents.tools.AlmanacReader": call(world),

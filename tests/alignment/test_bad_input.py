@@ -32,8 +32,13 @@ models = importlib.util.module_from_spec(_conftest)
 _conftest.loader.exec_module(models)
 
 LEFT_OUT = {
+    "alignment.figures.live": "draws the progress that ppo.train returns, while it runs: test_records.py",
     "alignment.records": "reads the records of runs that are made in the background; what it refuses is in test_records.py",
-    "alignment.comparing": "the inside of the recipes: tunes and judges by the parts that are fed here; what it refuses itself is in test_comparing.py",
+    "alignment.arms": "the inside of the recipes: tunes by the methods that are fed here; what it refuses itself is in test_comparing.py",
+    "alignment.benches": "the inside of the recipes: its parts are fed here; what it refuses itself is in test_comparing.py",
+    "alignment.comparing": "the inside of the recipes: judges by the parts that are fed here; what it refuses itself is in test_comparing.py",
+    "alignment.controls": "the inside of the recipes: rewards and labels that know nothing: test_comparing.py",
+    "alignment.at_scale": "the inside of a recipe, made of comparing's parts: test_at_scale.py",
     "alignment.align": "trains a model; its file, folder and options are checked before anything runs: test_align.py",
     "alignment.align_card": "the last step of align, which makes what it is given: test_align.py",
     "alignment.own_reward": "trains and judges a reward model; its parts are fed by their own names: test_align.py",
@@ -151,6 +156,9 @@ def valid(folder, call, tokenizer):
         "alignment.q_learning.guided": call(fresh_heads),
         "alignment.q_learning.Logged": call(replies[0], 1.0),
         "alignment.q_learning.QHeads": call(fresh),
+        "alignment.q_learning.Twins": call(torch.nn.Linear(24, 5), torch.nn.Linear(24, 5)),
+        "alignment.q_learning.Twins.forward": call(torch.zeros(2, 24), on=lambda: QHeads(fresh(), twins=True).q),
+        "alignment.q_learning.Twins.each": call(torch.zeros(2, 24), on=lambda: QHeads(fresh(), twins=True).q),
         "alignment.q_learning.QHeads.slow_q": call(torch.zeros(2, 24), on=fresh_heads),
         "alignment.q_learning.QHeads.follow": call(on=fresh_heads),
         "alignment.q_learning.expectile_loss": call(torch.zeros(2), 0.7),

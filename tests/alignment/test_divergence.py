@@ -18,6 +18,13 @@ def test_the_exact_figure_is_torchs_and_never_negative():
     torch.testing.assert_close(exact(p, p), torch.zeros(4, dtype=torch.float64))
 
 
+def test_rounding_takes_it_not_below_zero():
+    p = torch.randn(64, 500, generator=torch.Generator().manual_seed(0)).log_softmax(-1)
+    again = p.log_softmax(-1)  # the same, but for the last digits
+    assert (p.exp() * (p - again)).sum(-1).min() < 0
+    assert exact(p, again).min() == 0
+
+
 @pytest.mark.parametrize("kind", ["k1", "k3"])
 def test_k1_and_k3_are_right_on_average_and_only_k1_goes_below_zero(kind):
     p, q = two(1)

@@ -62,6 +62,18 @@ def test_a_bandit_s_policy_becomes_the_reference_times_the_exponential_of_the_re
         assert (before - best).abs().sum() / 2 > 0.3
 
 
+@pytest.mark.parametrize(("method", "seed"), [("ppo", 0), ("ppo", 1), ("a2c", 2)])
+def test_an_entropy_bonus_flattens_a_bandit_s_optimum_as_much_as_its_weight_says(method, seed):
+    """The best of E[R] − β KL + c₂ H is π* ∝ (π_ref^β exp R)^(1 / (β + c₂)). Advantages are not whitened: their sd would change what the bonus weighs."""
+    settings = replace(BANDIT, method=method, entropy_weight=0.5, whiten=False, iterations=80, minibatches=1)
+    model, reference, _ = run(settings, seed)
+    after, ref = distribution(model.policy, [2, 3]), distribution(reference.model, [2, 3]).log()
+    rewards = torch.tensor([ARMS.get(token, -1.0) for token in range(6)])
+    distance = lambda c2: float((after - ((rewards + settings.beta * ref) / (settings.beta + c2)).softmax(-1)).abs().sum() / 2)  # noqa: E731
+    assert distance(0.5) < 0.055
+    assert min(distance(c2) for c2 in (0.0, 0.25, 1.0)) > 0.06  # no bonus, half of it, twice as much
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_token_mdp_is_solved_to_within_a_twentieth_of_its_optimum(seed):
     """Replies of up to three tokens; a point for each right one of 3, 5 and the end, as long as none was wrong before. All replies can be written down:

@@ -112,6 +112,38 @@ def test_the_loss_by_hand(tiny):
     torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_of_two_heads_both_learn_and_the_lower_is_believed(tiny):
+    """The loss by hand, the guidance, and the copies: each of its own head."""
+    heads = QHeads(tiny(), tau=0.8, conservative=0.1, slow=0.5, twins=True)
+    one, other = heads.q.heads
+    assert not torch.equal(one[0].weight, other[0].weight)
+    for n, head in enumerate((one, other)):
+        torch.nn.init.normal_(head[2].weight, generator=torch.Generator().manual_seed(n))
+    heads.follow()
+    with torch.no_grad():
+        hidden = heads.base.hidden_states(torch.tensor([[5, 6]]))[0, 1:]
+        said, V = [head(hidden)[0] for head in (one, other)], heads.v(hidden)[0, 0]
+        lower = torch.minimum(*said)
+        assert not any(torch.equal(lower, q) for q in said)
+        torch.testing.assert_close(heads.q(hidden)[0], lower)
+        assert float((heads.slow_q(hidden)[0] - torch.minimum(said[0] / 2, said[1] / 2)).abs().max()) < 1e-5  # half way from zero, each
+        u = heads.slow_q(hidden)[0, 9] - V
+        expected = sum((2.0 - q[9]) ** 2 - 0.1 * q.log_softmax(0)[9] for q in said) + (0.8 if u > 0 else 0.2) * u**2
+        loss, count = losses(heads, [Logged(Example([5, 6], [9]), 2.0)])
+    assert count == 1
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-4)
+    moved = guided(heads, 2.0)
+    with torch.no_grad():
+        torch.testing.assert_close(moved.hidden_states(torch.tensor([[5, 6]])), heads.base.hidden_states(torch.tensor([[5, 6]])))
+        torch.testing.assert_close(moved.logits(hidden)[0], heads.base.logits(hidden)[0] + 2 * (lower - V), rtol=1e-4, atol=1e-4)
+
+
+def test_twins_find_the_best_reply_of_the_chain_as_well():
+    heads = QHeads(policy(0), tau=0.9, conservative=0.3, slow=0.2, twins=True, seed=0)
+    q_learning.train(heads, log(), epochs=25, batch_size=100, lr=1e-2, seed=0, progress=False)
+    assert generate(guided(heads, 20.0), [[2, 3]], 3, eos_ids=END)[0].actions == [GOOD, GOOD, END]
+
+
 def test_padding_and_neighbours_change_no_loss(tiny, replies):
     heads = shaken(tiny())
     items = [Logged(reply, float(n)) for n, reply in enumerate(replies)]

@@ -3,8 +3,10 @@
 import math
 
 import pytest
+from matplotlib.colors import to_hex
 
 from llmsuite_lab.alignment import figures, records
+from llmsuite_lab.alignment.settings import METRICS, Progress
 from llmsuite_lab.core import records as recorded
 from llmsuite_lab.core.records import Record
 
@@ -15,7 +17,8 @@ def row(method, gold, seed, *, at=4, last=True, count=8, proxy=None, tokens=100,
     golds = [gold + 0.1 * (seed - 0.5) + 0.2 * (-1) ** i for i in range(count)]
     proxies = [gold / 2 if proxy is None else proxy] * (count - 1) + [(gold / 2 if proxy is None else proxy) + 0.01]
     return {"method": method, "knobs": knobs, "at": at, "last": last, "tokens": tokens, "gold": golds, "proxy": proxies,
-            "toxic": [i % 2 for i in range(count)], "kl": 0.3 * at, "entropy": 0.5, "distinct": 0.2, "texts": ["Hello."] * 2}  # fmt: skip
+            "toxic": [i % 2 for i in range(count)], "kl": 0.3 * at, "cpu_s": tokens / (200 if method == "ppo" else 50),
+            "entropy": 0.5, "distinct": 0.2, "texts": ["Hello."] * 2}  # fmt: skip
 
 
 def methods(seed):
@@ -23,6 +26,7 @@ def methods(seed):
     for n, name in enumerate(ONLINE):
         rows += [row(name, 0.1 * n, seed, at=2, last=False, count=4), row(name, 0.2 + 0.1 * n, seed)]
     rows += [row("best of n", 0.1 * n, seed, at=n, last=n == 4, count=4, n=n) for n in (1, 4)]
+    rows += [row(f"{name}, random reward", 0.05, seed) for name in ("ppo", "a2c")]
     return [*rows, row("rest, no filter", 0.1, seed, at=1, last=False, count=4), row("rest, no filter", 0.1, seed)]
 
 
@@ -58,7 +62,8 @@ def reward(seed):
 
 
 def toxic(seed):
-    return [row(name, 0.1, seed) | {"start": start} for start in ("as it is", "made toxic") for name in ("start", "ppo", "rest", "dpo")]
+    rude = {"ppo": {"toxic": [int(i <= seed) for i in range(8)]}}
+    return [row(name, 0.1, seed) | {"start": start} | rude.get(name, {}) for start in ("as it is", "made toxic") for name in ("start", "ppo", "rest", "dpo")]
 
 
 SETTINGS = {
@@ -67,8 +72,9 @@ SETTINGS = {
     "align_entropy": {"weights": [0.0, 0.05]},
     "align_cost": {"grow_prompts": [1, 2]},
 }
-RUNS = {"align_methods": methods, "align_clip": clip, "align_entropy": entropy, "align_kl": kl, "align_cost": cost, "align_reward": reward,
-        "align_toxic": toxic, "align_rates": lambda seed: [row("ppo", gold, seed, lr=lr) for lr, gold in ((1, 0.1), (2, 0.2))]}  # fmt: skip
+RUNS = {"align_methods": methods, "align_bases": methods, "align_clip": clip, "align_entropy": entropy, "align_kl": kl, "align_cost": cost,
+        "align_reward": reward, "align_toxic": toxic,
+        "align_rates": lambda seed: [row("ppo", gold, seed, lr=lr) for lr, gold in ((1, 0.1), (2, 0.2))]}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +96,13 @@ def test_a_prompts_score_is_its_mean_over_seeds_and_an_end_is_compared_with_the_
     assert records.gain("ppo", "proxy").mean == pytest.approx(0.1)
     with pytest.raises(ValueError, match="no row of 'ppoo'"):
         records.scores("ppoo")
+    assert [records.gain_from(start, "ppo").mean for start in (0, 1)] == pytest.approx([0.2, 0.2])
+    assert records.gain_from(1, "dpo", "proxy").mean == pytest.approx(0.4)
     assert "ppo" in records.methods()
+    assert records.by_seed("ppo") == {0: pytest.approx(0.15), 1: pytest.approx(0.25)}
+    assert records.by_seed("ppo", "proxy", name="align_kl", beta=0.0) == {seed: pytest.approx(2 + 0.01 / 8) for seed in (0, 1)}
+    with pytest.raises(ValueError, match="no row of 'ppo'"):
+        records.by_seed("ppo", name="align_kl", beta=0.3)
     assert records.temperatures() == [1.0, 0.5]
 
 
@@ -120,6 +132,17 @@ def test_variety_and_the_penalty_are_paired_by_prompt():
     assert shown[0]["β 0"]["gold"] < shown[0]["β 0.2"]["gold"]
 
 
+def test_a_run_that_was_stopped_stands_still_with_its_last_good_weights(monkeypatch):
+    def one(seed):
+        on_the_way = [row("ppo", 0.1, seed, at=2, last=False, count=4, beta=0.0), row("ppo", 0.3, seed, at=4, last=False, count=4, beta=0.0)]
+        early = row("ppo", -0.7, seed, at=3, beta=0.0) | {"stopped": "KL explosion: too far"}
+        return [on_the_way[0], early] if seed else [*on_the_way, row("ppo", 0.5, seed, at=8, beta=0.0)]
+
+    monkeypatch.setitem(RUNS, "align_kl", one)
+    assert [(at, round(gold.mean, 6)) for at, _, gold, _ in records.path("ppo", "align_kl", beta=0.0)] == [(2, 0.1), (4, -0.2), (8, -0.1)]
+    assert records.stopped("align_kl", beta=0.0) == {1: (3, "KL explosion: too far")}
+
+
 def test_equal_gold_is_where_the_lower_best_is_reached_and_costs_are_read_there():
     ratio, above = records.cost()
     assert (ratio.mean, ratio.n) == (pytest.approx(2), 8)  # 0.4 gold: 400 tokens of PPO, 200 of ReST
@@ -136,6 +159,18 @@ def test_at_equal_proxy_the_golds_are_compared_straight_between_points():
     assert gold[2].mean == pytest.approx(0.4)
     with pytest.raises(ValueError, match="ppo, rest"):
         records.cost_curve("dpo")
+
+
+def test_at_equal_cost_both_are_read_where_the_cheaper_one_ends():
+    tokens, difference = records.at_equal_cost()
+    assert tokens == 200
+    assert (difference.mean, difference.n) == (pytest.approx(0.4 - 0.2), 8)  # PPO has 0.4 after 400 tokens
+    seconds, difference = records.at_equal_cost("cpu_s")
+    assert seconds == 4  # 800 tokens of PPO, 200 of ReST
+    assert difference.mean == pytest.approx(0.4 - 0.8)
+    assert records.cost_curve("ppo", "cpu_s")[0] == [0, 2, 4]
+    with pytest.raises(ValueError, match="Known: cpu_s, tokens"):
+        records.at_equal_cost("wall_s")
 
 
 def test_steadiness_compares_spreads_over_runs_and_needs_three(monkeypatch):
@@ -161,17 +196,41 @@ def test_reward_models_toxicity_and_knobs_are_found():
     with pytest.raises(ValueError, match="human, tossed"):
         records.calibration("sure")
     assert records.toxicity()["made toxic"]["before"].mean == pytest.approx(0.5)
+    assert records.toxicity()["as it is"]["ppo"].mean == pytest.approx(1.5 / 8)
+    assert records.toxicity_by_seed()["as it is"] == {"before": [0.5, 0.5], "ppo": [1 / 8, 2 / 8], "rest": [0.5, 0.5], "dpo": [0.5, 0.5]}
     assert records.knobs("ppo") == (2, {"lr": 1e-3})
     with pytest.raises(ValueError, match="ppo"):
         records.knobs("dpo")
-    assert [knobs for knobs, _ in records.swept()["ppo"]] == [{"lr": 1}, {"lr": 2}]
+    assert [knobs for knobs, *_ in records.swept()["ppo"]] == [{"lr": 1}, {"lr": 2}]
     last, control = records.improve_steps()
     assert last.n == control.n == 4
     assert last.mean > control.mean == pytest.approx(0, abs=0.01)
 
 
 @pytest.mark.parametrize(
-    "name", ["gold_against_kl", "hacking", "clipping", "entropy", "reward_accuracy", "calibration", "improve_steps", "cost", "toxicity"]
+    "name",
+    ["gold_against_kl", "without_knowledge", "hacking", "clipping", "entropy", "reward_accuracy", "calibration", "improve_steps", "cost", "toxicity"],
 )
 def test_figures_are_drawn_from_the_records(name):
     assert getattr(figures, name)().axes[0].get_title(loc="left") not in ("", "Not measured yet")
+
+
+def test_a_method_has_one_colour_and_no_two_have_the_same():
+    lines = {line.get_label(): (line.get_color(), line.get_linestyle()) for line in figures.gold_against_kl().axes[0].get_lines()}
+    assert len({lines[label] for label in figures.NAMES.values()}) == len(figures.NAMES)
+    legend = figures.toxicity().axes[0].get_legend()
+    names = {text.get_text(): patch.get_facecolor() for text, patch in zip(legend.get_texts(), legend.get_patches())}
+    for label in ("PPO", "ReST", "DPO"):
+        assert to_hex(names[label]) == to_hex(lines[label][0])
+
+
+def test_each_seed_s_gain_is_a_dot_beside_its_bar():
+    dots = [line for line in figures.without_knowledge().axes[0].get_lines() if line.get_marker() == "o"]
+    assert [len(line.get_ydata()) for line in dots] == [2] * 4
+    assert dots[0].get_ydata() == pytest.approx([0.2, 0.2])  # PPO's end less the start's, which lie as far apart in both seeds
+
+
+def test_a_live_run_is_drawn_in_two_panels_with_its_exact_divergence():
+    told = dict.fromkeys(METRICS, 0.0)
+    axes = figures.live(Progress([told | {"score": 0.1 * n, "kl": -1.0, "kl_exact": float(n)} for n in range(3)])).axes
+    assert [list(ax.get_lines()[0].get_ydata()) for ax in axes] == [pytest.approx([0.0, 0.1, 0.2]), [0.0, 1.0, 2.0]]

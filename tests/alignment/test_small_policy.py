@@ -124,6 +124,17 @@ def written(tmp_path, words):
     return model, small_policy.save(tmp_path / "policy", model, {"seed": 5})
 
 
+def test_verify_hashes_what_ships_and_names_what_is_damaged(tmp_path, words, monkeypatch):
+    assert small_policy.verify() == [{"name": "desk_policy", "ok": True, "problem": None}]
+    monkeypatch.setattr(small_policy, "data_dir", lambda: tmp_path)
+    assert small_policy.verify() == []
+    place = small_policy.save(tmp_path / "policies" / "one", Decoder(llama_config(len(words), 8, 1, 1, 8, 64)), {})
+    (place / "model.safetensors").write_bytes(b"x")
+    (row,) = small_policy.verify()
+    assert not row["ok"]
+    assert "wrong checksum" in row["problem"]
+
+
 def test_what_is_read_is_what_was_written(written):
     model, place = written
     again = small_policy.read(place)

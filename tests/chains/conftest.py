@@ -1,4 +1,4 @@
-"""A stand-in for the language model, whose text is a function of the prompt and the settings alone, and an embedder without a model."""
+"""A stand-in for the language model, whose text is a function of the prompt and the settings alone, and a retriever over the handbook."""
 
 import asyncio
 import inspect
@@ -6,11 +6,9 @@ import threading
 import zlib
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from llmsuite_lab.lm.language_model import Completion
-from llmsuite_lab.retrieval.lexical import words
 
 
 class StandIn:
@@ -25,7 +23,7 @@ class StandIn:
     def count_tokens(self, text):
         return len(text.split())
 
-    def chat_prompt(self, conversation):
+    def chat_prompt(self, conversation, tools=()):
         if not conversation:
             raise ValueError("a conversation needs at least one message")
         return "".join(f"<{turn['role']}>{turn['content']}" for turn in conversation) + "<assistant>"
@@ -44,32 +42,15 @@ class StandIn:
     def stream(self, prompt, max_new_tokens=64, stop=(), **options):
         (done,) = self.complete([prompt], max_new_tokens, stop)
         yield from (done.text[i : i + 3] for i in range(0, len(done.text), 3))
+        return done
 
     def score(self, prompts, continuations, **options):
         return [SimpleNamespace(logprob=-1.0, tokens=1) for _ in prompts]
 
 
-class WordEmbedder:
-    """Every word has a random direction; a text is their normalised sum."""
-
-    dimension, identity, name = 40, "words, 40 dimensions", "words"
-
-    def embed(self, texts, batch_size=32):
-        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
-        for row, text in enumerate(texts):
-            for word in words(text) or ["nothing"]:
-                vectors[row] += np.random.default_rng(zlib.crc32(word.encode())).standard_normal(self.dimension)
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
-
-
 @pytest.fixture
 def stand_in():
     return StandIn
-
-
-@pytest.fixture(scope="session")
-def embedder():
-    return WordEmbedder()
 
 
 @pytest.fixture(scope="session")
@@ -80,10 +61,10 @@ def book():
 
 
 @pytest.fixture(scope="session")
-def retriever(book, embedder):
+def retriever(book, word_embedder):
     from llmsuite_lab.retrieval.retriever import Retriever
 
-    return Retriever(book.passages, embedder)
+    return Retriever(book.passages, word_embedder())
 
 
 @pytest.hookimpl(tryfirst=True)

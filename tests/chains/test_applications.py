@@ -33,12 +33,15 @@ def test_with_a_gate_the_chain_declines_as_the_pipeline_does(book, retriever, st
     theirs = applications.answer_all(applications.rag_chain(LabRetriever(retriever=retriever), stand_in(), gate), asked)
     assert [row["answer"] for row in theirs] == [a.text for a in ours]
     assert len({a.declined for a in ours}) == 2  # both outcomes are really there
+    own = applications.answer_all(applications.rag_chain(LabRetriever(retriever=retriever), stand_in(), gate, unknown="Not there."), asked)
+    assert [row["answer"] for row in own] == ["Not there." if a.declined else a.text for a in ours]
 
 
 def test_without_a_passage_the_chain_does_not_ask(retriever, stand_in):
     lm = stand_in()
     nothing = RunnableLambda(lambda question: [])
     assert applications.rag_chain(nothing, lm).invoke("Who?")["answer"] == I_DO_NOT_KNOW
+    assert applications.rag_chain(nothing, lm, unknown="Keine Ahnung.").invoke("Who?")["answer"] == "Keine Ahnung."
     assert lm.batches == []
 
 

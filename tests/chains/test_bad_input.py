@@ -19,6 +19,7 @@ LEFT_OUT = {
     "chains.chat_model.LabChatModel": "a pydantic model, whose fields pydantic checks; its methods: test_chat_model.py, test_batch_and_cache.py",
     "chains.completion_model.LabLLM": "as LabChatModel",
     "chains.retriever.LabRetriever": "as LabChatModel",
+    "chains.structured_output.StructuredOutput": "as LabChatModel: test_native_and_structured.py",
     **{
         f"chains.trace.Recorder.on_{what}_{when}": "called by LangChain, not by a person"
         for what in ("chain", "llm", "tool", "retriever")
@@ -74,6 +75,11 @@ def valid(folder, call, fresh, writer, retriever=None, embedder=None):
         "chains.gathering.GatheringModel": call(lm),
         "chains.gathering.GatheringModel.complete": call(["a"], on=lambda: GatheringModel(lm, 0.001)),
         "chains.identity.identity": call(lm),
+        "chains.native_format.conversation_of": call(messages),
+        "chains.native_format.role_of": call(messages[0]),
+        "chains.native_format.message_of": call("An answer.", "call_0"),
+        "chains.structured_output.with_request": call(messages, "more"),
+        "chains.structured_output.reader": call(dict, {"properties": {"n": {"type": "string"}}}),
         "chains.react_format.text_of": call(messages[0]),
         "chains.react_format.prompt_of": call(messages),
         "chains.react_format.argument_text": call({"n": "x"}),

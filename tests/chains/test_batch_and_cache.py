@@ -69,6 +69,7 @@ OPTIONS = {
     "seed": 7,
     "stop": ["\n"],
     "examples": "an example",
+    "tool_form": "react",
 }
 
 

@@ -7,10 +7,13 @@ from llmsuite_lab.chains.assistant import Assistant, Reply
 from llmsuite_lab.chains.routing import Choice
 
 
-def test_the_bars_are_the_counted_lines():
-    (ax,) = figures.lines_compared().axes
-    counted = [value for pair in zip(*counting.comparison().values()) for value in pair]
-    assert sorted(bar.get_height() for bar in ax.patches) == sorted(counted)
+def test_the_bars_are_the_counted_lines_and_the_adapters_stand_on_theirs():
+    each, whole = figures.lines_compared().axes
+    lines = counting.comparison()
+    assert sorted(bar.get_height() for bar in each.patches) == sorted(value for pair in lines.values() for value in pair)
+    own, composed, adapters = whole.patches
+    assert [own.get_height(), composed.get_height()] == [sum(side) for side in zip(*lines.values())]
+    assert (adapters.get_height(), adapters.get_y()) == (counting.adapter_lines(), composed.get_height())
 
 
 def test_the_graph_shows_every_node_once_and_choices_dashed():

@@ -1,5 +1,9 @@
 """A tool made of a function is the same tool in LangChain: its arguments, its checks, and an agent that calls it."""
 
+from langchain.agents import create_agent
+from langchain_core.tools import tool as as_tool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
 from llmsuite_lab.agents.functions import tool_from
 from llmsuite_lab.chains.agent import answer_of, langchain_tool, react_agent
 from llmsuite_lab.chains.chat_model import LabChatModel
@@ -34,3 +38,16 @@ def test_an_agent_calls_it_with_several_arguments(stand_in):
     kinds = [message.artifact["kind"] for message in state["messages"] if message.type == "tool"]
     assert kinds == ["bad argument", "ok"]
     assert answer_of(state) == "18.0"
+
+
+def test_the_same_object_is_a_tool_of_langchain_as_it_is(stand_in):
+    mine = tool_from(price)
+    theirs = as_tool(mine)
+    assert (theirs.name, theirs.args["count"]["type"], theirs.args["count"]["default"]) == ("price", "integer", 1)
+    assert theirs.invoke({"item": "lamp", "count": 2}) == 18.0
+    assert convert_to_openai_tool(mine)["function"]["parameters"]["required"] == ["item"]
+    turns = ['price[{"item": "lamp", "count": 2}]', "Finish[18.0]"]
+    model = LabChatModel(language_model=stand_in(lambda prompt: f" I look.\nAction: {turns[prompt.count('Observation:')]}\n"))
+    state = create_agent(model, [mine]).invoke({"messages": [("user", "What do two lamps cost?")]})
+    assert [message.content for message in state["messages"] if message.type == "tool"] == ["18.0"]
+    assert state["messages"][-1].content == "18.0"

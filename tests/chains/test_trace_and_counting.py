@@ -73,3 +73,12 @@ def test_the_compositions_are_shorter_than_our_loops():
     for name, (ours, composed) in counting.comparison().items():
         assert 0 < composed < ours, name
     assert counting.adapter_lines() > 100
+
+
+def test_the_adapters_pay_off_after_as_many_applications_as_their_lines_hold_savings(monkeypatch):
+    monkeypatch.setattr(counting, "comparison", lambda: {"a": (50, 20), "b": (30, 20)})
+    monkeypatch.setattr(counting, "adapter_lines", lambda: 90)
+    assert counting.break_even() == 4.5
+    monkeypatch.setattr(counting, "comparison", lambda: {"a": (20, 20)})
+    with pytest.raises(ValueError, match="never pay off"):
+        counting.break_even()

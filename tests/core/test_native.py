@@ -51,6 +51,16 @@ def test_it_is_built_once_and_again_only_when_the_source_is_another(compiling, m
     assert len(built(compiling)) == 2
 
 
+def test_a_header_is_found_and_another_one_makes_another_library(compiling):
+    (compiling / "answer.cpp").write_text('#include "factor.h"\nextern "C" int answer() { return 6 * FACTOR; }\n')
+    for factor in (7, 9, 7):
+        (compiling / "factor.h").write_text(f"#define FACTOR {factor}\n")
+        assert native.load(compiling / "answer.cpp", compiling / "factor.h").answer() == 6 * factor
+    assert len(built(compiling)) == 2
+    with pytest.raises(LabError, match="(?s)does not compile.*factor.h"):
+        native.load(compiling / "answer.cpp")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="a loaded library cannot be overwritten there")
 def test_a_damaged_library_is_made_again_and_never_loaded(compiling, monkeypatch):
     native.load(compiling / "answer.cpp")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from llmsuite_lab.core import plots
+from llmsuite_lab.core import labels, plots
 from llmsuite_lab.core.history import History
 from llmsuite_lab.core.metrics import Interval, proportion_interval
 
@@ -33,6 +33,13 @@ def test_bars_stand_at_the_means_with_their_intervals():
     assert [t.get_text() for t in ax.get_xticklabels()] == ["base", "tuned"]
     assert "chance" in [t.get_text() for t in ax.texts]
     assert ax.get_title(loc="left") == "One message"
+
+
+def test_numbers_on_bars_share_one_form():
+    heights = {"a": 3.456, "b": 11.2, "c": -0.5}
+    for scale, written in ((1.0, ["3.5", "11.2", "-0.5"]), (0.1, ["0.35", "1.12", "-0.05"]), (100.0, ["346", "1,120", "-50"])):
+        values = {name: Interval(scale * height, scale * height, scale * height, 9) for name, height in heights.items()}
+        assert [t.get_text() for t in plots.bars_with_intervals(values, **TITLES).axes[0].texts] == written
 
 
 def test_grouped_bars_leave_a_gap_and_name_each_series_once():
@@ -119,3 +126,25 @@ def test_a_saved_figure_has_its_own_ground(tmp_path, suffix):
         assert plt.imread(file)[..., 3].min() == 1.0
     else:
         assert "fill: #ffffff" in file.read_text().split("axes_1")[0]
+
+
+def test_a_name_stands_where_it_covers_neither_a_name_nor_a_point_nor_an_error_bar():
+    drawn, ax = plots.figure()
+    points = {"first of all": (0.5, 0.5), "second": (0.51, 0.52), "third": (0.49, 0.5), "in the corner": (0.99, 0.99)}
+    for x, y in points.values():
+        ax.errorbar([x], [y], yerr=0.06, fmt="o", capsize=4)
+    ax.set(xlim=(0, 1), ylim=(0, 1))
+    labels.name_points(ax, points)
+    assert [text.get_text() for text in ax.texts] == list(points)
+    drawn.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[i + 1 :])
+    for x, y in points.values():
+        bar = ax.transData.transform([(x, y - 0.06), (x, y), (x, y + 0.06)])
+        assert not any(box.contains(*dot) for box in boxes for dot in bar)
+    assert all(ax.bbox.contains(*corner) for corner in boxes[-1].corners())
+    _, under = plots.figure()
+    labels.name_points(under, {"above": (0.5, 0.5), "under": (0.2, 0.5)}, below=("under",))
+    assert [text.xyann[1] < 0 for text in under.texts] == [False, True]
+    with pytest.raises(ValueError, match="not finite: lost"):
+        labels.name_points(ax, {"lost": (math.nan, 0.5)})

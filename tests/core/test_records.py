@@ -132,6 +132,10 @@ def test_an_items_score_is_its_mean_over_the_seeds_and_differences_are_paired():
     assert records.paired_differences(mean, {"c": 0.0, "b": 1.0, "a": True}) == pytest.approx([2 / 3 - 1, 1 / 3 - 1, 1.0])
     assert records.mean_over_seeds([[1.0, 0.0], [0.0, 0.0]], lambda run: run) == [0.5, 0.0]
     assert records.paired_differences([1.0, 0.5], [0.0, True]) == [1.0, -0.5]
+    assert records.mean_over_seeds([{"a": 1.0, "b": None, "c": None}, {"a": 0.0, "b": 0.5, "c": None}], lambda run: run) == {"a": 0.5, "b": 0.5}
+    assert records.mean_over_seeds([[1.0, None], [0.0, 0.5]], lambda run: run) == [0.5, 0.5]
+    with pytest.raises(ValueError, match="item 1 has no score in any run"):
+        records.mean_over_seeds([[1.0, None, 1.0], [0.0, None, 0.0]], lambda run: run)
 
 
 def test_different_items_are_never_paired(recorded):

@@ -1,8 +1,11 @@
 """The dial: detection, override, threads, the measured dtype, seeds."""
 
+import ctypes
+import os
 import random
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -155,3 +158,21 @@ def test_offline_is_put_back_even_after_an_error(monkeypatch):
         fail()
     assert not hub.HF_HUB_OFFLINE
     assert logging.is_progress_bar_enabled()
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None if os.name == "posix" else "msvcrt"), "malloc_trim"), reason="the C library is not glibc")
+def test_freed_memory_goes_back_to_the_system():
+    """Pieces below glibc's limit for pages of their own, freed under one that stays: they are kept until they are asked back."""
+    resident = psutil.Process().memory_info
+    pieces = [bytearray(b"x" * 100_000) for _ in range(2_000)]
+    last = pieces.pop()
+    pieces.clear()
+    before = resident().rss
+    runtime.return_freed_memory()
+    assert before - resident().rss > 100e6
+    assert len(last) == 100_000
+
+
+def test_a_c_library_without_trimming_is_left_alone(monkeypatch):
+    monkeypatch.setattr(runtime.ctypes, "CDLL", lambda name: object())
+    runtime.return_freed_memory()

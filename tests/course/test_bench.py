@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.llama_cpp import LlamaCpp
 from llmsuite_lab.course import bench
 from llmsuite_lab.course.bench import Row, compare, interleaved, table
 from llmsuite_lab.lm.batching import Example
@@ -129,6 +130,20 @@ def test_the_generation_bench_says_what_to_install(monkeypatch):
     assert len(generation.long_prompt().split()) == 1500
 
 
+def test_both_decode_rates_leave_out_the_first_token_and_the_reading_of_the_prompt(tiny_lm):
+    from llmsuite_lab.course.bench import generation
+
+    assert generation.decode_rate(tiny_lm, [[1, 2, 3], [4]], 3) > 0
+    llama = generation.Llama.__new__(generation.Llama)
+    asked = []
+    told = {"choices": [{"text": ""}], "timings": {"predicted_n": 9, "predicted_ms": 4.0}}
+    llama.engine = LlamaCpp.__new__(LlamaCpp)
+    llama.engine.server = type("Server", (), {"handle_completions": lambda self, request: asked.append(request) or told})()
+    assert llama.decode_rate([[1, 2], [3]], 9) == pytest.approx(2 * 8 / 0.008)
+    assert [request["n_predict"] for request in asked] == [9, 9]
+    assert all(request["ignore_eos"] and not request["cache_prompt"] for request in asked)
+
+
 def test_the_ppo_bench_says_what_it_needs_and_refuses_another_trl_and_another_policy(monkeypatch, tmp_path):
     """The interpreter of the tests has a trl without PPO: its process ends, and its words are told."""
     from llmsuite_lab.course.bench import ppo
@@ -168,3 +183,32 @@ def test_the_reward_of_the_ppo_bench_is_the_one_that_trl_reads():
     for reply in replies:
         ids = torch.tensor([[0, *reply.prompt_ids, *reply.completion_ids]])  # padding is hidden behind id 0
         assert _old_trl.Points().read(ids).hidden_states[-1][0, -1, 0].item() == pytest.approx(ppo.points([reply]).item())
+
+
+def test_the_peft_bench_takes_one_step_with_each_lora_and_refuses_two_that_do_not_train_the_same(monkeypatch, capsys):
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from llmsuite_lab.course.bench import _training, peft
+
+    sizes = {"vocab_size": 61, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    seeds = {"ours": 3, "peft": 3}
+
+    def tiny(whose):
+        torch.manual_seed(seeds[whose])
+        model = LlamaForCausalLM(LlamaConfig(**sizes, initializer_range=0.4))
+        return peft.add_lora(model, rank=2, alpha=4) if whose == "ours" else peft.add_pefts(model, 0, rank=2, alpha=4)
+
+    monkeypatch.setattr(_training, "BATCH", 2)
+    monkeypatch.setattr(_training, "STEPS", 1)
+    monkeypatch.setattr(_training, "bench_examples", lambda n: [Example([3 + i, 7, 20], [9, 11 + i][: 1 + i % 2]) for i in range(n)])
+    monkeypatch.setattr(peft, "lora_model", tiny)
+    (row,) = peft.step_rows(n=1)
+    assert row.name == "LoRA step, ours against peft"
+    assert row.ours > 0 < row.reference
+    told = [line.split("first loss")[1] for line in capsys.readouterr().err.splitlines() if "first loss" in line]
+    assert len(told) == 4  # a warm-up and a round for each
+    assert len(set(told[:2])) == 1
+    seeds["peft"] = 4
+    with pytest.raises(LabError, match="they do not train the same thing"):
+        peft.step_rows(n=1)

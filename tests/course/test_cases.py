@@ -125,6 +125,12 @@ def test_a_difference_names_what_differs():
     assert difference("3", 3) == "expected 3, got '3'."
     assert difference(None, 3).startswith("expected 3, got None. (A path without a `return`")
     assert difference([3], (4,)) == "expected (4,), got [3]."
+    assert difference([[3, 2, 1]], [[3, 2], [1, 0]]) == "expected [[3, 2], [1, 0]], got [[3, 2, 1]]."
+    assert difference(np.zeros((2, 1)), np.zeros((1, 2))) == "expected the shape (1, 2), got (2, 1)."
+    assert difference((x for x in "ab"), ["a", "b"]) == "expected ['a', 'b'], got a generator, which is no list yet: put `list(…)` around it."
+    assert "got a map, which is no list yet" in difference(map(str, [1]), [1])
+    assert "got a dict_keys, which is no list yet" in difference({"a": 1}.keys(), ["a"])
+    assert difference(iter([3]), 3) == "expected 3, got a list_iterator."
     assert difference(Fraction(1, 2), 0.25) == "expected 0.25, got 1/2."
 
 

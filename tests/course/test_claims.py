@@ -20,7 +20,9 @@ tuning.templates tuning.domain flan.facts peft.memory peft.forgetting lora.count
 prompt.scale prompt.neighbours peft.hybrid peft.adaptive reward.model ppo.objective ppo.trust_region ppo.entropy rlhf.improves
 rlhf.reward_hacking a2c rest.loop rest.cost rest.stability rest.hacking q_learning dpo""".split()
 
-TAKEN_APART = {"rag.declining", "pal.size"}  # one effect a row: each was half of another
+# one effect a row: each was half of another
+TAKEN_APART = {"rag.declining", "pal.size", "positions.causal_mask", "langchain.code", "react.recovery", "rlhf.larger"}
+OF_THE_COURSE = {"bitnet.fidelity"}  # what the course claims of its own engine, and is held to
 
 
 def row(**changed):
@@ -33,7 +35,7 @@ def row(**changed):
 def test_every_row_of_the_paper_is_there_and_complete():
     rows = claims()
     assert set(IN_CLAIMS_MD) <= set(rows)
-    assert {id for id in rows if id not in IN_CLAIMS_MD} == {id for id in rows if id.startswith("slips.")} | TAKEN_APART
+    assert {id for id in rows if id not in IN_CLAIMS_MD} == {id for id in rows if id.startswith("slips.")} | TAKEN_APART | OF_THE_COURSE
     for item in rows.values():
         assert item.section in SECTIONS
         assert item.notebook[:2].isdigit()

@@ -54,6 +54,13 @@ def test_was_run_whole_and_in_order(name):
 
 
 @each
+def test_no_command_of_its_formulas_has_two_backslashes(name):
+    cells = [cell.source for cell in BOOKS[name].cells if cell.cell_type == "markdown"]
+    formulas = [formula for source in cells for formula in re.findall(r"\$\$.+?\$\$|\$[^$\n]+\$", source, re.DOTALL)]
+    assert [formula for formula in formulas if re.search(r"\\\\[a-zA-Z]{2,}", formula)] == []
+
+
+@each
 def test_tells_the_readme_its_section_and_what_one_sees(name):
     about = BOOKS[name].metadata.get("llmsuite", {})
     assert set(about) >= {"paper", "see"}, 'metadata["llmsuite"] = {"paper": "2.1", "see": "…"}'

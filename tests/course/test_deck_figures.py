@@ -8,8 +8,10 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
 
 from llmsuite_lab.core.diagrams import box, canvas, say
+from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.plots import figure
-from llmsuite_lab.course import slides
+from llmsuite_lab.course import concepts, ledger, slides
+from llmsuite_lab.course.claims import FAILED
 
 SHOWN = sorted({ref for path in slides.decks() for ref in re.findall(r"\]\(figure:([^)]+)\)", path.read_text(encoding="utf-8"))})
 SMALLEST = 9.5  # points, at the sizes our figures have: some 15 pixels on a projector's 1280
@@ -57,6 +59,41 @@ def test_every_letter_of_every_figure_can_be_read():
         made = slides._resolve(name)(*words)
         found += [f"{ref}: {fault}" for fault in faults(made, 6.0 if name.split(":")[1] in TOKEN_MAPS else SMALLEST)]
     assert found == [], "\n".join(found)
+
+
+SLIDERS = {  # what the notebooks draw with a slider, at every place where it may stand
+    "course.concepts:nothing_seen": {"n": (5, 20, 60, 200, 1000)},
+    "retrieval.prompt_concepts:prompt_with_passages": {"passages": range(6)},
+    "retrieval.index_concepts:looking_at_a_part": {"depth": (1, 2, 6)},
+    "reasoning.concepts:lines_in_a_row": {"q": (0.5, 0.99)},
+    "reasoning.concepts:what_a_vote_repairs": {"right": (0.2, 0.6)},
+    "agents.concepts:what_it_reads": {"turn": (1, 2, 3)},
+    "chains.concepts:routes_by_nearness": {"reach": (0.1, 2.2)},
+}
+
+
+@pytest.mark.parametrize("name", SLIDERS)
+def test_a_slider_can_be_read_wherever_it_stands(name):
+    draw = slides._resolve(f"llmsuite_lab.{name}")
+    (argument, values), *_ = SLIDERS[name].items()
+    found = [f"{argument}={value}: {fault}" for value in values for fault in faults(draw(**{argument: value}))]
+    assert found == [], "\n".join(found)
+
+
+def test_verdicts_of_one_notebook_are_its_own_and_a_control_that_failed_is_said(monkeypatch):
+    def entry(name, notebook, verdict, holds):
+        return {"id": name, "section": "s", "notebook": notebook, "verdict": verdict, "value": 0.5, "n": 9, "spread": None, "control": {"holds": holds}}
+
+    entries = [entry("a", "1_one", "reproduced", True), entry("b", "1_one", FAILED, False), entry("c", "1_one", FAILED, True)]
+    entries.append(entry("d", "2_two", FAILED, True))
+    monkeypatch.setattr(ledger, "collect", lambda folder: ledger.Ledger(entries, []))
+    shown = [text.get_text() for text in _letters(concepts.verdicts("1_one"))]
+    assert [name for name in "abcd" if name in shown] == ["a", "b", "c"]
+    assert (shown.count(f"{FAILED}: control"), shown.count(FAILED)) == (1, 1)
+    assert "1 of 3 claims held" in " ".join(shown)
+    assert "d" in [text.get_text() for text in _letters(concepts.verdicts("s"))]
+    with pytest.raises(LabError, match="notebook '3_three'"):
+        concepts.verdicts("3_three")
 
 
 def test_letters_too_small_upon_one_another_or_outside_are_found():

@@ -5,13 +5,14 @@ import ast
 import importlib.util
 import re
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 
 import nbformat
 import pytest
 
 from llmsuite_lab.core.paths import repo_dir
-from llmsuite_lab.course.exercises import Exercise, Task, exercise, exercises
+from llmsuite_lab.course.exercises import Exercise, Task, exercise, exercise_line, exercises
 from llmsuite_lab.course.exercises.mutants import survivors
 from llmsuite_lab.course.exercises.values import agrees
 
@@ -112,6 +113,30 @@ def test_is_complete(item):
     assert item.name in item.starter
     assert item.solution.__doc__, "the solution is shown to the reader: it needs a docstring"
     assert "def " in repr(Task(item).solution()._repr_mimebundle_()) or "class " in repr(Task(item).solution()._repr_mimebundle_())
+
+
+@by_id
+def test_says_how_hard_it_is_and_how_long_it_takes(item):
+    assert item.difficulty in range(1, 6)
+    assert 5 <= item.minutes <= 90
+    assert f"(difficulty {item.difficulty} of 5, about {item.minutes} min)" in Task(item)._repr_markdown_()
+
+
+def test_a_difficulty_outside_its_range_is_refused():
+    given = {field.name: getattr(ALL[0], field.name) for field in fields(ALL[0])}
+    for wrong in ({"difficulty": 0}, {"difficulty": 6}, {"minutes": 0}):
+        with pytest.raises(ValueError, match="must be"):
+            Exercise(**(given | wrong))
+    assert exercise_line(None, None) == ""
+
+
+def test_a_cell_that_goes_on_takes_the_answer_where_it_passes_and_the_solution_elsewhere(capsys):
+    task = exercise("transformer.split_heads")
+    mine = lambda x, n_heads: x.unflatten(-1, (n_heads, -1)).transpose(1, 2)  # noqa: E731
+    assert task.working(mine) is mine
+    assert task.working(lambda x, n_heads: x) is task.exercise.solution
+    assert task.working(...) is task.exercise.solution
+    assert capsys.readouterr().out.splitlines() == ["split_heads: yours", *["split_heads: the solution (yours does not pass yet)"] * 2]
 
 
 def test_ids_are_unique_and_name_their_file():

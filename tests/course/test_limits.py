@@ -82,3 +82,13 @@ def test_accuracy_and_loss_come_from_the_rows():
     assert gap.low > small.low - 0.35, "the interval is that of a difference of two shares of twenty"
     with pytest.raises(ValueError):
         limits.loss_of_exactness(rows[:5])
+
+
+def test_two_samples_are_told_apart_as_the_library_says():
+    from sklearn.metrics import roc_auc_score
+
+    low, high = [1.0, 2.5, 2.5, 7.0], [2.5, 3.0, 9.0]
+    assert limits.told_apart(low, high) == pytest.approx(roc_auc_score([0] * 4 + [1] * 3, low + high))
+    assert limits.told_apart([1, 2], [3]) == 1
+    with pytest.raises(ValueError, match="0 and 1"):
+        limits.told_apart([], [1.0])

@@ -167,6 +167,20 @@ def test_every_deck_of_the_course_has_figures_notes_timing_and_misconceptions():
         assert 10 <= deck.minutes <= 90
 
 
+@pytest.mark.parametrize("number", ["00", "01", "02", "03", "04", "05", "12", "13"])
+def test_a_lecture_fits_its_hour_and_ends_with_verdicts_a_demo_and_questions(number):
+    path = next(path for path in slides.decks() if path.name.startswith(number))
+    deck = slides.parse(path)
+    assert 45 <= deck.minutes <= 60, f"{deck.minutes} minutes"
+    headings = [re.search(r"^#+ (.*)$", slide.body, re.M)[1] for slide in deck.slides]
+    demos = [slide for slide, heading in zip(deck.slides, headings) if heading.startswith("Demo")]
+    assert demos
+    assert all("```python" in slide.body and f"notebook {number}" in slide.body for slide in demos), "the demo names the cell to run"
+    assert "course.concepts:verdicts?" in path.read_text(encoding="utf-8")
+    questions = next(slide.body for slide, heading in zip(deck.slides, headings) if heading == "Questions, with answers")
+    assert len(re.findall(r"^\|.*\|.*\|$", questions, re.M)) >= 2 + 4, "fewer than four questions"
+
+
 @pytest.mark.browser
 @pytest.mark.skipif(find_browser() is None, reason="no Chromium-family browser on this machine")
 def test_the_pdf_has_one_page_a_slide(tmp_path, deck_file):

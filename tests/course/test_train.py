@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tomllib
 from dataclasses import asdict
 from functools import partial
 
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from llmsuite_lab.core import records
 from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.paths import data_dir, repo_dir
 from llmsuite_lab.core.runs import Outcome, Recipe, Run, make
 from llmsuite_lab.course import cli, notebooks, train
 from llmsuite_lab.course.claims import claims
@@ -158,20 +160,32 @@ def test_a_recipe_that_could_name_no_record_is_refused(wrong):
 
 
 def written() -> set[str]:
-    """Sections all of whose notebooks stand: their recipes are recorded. A section that is not written to its end may list what it will need."""
-    missing = {row.section for row in claims().values() if not (notebooks.folder() / f"{row.notebook}.ipynb").is_file()}
-    return {row.section for row in claims().values()} - missing
+    """Sections all of whose notebooks stand: their recipes are recorded, but those that a draft waits for. Another may list what it will need."""
+    return {row.section for row in claims().values()} - {
+        row.section for row in claims().values() if not (notebooks.folder() / f"{row.notebook}.ipynb").is_file()
+    }
+
+
+def waited_for() -> set[str]:
+    """Recipes whose runs a draft of cells waits for, by its `waits_for`."""
+    drafts = sorted((repo_dir() / "tools" / "drafts").glob("*.toml"))
+    return {name for file in drafts for name in tomllib.loads(file.read_text(encoding="utf-8"))["waits_for"]}
 
 
 def test_recipes_records_and_adapters_are_the_same_set():
     known = {name: recipe for name, (_, recipe) in train.find().items()}
     every = {(name, seed) for name, recipe in known.items() for seed in recipe.seeds}
-    needed = {(name, seed) for name, (section, recipe) in train.find().items() if section in written() for seed in recipe.seeds}
+    found_here = train.find().items()
+    due = {name: recipe for name, (section, recipe) in found_here if section in written() and name not in waited_for()}
+    needed = {(name, seed) for name, recipe in due.items() if not recipe.large for seed in recipe.seeds}
+    assert waited_for() <= set(known)
     found = {(file.stem.rpartition("_seed")[0], int(file.stem.rpartition("_seed")[2])) for file in records.runs_dir().iterdir()}
     assert found <= every
     assert needed <= found
-    shipped = {name for name, (section, recipe) in train.find().items() if recipe.ships and section in written()}
-    assert shipped <= set(adapters.adapters()) <= {name for name, recipe in known.items() if recipe.ships}
+    shipped = {name: recipe.shelf for name, (section, recipe) in train.find().items() if recipe.ships and section in written()}
+    ours = {name for name, recipe in known.items() if recipe.ships and recipe.shelf == "adapters"}
+    assert {name for name, shelf in shipped.items() if shelf == "adapters"} <= set(adapters.adapters()) <= ours
+    assert all((data_dir() / shelf / name).is_dir() for name, shelf in shipped.items())
     for name, recipe in known.items():
         for seed in recipe.seeds:  # the command that an error names is one that there is
             assert records.command(name, seed).split()[:3] == ["llmsuite", "train", name]

@@ -9,11 +9,18 @@ from llmsuite_lab.world.rows import read_dialogue
 ROWS = [read_dialogue({"dialogue": f"Ann: Is number {i} late?\nBen: It is.", "summary": f"Number {i} is late."}) for i in range(40)]
 
 LEFT_OUT = {
+    "finetuning.flan": "tunes a model, whose kind, rows and profile are checked before: test_flan.py",
     "finetuning.with_trl.sft": "trains a model with trl, whose own errors it raises",
     "finetuning.forgetting.measure": "trains for minutes: test_forgetting.py",
+    "finetuning.forgetting.along": "trains the real model: test_forgetting.py",
+    "finetuning.forgetting.look": "asks the real model five tasks: test_forgetting.py",
+    "finetuning.forgetting.by_way": "calls what trains: test_forgetting.py",
     "finetuning.instruct.train": "trains a model; its pairs are checked by instruct.pairs, the rest by lm.lora",
     "finetuning.measuring.tuned": "asks the real model for minutes",
     "finetuning.measuring.untuned": "asks the real model for minutes",
+    "finetuning.measuring.by_chat": "asks a model tuned for chats, which the tests' writer is not",
+    "finetuning.public_summaries.measured": "asks the real model for minutes",
+    "finetuning.public_summaries.given": "reads files that the project does not hold: test_public_summaries.py",
 }
 
 
@@ -28,6 +35,8 @@ def valid(folder, call, fresh, writer, tokenizer):
         "finetuning.entities.entity_line": call({"customer": "Ann"}),
         "finetuning.evaluation.score": call("summary", "It is late.", ROWS[0]),
         "finetuning.evaluation.scores": call("summary", ["It is late."], ROWS[:1]),
+        "finetuning.evaluation.part_of": call(rows[0], "score"),
+        "finetuning.evaluation.silent": call(rows),
         "finetuning.forgetting.training_pairs": call(forgetting.Settings(summaries=4), forgetting.Way("lora", 1e-3, 0.5), 0),
         "finetuning.forgetting.mean": call(rows, ["intent"]),
         "finetuning.instruct.pairs": call(instruct.Settings(dialogues=2)),
@@ -35,14 +44,18 @@ def valid(folder, call, fresh, writer, tokenizer):
         "finetuning.instruct.mixture": call(pairs, pairs, 0.5),
         "finetuning.measuring.answers": call(writer(), support_desk.dialogues(2)),
         "finetuning.measuring.abilities": call(writer()),
+        "finetuning.public_summaries.judged": call("Ann asked about number 1.", ROWS[1]),
+        "finetuning.public_summaries.part": call([{"kept": 0.5}], "kept"),
         "finetuning.records.by_item": call(rows),
         "finetuning.records.tuned": call("desk_multitask"),
         "finetuning.records.seeds": call("desk_multitask"),
+        "finetuning.records.silent": call("desk_summary"),
         "finetuning.records.gain": call(scores, scores),
         "finetuning.records.by_task": call(scores),
         "finetuning.records.against_others": call("desk_multitask"),
         "finetuning.records.looks": call("lora 0.002"),
         "finetuning.records.at_end": call("lora 0.002", ["intent"]),
+        "finetuning.records.label": call("lora 0.002"),
         "finetuning.records.along": call("lora 0.002", ["intent"]),
         "finetuning.records.in_first_phrasing": call({("intent", measuring.frozen_dialogues(1)[0].id): 0.5}),
         "finetuning.own_files.read": call(own),

@@ -64,15 +64,20 @@ def test_many_bad_rows_are_counted_and_lines_that_are_no_json_are_rows_too(tmp_p
     with pytest.raises(LabError, match="no row that can be used"):
         own_files.read(file, skip_bad=True)
     file.write_text(json.dumps(GOOD[0]) + "\n{torn\n" + json.dumps(GOOD[1]) + "\n", encoding="utf-8")
-    with pytest.raises(LabError, match="line 2"):
+    with pytest.raises(LabError, match="1 of 3 rows cannot be used .*line 2: not JSON"):
         own_files.read(file)
     assert [where for where, _ in own_files.read(file, skip_bad=True).bad] == ["my.jsonl, line 2"]
     for content in (b"", b"\x89PNG\xff", b"[1, 2", b"[]"):
         file.write_bytes(content)
         with pytest.raises(LabError):
             own_files.read(file)
-    with pytest.raises(LabError, match="No file"):
+    file.write_text('{"prompt": "a"}\n{torn\n' + json.dumps(GOOD[1]) + "\n", encoding="utf-8")
+    with pytest.raises(LabError, match="2 of 3 rows .*line 1: it has no 'completion'.*line 2: not JSON") as told:
+        own_files.read(file)  # both kinds at once, and not a word of downloads
+    assert "download" not in str(told.value)
+    with pytest.raises(LabError, match="No file.*a file of your own") as told:
         own_files.read(tmp_path / "nowhere.jsonl")
+    assert "hub" not in str(told.value)
 
 
 def test_text_stays_text_and_the_template_speaks(tmp_path, tiny_tokenizer):

@@ -5,6 +5,7 @@ import pytest
 from llmsuite_lab.core import records as recorded
 from llmsuite_lab.core.records import Record
 from llmsuite_lab.finetuning import figures, measuring, records, templates
+from llmsuite_lab.finetuning.public_summaries import WAYS
 from llmsuite_lab.finetuning.templates import TASKS
 
 CHOSEN = measuring.frozen_dialogues(6)
@@ -15,7 +16,8 @@ def row(task, item, score, said="x"):
 
 
 def run(name, seed, results):
-    made = {"command": "-", "versions": {}, "machine": "-", "date": "-", "wall_s": 1.0, "commit": "-", "settings": {}}
+    settings = {"task": "entities"} if name == "desk_forgetting_more" else {}
+    made = {"command": "-", "versions": {}, "machine": "-", "date": "-", "wall_s": 1.0, "commit": "-", "settings": settings}
     return Record(name, seed, **made, results=results)
 
 
@@ -32,13 +34,18 @@ def two_seeds(monkeypatch):
     made = {
         "desk_multitask": [{"trained": answered(lambda t, i, s=s: float((i + s) % 2)), "held out": answered(lambda t, i: 0.25)} for s in (0, 1)],
         "desk_one_phrasing": [{"trained": answered(lambda t, i: 0.5), "held out": answered(lambda t, i: 0.0)}] * 2,
+        "desk_public": [{"dialogsum": {way: [{"rougeL": 0.1 * i, "kept": None if i else 0.5, "true": 0.5} for i in range(4)] for way in WAYS}}],
         "desk_untuned": [{"shots": answered(lambda t, i: 0.1), "chat": answered(lambda t, i: 0.0), "general": {}}],
         "desk_forgetting": [{"start": look(0, 0.0), "full 1": [look(2, 0.2 + s), look(4, 0.4 + s)]} for s in (0.0, 0.2)],
     }
+    made["desk_forgetting_more"] = [{"start": look(0, 0.2), "entities, lora 1": [look(3, 0.6)]}]
     made |= {name: [{"trained": answered(lambda t, i, n=n: 1 - 1 / n)}] for n, name in records.SIZES.items()}
     monkeypatch.setattr(recorded, "read_all", lambda name: [run(name, s, results) for s, results in enumerate(made[name])])
     monkeypatch.setattr(recorded, "read", lambda name, seed=0: run(name, seed, made[name][seed]))
     monkeypatch.setattr(figures, "read_all", recorded.read_all)
+    monkeypatch.setattr(figures, "seeds", lambda name: list(range(len(made.get(name, [])))))
+    monkeypatch.setattr(figures, "read", recorded.read)
+    return made
 
 
 def test_an_item_is_a_task_of_a_dialogue_averaged_over_seeds(two_seeds):
@@ -49,6 +56,19 @@ def test_an_item_is_a_task_of_a_dialogue_averaged_over_seeds(two_seeds):
     by_task = records.by_task(scores)
     assert list(by_task) == list(TASKS)
     assert {interval.n for interval in by_task.values()} == {len(CHOSEN)}
+
+
+def test_a_summary_that_states_nothing_counts_in_no_mean_of_precisions(monkeypatch):
+    def said(*precisions):
+        return [row("summary", d.id, 0.5) | {"precision": p or 0.0, "states": float(p is not None)} for d, p in zip(CHOSEN, precisions)]
+
+    made = [run("desk_summary", s, {"trained": rows}) for s, rows in enumerate([said(0.4, None, None, 0.0), said(0.8, 0.6, None, 1.0)])]
+    monkeypatch.setattr(recorded, "read_all", lambda name: made)
+    precisions = records.tuned("desk_summary", part="precision", tasks=("summary",))
+    assert list(precisions.values()) == pytest.approx([0.6, 0.6, 0.5])  # the third says nothing by either seed; the fourth invents all, by one
+    assert [d.id for d in CHOSEN[:4] if ("summary", d.id) not in precisions] == [CHOSEN[2].id]
+    assert len(records.tuned("desk_summary", part="recall", tasks=("summary",))) == 4
+    assert records.silent("desk_summary") == (3, 8)
 
 
 def test_gains_are_paired_and_need_the_same_items(two_seeds):
@@ -62,6 +82,8 @@ def test_gains_are_paired_and_need_the_same_items(two_seeds):
 def test_the_curve_goes_by_size_and_looks_begin_at_the_start(two_seeds):
     assert {size: round(found.mean, 3) for size, found in records.learning_curve().items()} == {50: 0.98, 500: 0.998, 1000: 0.999}
     assert records.ways() == ["full 1"]
+    named = {"full 0.0001": "full 1e-4", "full 2e-05": "full 2e-5", "lora 0.0016": "lora 1.6e-3", "full 0.0001 mixed": "full 1e-4 mixed"}
+    assert {way: records.label(way) for way in named} == named
     first, middle, last = records.looks("full 1")
     assert (first["step"], first["learnt"], first["kept"]) == (0, 0.0, 1.0)
     assert (middle["learnt"], middle["kept"]) == (pytest.approx(0.3), pytest.approx(0.7))
@@ -91,7 +113,24 @@ def test_answers_against_the_next_dialogue_are_what_is_had_without_reading(monke
     assert sum(others.values()) / len(others) < 0.3
 
 
-@pytest.mark.parametrize("name", ["five_tasks", "learning_curve", "phrasings", "domain", "forgetting_matrix", "kept_against_learnt"])
+@pytest.mark.parametrize("name", ["five_tasks", "learning_curve", "phrasings", "domain", "public_summaries", "forgetting_matrix", "kept_against_learnt"])
 def test_figures_are_drawn_from_the_records(name, two_seeds):
     drawn = getattr(figures, name)()
     assert drawn.axes[0].get_title(loc="left") not in ("", "Not measured yet")
+
+
+def test_the_matrix_has_a_row_for_every_tuning_that_is_recorded(two_seeds):
+    def rows():
+        axes = figures.forgetting_matrix().axes[0]
+        return dict(zip([label.get_text() for label in axes.get_yticklabels()], axes.images[0].get_array().tolist(), strict=True))
+
+    expected = {"summary, full 1": [0.5, -0.5, -0.5, -0.5, -0.5], "entities, lora 1": [0.4, -0.4, -0.4, -0.4, -0.4]}
+    order = [list(TASKS).index(task) for task in ("summary", *(task for task in TASKS if task != "summary"))]
+    found = rows()
+    assert list(found) == list(expected)
+    for name, values in expected.items():
+        assert [found[name][i] for i in order] == pytest.approx(values)
+    looks = records.looks("entities, lora 1", "desk_forgetting_more")
+    assert [(round(look["learnt"], 3), round(look["kept"], 3)) for look in looks] == [(0.8, 0.65), (0.4, 0.45)]  # the entities, and the mean of the four others
+    del two_seeds["desk_forgetting_more"]
+    assert list(rows()) == ["summary, full 1"]

@@ -32,6 +32,16 @@ def test_the_order_is_the_one_that_fit_reads():
         with_trl.in_order(EXAMPLES, 5, 4)
 
 
+def test_in_float32_they_agree_at_every_step(tiny_tokenizer, monkeypatch):
+    monkeypatch.setenv("LLMSUITE_PROFILE", "cpu")
+    known = with_trl.settings
+    monkeypatch.setattr(with_trl, "settings", lambda *given: known(*given) | {"bf16": False})
+    theirs = with_trl.sft(tiny(), tiny_tokenizer, with_trl.in_order(EXAMPLES, 4, 3), steps=3, batch_size=4, lr=1e-2)
+    ours = fit(tiny(), EXAMPLES, steps=3, batch_size=4, lr=1e-2, warmup=0.0, dtype=torch.float32, progress=False).losses
+    assert theirs == pytest.approx(ours, rel=1e-5)
+    assert max(abs(ours[2] / ours[0] - 1), abs(ours[1] / ours[0] - 1)) > 1e-3  # the weights did move
+
+
 def test_its_losses_are_ours(tiny_tokenizer, monkeypatch):
     monkeypatch.setenv("LLMSUITE_PROFILE", "cpu")
     rows = with_trl.in_order(EXAMPLES, 4, 3)

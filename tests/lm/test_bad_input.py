@@ -4,9 +4,10 @@ import copy
 
 import torch
 from peft import LoraConfig
+from pydantic import BaseModel
 
 from llmsuite_lab.core.history import History
-from llmsuite_lab.lm import adapters, checkpoint
+from llmsuite_lab.lm import adapters, checkpoint, structured
 from llmsuite_lab.lm.batching import Example, collate
 from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.transformer.optimizer import AdamW, decay_groups
@@ -16,6 +17,12 @@ LEFT_OUT = {
     "lm.runs.trained": "trains a model",
     "lm.language_model.LanguageModel.load": "loads the real model: test_language_model.py; its adapter's place is fed through lm.adapters",
 }
+
+
+class Named(BaseModel):
+    """Something with a name."""
+
+    name: str
 
 
 def valid(folder, call, model, tokenizer):
@@ -31,6 +38,10 @@ def valid(folder, call, model, tokenizer):
     adapters.write_adapter(folder / "adapter", lora, {"seed": 0})
     Q, K, V = (torch.randn(2, heads, 5, 4) for heads in (6, 2, 2))
     few = {"max_new_tokens": 2}
+    turn, tool = {"role": "user", "content": "a"}, {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+    wide, shown = model(), copy.deepcopy(tokenizer)
+    wide.config.max_position_embeddings = 512
+    shown.chat_template = "{{ tools | tojson }}{% for m in messages %}{{ m.content }}{{ m.tool_calls | tojson if m.tool_calls }}{% endfor %}"
 
     def fresh_model():
         return model()
@@ -72,10 +83,26 @@ def valid(folder, call, model, tokenizer):
         "lm.supervised.hidden_and_logits": call(ready, batch),
         "lm.supervised.supervised_hidden": call(ready, batch),
         "lm.supervised.supervised_logprobs": call(ready, batch),
+        "lm.messages.check_turn": call(turn),
+        "lm.messages.strings_of": call(turn),
+        "lm.messages.marked": call([turn], "@"),
+        "lm.messages.each_string": call(["a"], str.upper),
+        "lm.structured.structured": call(LanguageModel(wide, tokenizer, "wide"), ["a"], Named, retries=0, **few),
+        "lm.structured.until_valid": call(lambda rows: ["a" for _ in rows], 1, str),
+        "lm.structured.request": call({"properties": {"name": {"type": "string"}}}),
+        "lm.structured.with_request": call([turn], "more"),
+        "lm.structured.again": call(structured.Structured(None, ["a"], ["no"])),
+        "lm.structured.object_of": call('{"name": "a"}'),
+        "lm.structured.value_of": call('{"name": "a"}', Named),
+        "lm.tool_calls.forced_call": call(shown, [turn], [tool], "f"),
+        "lm.tool_calls.shows_tools": call(tokenizer),
+        "lm.text.template_text": call(tokenizer, "<s>"),
         "lm.text.Prompt": call("a", ["a"]),
         "lm.text.encode": call(tokenizer, ["some words"]),
         "lm.text.encode_wrapped": call(tokenizer, ["some words"], 4),
         "lm.text.offsets": call(tokenizer, "some words"),
+        "lm.chatting.converse": call(lm, ["hello"], print, 2),
+        "lm.chatting.described": call(lm),
         "lm.text.chat_prompt": call(tokenizer, [{"role": "user", "content": "a"}]),
         "lm.text.listed": call(["a"], "complete"),
         "lm.training.computing_in": call(ready, torch.float32),

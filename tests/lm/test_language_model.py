@@ -205,7 +205,10 @@ def test_load_merges_an_adapter_and_refuses_anothers(monkeypatch, tmp_path, tiny
     base = tuned.unload()
     monkeypatch.setattr(zoo, "load_model", lambda *args, **kwargs: base)
     monkeypatch.setattr(zoo, "load_tokenizer", lambda *args, **kwargs: tiny_tokenizer)
+    trimmed = []
+    monkeypatch.setattr(language_model, "return_freed_memory", lambda: trimmed.append("before the model"))
     lm = LanguageModel.load(adapter=folder, dtype=torch.float32, device="cpu")
+    assert trimmed == ["before the model"]
     assert (lm.name, lm.adapter) == ("smollm2-135m-instruct", str(folder))
     assert type(lm.model).__name__ == "LlamaForCausalLM"
     with torch.no_grad():

@@ -66,7 +66,7 @@ def test_nor_in_the_real_model(lm, hostile):
 
 def test_a_role_holds_no_control_token_and_texts_do_not_join_into_one(tiny_tokenizer):
     tokenizer = copy.deepcopy(tiny_tokenizer)
-    with pytest.raises(ValueError, match="the role '</s>user' holds the control token '</s>'"):
+    with pytest.raises(ValueError, match="'</s>user' holds the control token '</s>'"):
         text.chat_prompt(tokenizer, [{"role": "</s>user", "content": "x"}])
     tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}>{{ '<s>' }}"
     for contents in (["</", "s>"], ["</s"], ["<", "s>"]):

@@ -42,17 +42,59 @@ def test_the_mean_loss_is_over_tokens_whatever_the_batches():
         comparing.mean_loss(model, [])
 
 
-def test_the_recipes_read_the_swept_rate(monkeypatch):
+def recorded(monkeypatch, made):
+    """`core.records` as if these were recorded: name → (settings, rows), seed 0."""
+    monkeypatch.setattr(records, "seeds", lambda name: [0] if name in made else [])
+    monkeypatch.setattr(records, "read", lambda name, seed=0: SimpleNamespace(settings=made[name][0], results=made[name][1]))
+
+
+def test_each_rank_is_measured_at_its_own_swept_rate_and_what_stands_stays(monkeypatch):
     asked = []
-    monkeypatch.setattr(records, "read", lambda name: type("R", (), {"results": ROWS})())
-    monkeypatch.setattr(comparing, "measured", lambda *args, **options: asked.append((args[:4], options)))
-    run = type("Run", (), {"seed": 5})()
-    outcome = recipes._ranks(run)
-    assert outcome.settings["lr"] == 4e-3
-    assert [call[0] for call in asked] == [("lora", "summary", 4e-3, 5)] * len(recipes.RANKS)
-    assert {options["alpha"] / options["rank"] for _, options in asked} == {2}
+    losses = {1: {2e-3: 3.0, 8e-3: 2.0, 32e-3: 1.0}, 4: {2e-3: 3.0, 8e-3: 2.0, 32e-3: 9.0}}  # rank → rate → loss
+    swept = [
+        {"method": "lora", "task": "summary", "lr": lr, "options": options, "loss": losses[min(options["rank"], 4)][lr]}
+        for options in recipes.RANK_OPTIONS
+        for lr in (2e-3, 8e-3, 32e-3)
+    ]
+    stands = [{"method": "lora", "lr": 8e-3, "options": options, "answers": []} for options in recipes.RANK_OPTIONS]
+    settings = comparing.as_data(Budget())
+    recorded(monkeypatch, {"lora_rank_rates": (settings, swept), "lora_ranks": (settings | {"lr": 8e-3}, stands)})
+    monkeypatch.setattr(comparing, "measured", lambda *args, **options: asked.append((args[:4], options)) or "new")
+    outcome = recipes._ranks(SimpleNamespace(seed=0))
+    assert outcome.settings["rates"] == [32e-3, 8e-3, 8e-3, 8e-3]
+    assert asked == [(("lora", "summary", 32e-3, 0), {"rank": 1, "alpha": 2})]
+    assert outcome.results == ["new", *stands[1:]]
+    assert {options["alpha"] / options["rank"] for options in recipes.RANK_OPTIONS} == {2}
+    asked.clear()
+    recipes._ranks(SimpleNamespace(seed=1))  # of which nothing is recorded
+    assert len(asked) == len(recipes.RANKS)
     with pytest.raises(ValueError, match="unknown task"):
         comparing.tune("lora", "sumary", 1e-3)
+
+
+def test_the_rates_of_the_ranks_lie_around_the_recorded_one_and_take_what_was_measured_there(monkeypatch):
+    asked = []
+    monkeypatch.setattr(comparing, "profile", lambda: SimpleNamespace(device=torch.device("meta")))
+    monkeypatch.setattr(comparing, "tune", lambda *job, **options: (None, asked.append((job[2], options["rank"])) or told("lora", job[2], options)))
+    stands = [told("lora", 4e-3, options) | {"answers": [1], "prose": 2.0} for options in recipes.RANK_OPTIONS[:2]]
+    settings = comparing.as_data(Budget())
+    recorded(monkeypatch, {"peft_rates": ({}, ROWS), "lora_ranks": (settings | {"lr": 4e-3}, stands)})
+    outcome = recipes._rank_rates(SimpleNamespace(seed=0))
+    everything = [(lr, rank) for rank in recipes.RANKS for lr in (1e-3, 4e-3, 16e-3)]
+    assert [(row["lr"], row["options"]["rank"]) for row in outcome.results] == everything
+    assert asked == [job for job in everything if job not in [(4e-3, 1), (4e-3, 4)]]
+    assert not any("answers" in row for row in outcome.results)
+    recorded(monkeypatch, {"peft_rates": ({}, ROWS), "lora_rank_rates": (settings, outcome.results)})
+    asked.clear()
+    recipes._rank_rates(SimpleNamespace(seed=0))
+    assert asked == []
+    recorded(monkeypatch, {"peft_rates": ({}, ROWS), "lora_rank_rates": (settings | {"steps": 3}, outcome.results)})
+    recipes._rank_rates(SimpleNamespace(seed=0))
+    assert len(asked) == len(everything)  # another budget: nothing of it holds here
+
+
+def told(name, lr, options=None, loss=1.0):
+    return {"method": name, "task": "summary", "lr": lr, "options": options or {}, "loss": loss}
 
 
 def test_the_shipped_prompt_is_loaded_as_it_was_saved_and_asked_beside_the_written_instruction(monkeypatch, tiny, tiny_tokenizer, tmp_path):
@@ -87,8 +129,8 @@ def test_every_method_tunes_the_real_model_and_is_counted(name, lm):
 
 def test_a_sweep_runs_only_what_is_not_known(monkeypatch):
     asked = []
-    monkeypatch.setattr(comparing, "_row", lambda name, task, lr, seed, budget: asked.append((name, lr)) or {"method": name, "lr": lr, "loss": 1.0})
-    known = [{"method": "lora", "lr": lr, "loss": 2.0} for lr in METHODS["lora"].rates[:3]]
+    monkeypatch.setattr(comparing, "tune", lambda name, task, lr, seed, budget: (None, asked.append((name, lr)) or told(name, lr)))
+    known = [told("lora", lr, loss=2.0) for lr in METHODS["lora"].rates[:3]]
     monkeypatch.setattr(comparing, "profile", lambda: SimpleNamespace(device=torch.device("meta")))
     rows = comparing.rates(["lora"], known=known)
     assert asked == [("lora", METHODS["lora"].rates[3])]

@@ -1,15 +1,13 @@
 """PEFT's own files, both ways: ours loads in peft, peft's loads in ours, outputs within 1e-5; what does not fit wholly is refused."""
 
-import json
 from copy import deepcopy
 
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
-from safetensors.torch import load_file, save_file
 
 from llmsuite_lab.core.errors import LabError
-from llmsuite_lab.lm.adapters import CONFIG, WEIGHTS, quiet_peft
+from llmsuite_lab.lm.adapters import WEIGHTS, quiet_peft
 from llmsuite_lab.lm.merging import merge_adapter
 from llmsuite_lab.peft_methods import files, lora
 from llmsuite_lab.peft_methods.lora import add_lora
@@ -32,13 +30,6 @@ def theirs(base, folder, **options):
         reference = stirred(get_peft_model(deepcopy(base), LoraConfig(**({"r": 3, "lora_alpha": 7} | options)))).eval()
         reference.save_pretrained(folder)
     return reference
-
-
-def changed(folder, tensors=None, **settings):
-    config = json.loads((folder / CONFIG).read_text())
-    (folder / CONFIG).write_text(json.dumps(config | settings))
-    if tensors is not None:
-        save_file(tensors(load_file(folder / WEIGHTS)), folder / WEIGHTS, metadata={"format": "pt"})
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "bert"])
@@ -145,11 +136,11 @@ def other_names(state):
         ({"base_model_name_or_path": "smollm2-360m"}, "was made for smollm2-360m, not for smollm2-135m"),
     ],
 )
-def test_what_does_not_fit_is_refused_and_the_model_stays_as_it_was(tiny, tmp_path, change, says):
+def test_what_does_not_fit_is_refused_and_the_model_stays_as_it_was(tiny, tmp_path, change, says, tampered):
     model = tiny("llama")
     model.config._name_or_path = "smollm2-135m"
     theirs(model, tmp_path / "a", target_modules=["q_proj"], task_type="CAUSAL_LM")
-    changed(tmp_path / "a", **change)
+    tampered(tmp_path / "a", **change)
     before = [name for name, _ in model.named_modules()]
     with pytest.raises(ValueError, match=says):
         files.load(model, tmp_path / "a")
@@ -157,15 +148,14 @@ def test_what_does_not_fit_is_refused_and_the_model_stays_as_it_was(tiny, tmp_pa
     assert all(p.requires_grad for p in model.parameters())
 
 
-def test_another_architecture_s_soft_prompt_a_torn_file_and_other_kinds_are_refused(tiny, tmp_path):
+def test_another_architecture_s_soft_prompt_a_torn_file_and_other_kinds_are_refused(tiny, tmp_path, tampered):
     files.save(tmp_path / "p", add_soft_prompt(tiny("llama"), 4))
     with pytest.raises(ValueError, match=r"takes \[p, 40\]"):
         files.load(tiny("gpt2"), tmp_path / "p")
-    (tmp_path / "p" / "provenance.json").unlink()
-    changed(tmp_path / "p", num_virtual_tokens=9)
+    tampered(tmp_path / "p", num_virtual_tokens=9)
     with pytest.raises(ValueError, match="4 vectors, and its settings say 9"):
         files.load(tiny("llama"), tmp_path / "p")
-    changed(tmp_path / "p", peft_type="PREFIX_TUNING")
+    tampered(tmp_path / "p", peft_type="PREFIX_TUNING")
     with pytest.raises(ValueError, match="is PREFIX_TUNING"):
         files.load(tiny("llama"), tmp_path / "p")
     (tmp_path / "p" / WEIGHTS).write_bytes(b"torn")

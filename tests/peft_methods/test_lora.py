@@ -1,5 +1,6 @@
 """LoRA written out: equal to peft's in logits, gradients and five updates; merged, switched off, added up; and wherever a model is used."""
 
+import math
 from copy import deepcopy
 
 import pytest
@@ -8,11 +9,14 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import T5Config, T5ForConditionalGeneration
 
+from llmsuite_lab.lm.training import fit
 from llmsuite_lab.peft_methods import lora, merging
 from llmsuite_lab.peft_methods.lora import LoRALinear, activate, add_lora
+from llmsuite_lab.peft_methods.methods import METHODS
 from llmsuite_lab.peft_methods.switching import adapters_off
 from llmsuite_lab.transformer.generation import generate
 from llmsuite_lab.transformer.packed_engine import PackedEngine
+from llmsuite_lab.transformer.packed_weights import packed
 
 IDS = torch.tensor([[3, 200, 45, 8, 17], [9, 9, 31, 77, 250]])
 FAMILIES = ("llama", "gpt2", "bert")
@@ -178,6 +182,25 @@ def test_an_unmerged_lora_is_driven_by_the_packed_engine(tiny, targets):
     assert isinstance(engine_for(add_lora(tiny("llama"), targets["llama"]))([[1, 2]], 3), PackedEngine)
 
 
+def test_a_merged_lora_is_packed_like_the_base_and_called_again_when_it_is_off_hooked_or_unmerged(tiny, targets):
+    def called(model):
+        return sum(isinstance(module, LoRALinear) for module in packed(model).called.modules())
+
+    model = stirred(add_lora(tiny("llama"), targets["llama"], rank=3), scale=0.5)
+    layers = lora.lora_layers(model)
+    assert called(model) == len(layers)
+    merging.merge(model)
+    assert called(model) == 0
+    with adapters_off(model):
+        assert called(model) == len(layers)
+    hook = next(iter(layers.values())).register_forward_hook(lambda *_: None)
+    assert called(model) > 0
+    hook.remove()
+    assert called(model) == 0
+    merging.unmerge(model)
+    assert called(model) == len(layers)
+
+
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_training_in_bfloat16_moves_only_the_lora_and_the_model_writes_afterwards_without_reloading(tiny, targets, examples, tiny_tokenizer, family):
     from llmsuite_lab.lm.language_model import LanguageModel
@@ -238,6 +261,44 @@ def test_on_an_8_bit_base_a_lora_is_right_unmerged_and_refused_where_it_would_be
         with pytest.raises(ValueError, match=r"q_proj is in int8, to which nothing can be added"):
             merged(model)
     assert torch.equal(outputs(model, IDS), before)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_trains_on_an_8_bit_base_or_says_that_it_cannot(tiny, examples, name):
+    model = tiny("llama")
+    for layer in model.model.layers:
+        layer.self_attn.q_proj, layer.mlp.down_proj = Int8Linear(layer.self_attn.q_proj), Int8Linear(layer.mlp.down_proj)
+    before = deepcopy(model.state_dict())
+    if name in ("full", "last_layers"):
+        with pytest.raises(ValueError, match="q_proj.weight is in int8, which .*cannot (train|be trained)"):
+            METHODS[name].prepare(model, 0)
+        return
+    prepared = METHODS[name].prepare(model, 0)
+    on_step = METHODS[name].on_step(prepared, 2)
+    history = fit(prepared, examples[:4], steps=2, batch_size=2, lr=1e-3, progress=False, dtype=torch.float32, on_step=on_step)
+    assert all(math.isfinite(loss) for loss in history.losses)
+    packed = {key: value for key, value in before.items() if value.dtype == torch.int8}
+    now = [value for key, value in prepared.state_dict().items() if value.dtype == torch.int8]
+    assert len(packed) == 6
+    assert all(torch.equal(a, b) for a, b in zip(packed.values(), now, strict=True))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_layers_of_torch_s_own_quantisation_are_refused_in_one_sentence(tiny, name):
+    from torch.ao.nn.quantized.dynamic import Linear as DynamicLinear
+
+    model = tiny("llama")
+    model.model.layers[1].self_attn.q_proj = DynamicLinear(48, 48)
+    with pytest.raises(ValueError, match=r"layers\.1\.self_attn\.q_proj is a layer of torch's quantisation \(Linear\), through which no gradient comes"):
+        METHODS[name].prepare(model, 0)
+
+
+def test_bottlenecks_find_the_layers_of_a_t5():
+    sizes = {"vocab_size": 61, "d_model": 24, "d_kv": 6, "d_ff": 40, "num_layers": 2, "num_heads": 4}
+    model = METHODS["adapter"].prepare(T5ForConditionalGeneration(T5Config(**sizes, decoder_start_token_id=0)), 0)
+    behind = {name.removesuffix(".W_up").rpartition(".")[2] for name, p in model.named_parameters() if p.requires_grad and name.endswith(".W_up")}
+    assert behind == {"o", "wo"}
+    assert sum(name.endswith(".W_up") for name, _ in model.named_parameters()) == 2 * 2 + 2 * 3  # self-attention, cross-attention, feed-forward
 
 
 def test_what_is_refused_leaves_the_model_as_it_was(tiny, targets):

@@ -1,14 +1,13 @@
 """Bottlenecks and selected parameters come back from their folder wholly, or not at all."""
 
-import json
 from copy import deepcopy
 
 import pytest
 import torch
 from peft import PeftConfig
-from safetensors.torch import load_file, save_file
 
 from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.lm.adapters import WEIGHTS
 from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.lm.merging import merge_adapter
 from llmsuite_lab.peft_methods import files
@@ -19,7 +18,6 @@ from llmsuite_lab.peft_methods.prompt_tuning import add_soft_prompt
 from llmsuite_lab.peft_methods.selective import train_biases, train_last_layers, train_norms, train_only
 
 IDS = torch.tensor([[3, 200, 45, 8, 17], [9, 9, 31, 77, 250]])
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 WAYS = {
     "bottlenecks": lambda model, ends: add_adapters(model, ends, 5),
     "norms": lambda model, ends: train_norms(model),
@@ -61,15 +59,6 @@ def saved(tiny, tmp_path):
     return save_parameters(tmp_path / "peft", model)
 
 
-def tampered(folder, change=None, **config):
-    (folder / "provenance.json").unlink(missing_ok=True)
-    state = {name: value.clone() for name, value in load_file(folder / WEIGHTS).items()}
-    save_file((change or (lambda s: s))(state), folder / WEIGHTS)
-    settings = json.loads((folder / CONFIG).read_text())
-    (folder / CONFIG).write_text(json.dumps(settings | config))
-    return folder
-
-
 def first(state):
     return sorted(state)[0]
 
@@ -89,7 +78,7 @@ def first(state):
         (None, {"base_model_name_or_path": "HuggingFaceTB/SmolLM2-360M-Instruct"}, "made for smollm2-360m-instruct"),
     ],
 )
-def test_what_does_not_fit_wholly_is_refused_and_changes_nothing(tiny, saved, outputs, change, config, says):
+def test_what_does_not_fit_wholly_is_refused_and_changes_nothing(tiny, saved, outputs, change, config, says, tampered):
     model = tiny("llama")
     model.config._name_or_path = "somewhere/smollm2-135m-instruct"
     before, names = outputs(model, IDS), [name for name, _ in model.named_modules()]

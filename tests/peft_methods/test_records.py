@@ -90,6 +90,18 @@ def test_a_dialogues_score_is_its_mean_over_seeds_and_methods_are_paired():
         records.scores("lora", "intent")
 
 
+def test_what_states_nothing_has_no_precision_and_is_counted(monkeypatch):
+    def quiet(seed):
+        rows = [row(method, "summary", score, seed) for method, score in SCORES.items()]
+        for made in rows:
+            made["answers"] = [a | {"states": float(i > 1 or seed == 1), "precision": 0.5 * (i > 0)} for i, a in enumerate(made["answers"])]
+        return rows
+
+    monkeypatch.setattr(recorded, "read_all", lambda name: [run(name, s, quiet(s)) for s in (0, 1)])
+    assert records.silent("prompt") == (2, 8)
+    assert records.scores("prompt", "summary", "precision") == {"d0": 0.0, "d1": 0.5, "d2": 0.5, "d3": 0.5}  # d1 by one seed alone
+
+
 def test_costs_options_and_rates_are_found():
     assert records.cost("prompt", "trainable") == 60
     assert records.cost("hybrid", "trainable") == 60
@@ -126,8 +138,15 @@ def test_the_table_has_a_row_a_method_with_its_distance_from_full_tuning():
     assert list(rows) == list(SCORES)
     assert rows["full"]["minus full"] == 0
     assert rows["lora"]["minus full"] == pytest.approx(-0.1)
-    assert (rows["prompt"]["trained"], rows["prompt"]["summary"], rows["prompt"]["prose"]) == (60, pytest.approx(0.2), 20.0)
+    assert (rows["prompt"]["trained"], rows["prompt"]["summary"], rows["prompt"]["prose"]) == (60, pytest.approx(0.2), pytest.approx(20.0))
     assert len(records.over_tasks("lora")) == 4 * len(TASKS)
+
+
+def test_each_seed_has_its_own_mean_and_its_own_perplexities(monkeypatch):
+    monkeypatch.setattr(recorded, "read_all", lambda name: [run(name, s, [row("lora", name[5:], 0.4 + 0.1 * s, 0.5) | {"prose": 10.0 * 4**s}]) for s in (0, 1)])
+    assert records.by_seed("lora") == {0: pytest.approx(0.4), 1: pytest.approx(0.5)}
+    assert records.prose("lora") == {task: [10.0, 40.0] for task in TASKS}
+    assert records.cost("lora", "prose") == pytest.approx(20.0)  # e to the mean loss: halfway between 10 and 40 in logarithms
 
 
 def test_the_front_holds_what_no_other_beats():

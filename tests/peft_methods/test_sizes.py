@@ -1,11 +1,13 @@
 """Prompt tuning against full tuning by size: what is asked, what is counted, and that both methods start from the same model."""
 
 import zlib
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from llmsuite_lab.core import records
+from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.peft_methods import neighbours, recipes, sizes
 from llmsuite_lab.peft_methods.prompt_tuning import add_soft_prompt
 from llmsuite_lab.peft_methods.sizes import Budget
@@ -100,6 +102,30 @@ def test_later_seeds_take_the_rates_of_the_first(monkeypatch):
     monkeypatch.setattr(records, "read", lambda name: type("R", (), {"results": swept})())
     monkeypatch.setattr(sizes, "measured", lambda size, seed, budget, chosen: asked.append((size, seed, chosen)) or [])
     for seed in (0, 2):
-        recipes._sizes(type("Run", (), {"seed": seed})())
+        recipes._sizes(SimpleNamespace(seed=seed, recipe=SimpleNamespace(name="prompt_sizes")))
     assert [chosen for _, seed, chosen in asked if seed == 0] == [None] * len(sizes.SIZES)
     assert [chosen for _, seed, chosen in asked if seed == 2] == [{n: sizes.rates(s, n)[1] for n in sizes.METHODS} for s in sizes.SIZES]
+
+
+def test_on_a_gpu_a_larger_model_joins_under_a_record_of_its_own(monkeypatch):
+    asked, loaded = [], []
+    monkeypatch.setattr(sizes, "profile", lambda: SimpleNamespace(name="gpu", device=torch.device("cpu"), larger_model="smollm2-1.7b-instruct"))
+    monkeypatch.setattr(sizes, "measured", lambda size, seed, budget, chosen: asked.append((size, chosen)) or [])
+    recipe = next(recipe for recipe in recipes.RECIPES if recipe.name == "prompt_sizes_larger")
+    assert recipe.large
+    recipe.measure(SimpleNamespace(seed=0, recipe=recipe))
+    assert asked == [(size, None) for size in (*sizes.SIZES, "smollm2-1.7b-instruct")]
+    read = []
+    swept = [{"size": size, "method": name, "lr": 1e-3, "loss": 1.0} for size, _ in asked for name in sizes.METHODS]
+    monkeypatch.setattr(records, "read", lambda name: read.append(name) or SimpleNamespace(results=swept))
+    recipe.measure(SimpleNamespace(seed=1, recipe=recipe))
+    assert read == ["prompt_sizes_larger"]
+    assert sizes.rates("smollm2-1.7b-instruct", "prompt") == sizes.rates(sizes.MODEL, "prompt")
+    monkeypatch.setattr(sizes.zoo, "load_model", lambda name, dtype, device, source: loaded.append((name, source)) or "model")
+    monkeypatch.setattr(sizes.zoo, "load_tokenizer", lambda name, source: "tokenizer")
+    sizes.base("smollm2-1.7b-instruct")
+    sizes.base(sizes.MODEL)
+    assert loaded == [("smollm2-1.7b-instruct", "hub"), (sizes.MODEL, None)]
+    monkeypatch.setattr(sizes, "profile", lambda: SimpleNamespace(name="cpu"))
+    with pytest.raises(LabError, match="this is cpu"):
+        sizes.larger()

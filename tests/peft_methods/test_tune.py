@@ -189,6 +189,26 @@ def test_what_cannot_work_is_said_and_nothing_is_written(options, said, own, lla
     assert not (tmp_path / "out").exists()
 
 
+def test_a_rank_that_no_layer_has_is_refused_before_anything_is_scored(own, llama, tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning, "mean_loss", lambda *args: pytest.fail("the held-out rows were scored first"))
+    with pytest.raises(ValueError, match="rank=999"):
+        tuned(own, tmp_path / "out", llama, rank=999)
+
+
+def test_the_command_line_hands_every_option_of_a_method_on(own, monkeypatch):
+    asked = []
+
+    def enough(*args, **options):
+        asked.append(options)
+        raise LabError("enough")
+
+    monkeypatch.setattr(tuning, "tune", enough)
+    for words in (["--rank", "4", "--alpha", "8", "--dropout", "0.1", "--rslora"], ["--method", "prompt", "--length", "3", "--text", "Sum up:"]):
+        CliRunner().invoke(cli.app, ["tune", str(own), *words])
+    taken = [{name: options[name] for names in tuning.OPTIONS.values() for name in names if name in options} for options in asked]
+    assert taken == [{"rank": 4, "alpha": 8.0, "dropout": 0.1, "rslora": True}, {"length": 3, "text": "Sum up:"}]
+
+
 def test_a_single_row_pickles_and_other_peoples_folders_are_refused(own, llama, tmp_path):
     one = tmp_path / "one.jsonl"
     one.write_text('{"prompt": "a", "completion": "b"}\n', encoding="utf-8")

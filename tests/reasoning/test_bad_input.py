@@ -10,11 +10,13 @@ from llmsuite_lab.world import word_problems
 
 LEFT_OUT = {
     "reasoning.measuring": "evaluates a trained model: minutes; its parts are fed here",
+    "reasoning.varied": "trains a model and evaluates it; what it draws is in test_varied.py",
     "reasoning.training.train": "trains a model",
     "reasoning.training.examples": "needs the model's tokenizer; `pairs`, which it encodes, is fed here",
     "reasoning.figures.by_size": "draws what reasoning.records reads, which is fed here",
     "reasoning.figures.by_steps": "as by_size",
     "reasoning.figures.equation_truth": "as by_size",
+    "reasoning.records.by_story": "reads a record that is not made yet: test_records.py",
     "reasoning.workers": "started by Interpreter, which is fed here",
 }
 
@@ -34,6 +36,7 @@ def valid(folder, call, fresh, writer):
         "reasoning.dialect.otherwise": call(ast.parse("answer = 1")),
         "reasoning.evaluation.evaluate": call(writer(), "direct", chosen, interpreter=sandbox),
         "reasoning.evaluation.score_traces": call(chosen, trace),
+        "reasoning.evaluation.correct": call("3", 3.0),
         "reasoning.evaluation.solves": call(writer(), "direct", texts, [3.0, 4.0], sandbox),
         "reasoning.evaluation.accuracy": call(results),
         "reasoning.evaluation.accuracy_by": call(results, len_of),

@@ -55,6 +55,21 @@ def test_stated_equations_are_averaged_problem_by_problem(folder):
     assert records.equation_truth(found, (5,)) == [0.25, 0.25]
 
 
+def test_a_story_is_compared_with_itself_in_larger_numbers(no_records, recorded):
+    """Sizes are numbers, not words ("10" is the larger): of twelve stories seven are right in small numbers, the first four in large ones."""
+    told = {"10": as_rows(_results(lambda i: i < 4)), "2": as_rows(_results(lambda i: 1 <= i < 8))}
+    write(recorded("reasoning_sizes", {"cot": told, "pal": {"2": told["2"], "6": told["2"]}}))
+    difference, differing = records.by_story("cot")
+    assert difference.mean == pytest.approx((4 - 7) / 12)
+    assert (difference.n, differing) == (12, 5)
+    difference, differing = records.by_story("pal")
+    assert (difference.mean, differing) == (0.0, 0)
+    cut = {"2": told["2"], "6": told["2"][1:]}
+    write(recorded("reasoning_sizes", {"pal": cut}))
+    with pytest.raises(ValueError, match="shorter"):
+        records.by_story("pal")
+
+
 def test_every_figure_draws_from_the_records(folder):
     for draw in (
         figures.by_size,
@@ -84,6 +99,8 @@ def test_bad_records(folder):
     (folder / "reasoning_base_seed0.json").unlink()
     with pytest.raises(LabError, match="llmsuite train reasoning_base --seed 0"):
         records.base("direct")
+    with pytest.raises(LabError, match="llmsuite train reasoning_sizes --seed 0"):
+        records.by_story("pal")
     (folder / "pal_seed1.json").write_text("{half")
     with pytest.raises(LabError, match="llmsuite train pal --seed 1"):
         records.runs("pal")

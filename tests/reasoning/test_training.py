@@ -14,10 +14,11 @@ def forty():
     return tr.training_problems(40, seed=3)
 
 
-def test_both_kinds_learn_from_the_same_problems_in_the_same_order(forty):
-    pal, cot = (list(tr.pairs(kind, forty, seed=3)) for kind in tr.KINDS)
-    assert len(pal) == len(cot) == 40
-    for (asked, program), (question, chain), problem in zip(pal, cot, forty, strict=True):
+def test_all_kinds_learn_from_the_same_problems_in_the_same_order(forty):
+    pal, cot, direct = (list(tr.pairs(kind, forty, seed=3)) for kind in tr.KINDS)
+    assert len(pal) == len(cot) == len(direct) == 40
+    for (asked, program), (question, chain), bare, problem in zip(pal, cot, direct, forty, strict=True):
+        assert bare == (prompt("direct", problem.text), f" {problem.answer}.\n")
         assert problem.text in asked
         assert question == prompt("cot", problem.text)
         assert chain == problem.chain_of_thought

@@ -1,14 +1,11 @@
-"""A corpus small enough to read, and an embedder without a model: words hashed to directions, so that shared words mean near vectors."""
+"""A corpus small enough to read, and a model that copies a number out of it."""
 
 import re
-import zlib
 from dataclasses import dataclass
 
-import numpy as np
 import pytest
 
 from llmsuite_lab.lm.language_model import Completion, Score
-from llmsuite_lab.retrieval.lexical import words
 
 
 @dataclass(frozen=True)
@@ -20,27 +17,6 @@ class Page:
     title: str
     text: str
     dated: str = ""
-
-
-@dataclass
-class WordEmbedder:
-    """Same interface as `Embedder`: every word has a random direction of its own, a text is their normalised sum. Counts what it embeds."""
-
-    dimension: int = 40
-    name: str = "words"
-    embedded: int = 0
-
-    @property
-    def identity(self) -> str:
-        return f"{self.name}, {self.dimension} dimensions"
-
-    def embed(self, texts, batch_size: int = 32):
-        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
-        for row, text in enumerate(texts):
-            for word in words(text) or ["nothing"]:
-                vectors[row] += np.random.default_rng(zlib.crc32(word.encode())).standard_normal(self.dimension)
-        self.embedded += len(texts)
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
 
 
 PAGES = (
@@ -57,11 +33,6 @@ PAGES = (
 @pytest.fixture
 def pages():
     return list(PAGES)
-
-
-@pytest.fixture
-def embedder():
-    return WordEmbedder()
 
 
 @dataclass

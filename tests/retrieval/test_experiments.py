@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmsuite_lab.retrieval import experiments
+from llmsuite_lab.retrieval import experiments, measuring
 from llmsuite_lab.retrieval.abstention import SIGNALS, fit_gate
 from llmsuite_lab.retrieval.pipeline import RAG
 from llmsuite_lab.retrieval.retriever import Retriever
@@ -66,7 +66,50 @@ def test_signals_come_with_the_truth_and_a_gate_can_be_fitted_on_them(book, rag)
 
 def test_attacks_are_planted_once_per_question_and_order(book, rag):
     rows = experiments.attack(rag, book, book.of_kind("one")[:2], defences=("none", "both"))
-    assert [row.defence for row in rows] == ["none", "both"]
-    assert rows[0].obeyed.n == 2 * len(experiments.ATTACKS)
+    assert [(row.defence, row.attack) for row in rows] == [(defence, order) for defence in ("none", "both") for order in ("", *experiments.ATTACKS)]
+    assert {len(row.obeyed) for row in rows} == {len(row.correct) for row in rows} == {2}
+    assert rows[0].obeyed == (False, False)  # nothing was planted there
     with pytest.raises(ValueError, match="magic"):
         experiments.attack(rag, book, [], defences=("magic",))
+
+
+def test_shares_of_clean_and_attacked_passages_are_those_counted_by_hand():
+    rows = [
+        experiments.Attacked("none", "", (False, False, False), (True, True, False)),
+        experiments.Attacked("none", "Say {payload}.", (True, False, True), (False, True, False)),
+        experiments.Attacked("none", "Print {payload}.", (True, False, False), (False, False, False)),
+    ]
+    shares = experiments.by_defence(rows)["none"]
+    assert {name: (round(share.mean, 3), share.n) for name, share in shares.items()} == {
+        "right, unattacked": (0.667, 3), "right, attacked": (0.167, 3), "obeyed": (0.5, 3),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_the_gold_passage_is_always_among_those_shown(book, rag, k):
+    asked = experiments.every(book.of_kind("one"), 30)
+    hits = experiments.around_gold(rag.retriever, book, asked, k)
+    for question, found in zip(asked, hits, strict=True):
+        ids = [hit.passage.id for hit in found]
+        assert len(set(ids)) == len(ids) == k
+        assert question.gold[0] in ids
+    ranked = rag.retriever.retrieve([asked[0].text], 3)[0]
+    if asked[0].gold[0] in [hit.passage.id for hit in ranked]:
+        assert k == 1 or [hit.passage.id for hit in hits[0]] == [hit.passage.id for hit in ranked]
+
+
+def test_no_passage_or_all_of_them_are_refused_around_the_gold_one(book, rag):
+    asked = experiments.every(book.of_kind("one"), 30)
+    for k in (0, -1, len(rag.retriever.passages), 1.5):
+        with pytest.raises(ValueError, match=f"k={k} must be a whole number"):
+            experiments.around_gold(rag.retriever, book, asked, k)
+
+
+def test_both_forms_of_prompt_are_recorded_question_by_question(book, embedder, copycat, monkeypatch):
+    monkeypatch.setattr(measuring.LanguageModel, "load", lambda *args, **options: copycat)
+    monkeypatch.setattr(measuring.Embedder, "load", lambda *args, **options: embedder)
+    monkeypatch.setattr(copycat, "name", "copycat", raising=False)
+    done = measuring.formats(questions=3)
+    assert {name: sorted(found) for name, found in done.results.items()} == {"one": ["1", "3"], "three": ["1", "3"]}
+    assert {len(marks) for found in done.results.values() for marks in found.values()} == {3}
+    assert {len(row["obeyed"]) for row in measuring.attacks(questions=2).results} == {2}

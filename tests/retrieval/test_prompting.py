@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmsuite_lab.retrieval.prompting import EXAMPLES, assemble, delimited, few_shot, zero_shot
+from llmsuite_lab.retrieval.prompting import EXAMPLES, assemble, delimited, few_shot, few_shot_several, zero_shot
 
 QUESTION = "What does the kettle cost?"
 PASSAGES = [("a", "The kettle costs 67 crowns."), ("b", "The lamp costs 12 crowns and is red."), ("c", "Nothing here.")]
@@ -53,3 +53,17 @@ def test_the_examples_are_the_same_for_every_question_and_closed_book_has_them_w
     assert text.startswith(few_shot("Another?", ["Else."])[: -len(zero_shot("Another?", ["Else."]))])
     assert "Context:" not in few_shot(QUESTION, [])
     assert all(answer in context for context, _, answer in EXAMPLES)
+
+
+def test_examples_with_three_passages_hold_the_answer_in_changing_places():
+    text = few_shot_several("Who?", ["one.", "two.", "three."])
+    blocks = text.split("\n\n")
+    assert len(blocks) == 5
+    places = []
+    for block in blocks[:-1]:
+        *contexts, _, answer = block.removeprefix("Context: ").split("\n")
+        value = answer.removeprefix("Answer: ")
+        assert [value in context for context in contexts].count(True) == 1
+        places.append([value in context for context in contexts].index(True))
+    assert set(places) == {0, 1, 2}
+    assert "Context" not in few_shot_several("Who?", [])

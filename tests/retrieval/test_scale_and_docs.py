@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.metrics import Interval
 from llmsuite_lab.retrieval import figures, python_docs, records, scale
+from llmsuite_lab.retrieval.experiments import DEFENCES
+from llmsuite_lab.retrieval.injection import ATTACKS
 
 
 def unit(count, dimension, seed=0):
@@ -65,13 +66,6 @@ def test_the_recorded_sizes_reach_a_hundred_thousand_and_the_record_is_complete(
     assert all(0 < r.gold <= 1 for r in rows)
 
 
-def test_a_missing_record_says_how_to_make_it(no_records):
-    with pytest.raises(LabError, match="llmsuite train retrieval_scale --seed 0"):
-        records.search_by_size()
-    with pytest.raises(LabError, match="llmsuite train retrieval --seed 0"):
-        records.load()
-
-
 def test_python_carries_its_reference_and_chunks_are_pieces_of_it():
     topics = python_docs.topics()
     passages = python_docs.passages(120, names={"lambda", "pass", "try"})
@@ -84,7 +78,7 @@ def test_python_carries_its_reference_and_chunks_are_pieces_of_it():
 
 
 def test_every_picture_of_a_recorded_run_can_be_drawn():
-    for draw in (figures.pipeline_map, figures.accuracy, figures.outcomes, figures.abstention, figures.search_latency, figures.attacks):
+    for draw in (figures.pipeline_map, figures.accuracy, figures.outcomes, figures.abstention, figures.search_latency, figures.attacked):
         assert draw().axes, draw.__name__
 
 
@@ -92,3 +86,17 @@ def test_the_ranking_picture_draws_what_it_is_given():
     quality = {mode: {"recall@1": Interval(0.5, 0.4, 0.6, 9), "MRR": Interval(0.6, 0.5, 0.7, 9)} for mode in ("bm25", "dense", "hybrid")}
     ax = figures.rankings(quality).axes[0]
     assert len(ax.patches) == 6
+
+
+def test_the_records_of_formats_and_attacks_are_read_question_by_question():
+    one, three = (records.right_by_passages(examples) for examples in ("one", "three"))
+    for examples, right in (("one", one), ("three", three)):
+        assert records.loss_by_passages(examples).mean == pytest.approx(right["1"].mean - right["3"].mean)
+    assert one["1"].mean != three["1"].mean
+    counts = records.obeyed_by_attack()
+    assert list(counts) == list(ATTACKS)
+    by_hand = {(row.attack, row.defence): sum(row.obeyed) for row in records.attacks()}
+    assert all(by_hand[attack, defence] == n for attack, found in counts.items() for defence, n in found.items())
+    assert all(set(found) == set(DEFENCES) for found in counts.values())
+    with pytest.raises(ValueError, match="was not measured; the recorded run has one, three"):
+        records.loss_by_passages("four")

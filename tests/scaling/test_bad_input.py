@@ -11,6 +11,7 @@ from llmsuite_lab.scaling.checkpoint import save_sharded
 from llmsuite_lab.scaling.cost import Link
 from llmsuite_lab.scaling.ddp import DataParallel
 from llmsuite_lab.scaling.layout import Layout
+from llmsuite_lab.scaling.what_runs import Running
 from llmsuite_lab.scaling.zero1 import Zero1
 from llmsuite_lab.scaling.zero2 import Zero2
 from llmsuite_lab.scaling.zero3 import Zero3
@@ -25,6 +26,22 @@ LEFT_OUT: dict[str, str] = {
     "scaling.layout.Layout.views": "takes a buffer of its own making, inside a stage",
     "scaling.layout.Layout.own": "takes a buffer of its own making, inside a stage",
     "scaling.layout.Layout.pieces": "takes a buffer of its own making, inside a stage",
+    "scaling.deepspeed.with_deepspeed": "needs DeepSpeed, which is an extra: tests/scaling/test_deepspeed.py",
+    "scaling.timing.step_times": "trains for seconds; its arguments are checked in tests/scaling/test_experiments.py",
+    "scaling.experiments.parity": "trains for seconds; its arguments are checked in tests/scaling/test_experiments.py",
+    "scaling.experiments.states": "trains for seconds; its arguments are checked in tests/scaling/test_experiments.py",
+    "scaling.experiments.savings": "trains for seconds; its arguments are checked in tests/scaling/test_experiments.py",
+    "scaling.experiments.volume": "trains for seconds; its arguments are checked in tests/scaling/test_experiments.py",
+    "scaling.figures.what_fits_where": "draws a hundred cells; what it asks is memory.smallest_stage, fed by its own name",
+    "scaling.records.results": "reads the record scaling_steps, which a quiet machine makes; tests/scaling/test_figures.py has one of its own",
+    "scaling.records.seconds": "reads the record scaling_steps, which a quiet machine makes; tests/scaling/test_figures.py has one of its own",
+    "scaling.records.speedup": "reads the record scaling_steps, which a quiet machine makes; tests/scaling/test_figures.py has one of its own",
+    "scaling.records.slower": "reads the record scaling_steps, which a quiet machine makes; tests/scaling/test_figures.py has one of its own",
+    "scaling.records.predicted": "reads the record scaling_steps, which a quiet machine makes; tests/scaling/test_figures.py has one of its own",
+    "scaling.records.traffic": "reads the record scaling_steps, which a quiet machine makes; tests/scaling/test_figures.py has one of its own",
+    "scaling.records.used_by_others": "reads the record scaling_steps, which a quiet machine makes; tests/scaling/test_figures.py has one of its own",
+    "scaling.timing.measure": "a recipe: minutes on several processes; its parts are fed by their own names",
+    "scaling.timing.volumes": "counts a group's traffic, and one process has none: tests/scaling/test_figures.py",
     "scaling.layout.move_gradient": "an inner step of a backward hook, which has a gradient at hand",
 }
 pytestmark = pytest.mark.filterwarnings("ignore:.* ranks share")
@@ -60,6 +77,14 @@ def fresh_backward():
     """A model with gradients."""
     model = fresh_model()
     model(torch.ones(2, 3)).sum().backward()
+    return model
+
+
+def fresh_trained():
+    """A model after a step, its gradients still there."""
+    model = fresh_backward()
+    model.optimizer = torch.optim.AdamW(model.parameters())
+    model.optimizer.step()
     return model
 
 
@@ -117,6 +142,21 @@ def valid(call, folder):
         "scaling.checkpoint.load_sharded": call(folder / "ready", fresh_engine),
         "scaling.train.train": call("ddp", steps=1, rows=1, seq=4, d_model=8, n_layers=1),
         "scaling.recompute.recomputed": call(fresh_decoder),
+        "scaling.budget.byte_budget": call(1e6),
+        "scaling.budget.Account": call(1e6),
+        "scaling.fsdp.fully_sharded": call(fresh_decoder),
+        "scaling.fsdp.peak_of_training": call("ddp", 1, rows=1, seq=4, d_model=8),
+        "scaling.fsdp.largest_model": call("ddp", 1.0, 1, rows=1, seq=4, d_model=8),
+        "scaling.what_runs.what_runs": call((trained := fresh_trained()), trained.optimizer),
+        "scaling.what_runs.check_accelerate": call(trained, trained.optimizer),
+        "scaling.deepspeed.configuration": call(2),
+        "scaling.train.decoder_config": call(16, 1, 8),
+        "scaling.train.prepared": call("ddp", fresh_decoder, 1e-3),
+        "scaling.experiments.batch": call(1),
+        "scaling.records.ratio": call([1.0, 2.0], [1.0, 1.0]),
+        "scaling.timing.model_config": call("small"),
+        "scaling.what_runs.Running": call(2, True, 1.0, 1.0, 0.5),
+        "scaling.what_runs.Running.must_share": call("optimizer", on=lambda: Running(2, True, 1.0, None, 0.5)),
     }
     for name, stage in (("ddp.DataParallel", DataParallel), ("zero1.Zero1", Zero1), ("zero2.Zero2", Zero2), ("zero3.Zero3", Zero3)):
         if stage is not DataParallel:

@@ -17,9 +17,7 @@ from llmsuite_lab.scaling.checkpoint import load_sharded, save_sharded
 from llmsuite_lab.scaling.ddp import DataParallel
 from llmsuite_lab.scaling.launch import RankError, ranks
 from llmsuite_lab.scaling.layout import local_loss, local_rows
-from llmsuite_lab.scaling.zero1 import Zero1
-from llmsuite_lab.scaling.zero2 import Zero2
-from llmsuite_lab.scaling.zero3 import Zero3
+from llmsuite_lab.scaling.train import OURS
 from llmsuite_lab.transformer.config import llama_config
 from llmsuite_lab.transformer.decoder import Decoder
 from llmsuite_lab.transformer.optimizer import AdamW, decay_groups
@@ -38,7 +36,7 @@ def begin(name, frozen=False, seed=0, d_ff=20):
     groups = decay_groups((p for p in model.parameters() if p.requires_grad), 0.1)
     if name == "ddp":
         return DataParallel(model), make(groups)
-    return {"zero1": Zero1, "zero2": Zero2, "zero3": Zero3}[name](model, make, groups), None
+    return OURS[name](model, make, groups), None
 
 
 def go_on(engine, optimizer, first, last):

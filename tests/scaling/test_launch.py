@@ -139,6 +139,27 @@ def test_what_cannot_be_sent_is_refused_before_anything_starts():
         ranks(print, 1, threading.Lock())
 
 
+class Late:
+    """Takes its time to arrive in rank 1, as a module does on a busy machine."""
+
+    def __reduce__(self):
+        return (arrive, ())
+
+
+def arrive():
+    """Called where a Late is unpickled."""
+    if os.environ["RANK"] == "1":
+        time.sleep(8)
+
+
+def test_a_rank_that_starts_late_is_waited_for_until_the_limit_of_the_start():
+    def together(_):
+        dist.barrier()
+        return dist.get_rank()
+
+    assert ranks(together, 2, Late(), timeout_s=LONG_S, collective_timeout_s=6) == [0, 1]
+
+
 def test_more_ranks_than_cores_are_allowed_and_said(monkeypatch):
     monkeypatch.setattr(launch, "machine_cores", lambda: 1)
     with pytest.warns(UserWarning, match="2 ranks share 1 cores"):

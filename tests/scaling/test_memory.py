@@ -91,6 +91,7 @@ def test_adams_state_is_twice_the_weights_in_float32_and_six_times_in_mixed_prec
     [
         (llama_config, "fused", "float32"),
         (llama_config, "stored", "float32"),
+        (llama_config, "fused", "bfloat16"),
         (gpt2_config, "fused", "float32"),
         (gpt2_config, "stored", "float32"),
         (gpt2_config, "fused", "bfloat16"),

@@ -15,7 +15,7 @@ from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.lm.memory import held
 from llmsuite_lab.scaling import layout
 from llmsuite_lab.scaling.ddp import DataParallel
-from llmsuite_lab.scaling.launch import ranks
+from llmsuite_lab.scaling.launch import process_group, ranks
 from llmsuite_lab.scaling.layout import outer_blocks
 from llmsuite_lab.scaling.recompute import recomputed
 from llmsuite_lab.scaling.zero1 import Zero1
@@ -239,3 +239,15 @@ def test_a_gradient_after_the_reduction_is_refused(found):
 
 def test_a_closed_engine_leaves_the_model_alone(found):
     assert len({answer["closed"] for answer in found}) == N
+
+
+@pytest.mark.parametrize("stage", [DataParallel, Zero2])
+def test_buckets_leave_while_backward_goes_on(monkeypatch, stage):
+    monkeypatch.delenv("RANK", raising=False)
+    with process_group():
+        model = nn.Sequential(*(nn.Linear(6, 6) for _ in range(4)))  # 168 bytes a layer: a bucket each
+        engine = stage(model, 200) if stage is DataParallel else stage(model, make, bucket_bytes=200)
+        left = []
+        model[0].weight.register_post_accumulate_grad_hook(lambda p: left.append(len(engine.running) if stage is DataParallel else engine.next))
+        engine.backward(model(torch.ones(2, 6)).square().sum())
+    assert left[0] >= 3  # those of the three layers behind it, which backward reached before

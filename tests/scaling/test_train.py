@@ -1,5 +1,6 @@
-"""One training under every launcher: the same losses from `ranks`, torchrun and accelerate launch, with any engine and any number of ranks."""
+"""One training under every launcher: the same losses from `ranks`, torchrun, accelerate launch and deepspeed, with any engine and any number of ranks."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -9,11 +10,12 @@ import sys
 import pytest
 
 from llmsuite_lab.core.paths import repo_dir
-from llmsuite_lab.scaling.launch import ranks
+from llmsuite_lab.scaling.deepspeed import MISSING
+from llmsuite_lab.scaling.launch import process_group, ranks
 from llmsuite_lab.scaling.train import ENGINES, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* ranks share")
-LIMIT_S = 120
+LIMIT_S = 240
 SIZES = {"steps": 4, "rows": 6, "seq": 20, "d_model": 16, "n_layers": 2}
 
 
@@ -27,7 +29,7 @@ def all_engines():
 @pytest.fixture(scope="module")
 def alone():
     """The losses of one process."""
-    return ranks(train, 1, "ddp", **SIZES)[0].losses
+    return ranks(train, 1, "ddp", timeout_s=LIMIT_S, **SIZES)[0].losses
 
 
 def test_every_engine_has_the_losses_of_one_process(alone):
@@ -50,26 +52,71 @@ def test_a_run_goes_on_from_its_checkpoint(alone, tmp_path):
     assert found.losses == pytest.approx(alone[2:], rel=2e-5)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="process groups as Unix has them")
-@pytest.mark.parametrize(
-    "launcher",
-    [
-        ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
-        ["accelerate.commands.launch", "--use_fsdp", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"],
-    ],
-    ids=["torchrun", "accelerate launch"],
-)
-def test_a_launcher_of_the_field_runs_it_as_it_is(alone, tmp_path, launcher):
+CONFIGS = repo_dir() / "data" / "configs"
+TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+ACCELERATE = ["accelerate.commands.launch", "--main_process_port", "29518", "--config_file"]
+DDP = [*ACCELERATE, str(CONFIGS / "accelerate" / "ddp_cpu.yaml"), "-m"]
+FSDP = [*ACCELERATE, str(CONFIGS / "accelerate" / "fsdp_gpu.yaml"), "--num_processes", "2", "--mixed_precision", "no", "-m"]
+DEEPSPEED = ["deepspeed.launcher.runner", "--num_gpus", "2", "--master_port", "29517", "--module"]
+LAUNCHED = {
+    "torchrun": (TORCHRUN, "zero3"),
+    "accelerate launch": (DDP, "accelerate"),
+    "deepspeed": (DEEPSPEED, "deepspeed"),
+}
+
+
+def launched(launcher, engine, out, accelerate_on_cpu="true"):
+    """(exit status, what was said) of two processes."""
     options = [text for name, value in SIZES.items() for text in (f"--{name.replace('_', '-')}", str(value))]
-    command = [sys.executable, "-m", *launcher, "-m", "llmsuite_lab.scaling.train", "--engine", "zero3", *options, "--out", str(tmp_path / "run.json")]
-    process = subprocess.Popen(command, cwd=repo_dir(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    options += ["--config", str(CONFIGS / "deepspeed" / "zero3_cpu.json")] if engine == "deepspeed" else []
+    command = [sys.executable, "-m", *launcher, "llmsuite_lab.scaling.train", "--engine", engine, *options, "--out", str(out)]
+    environment = os.environ | {"DS_ACCELERATOR": "cpu", "ACCELERATE_USE_CPU": accelerate_on_cpu, "PYTHONPATH": str(repo_dir())}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = subprocess.Popen(command, cwd=repo_dir(), **streams, text=True, start_new_session=True, env=environment)
     try:
         said, _ = process.communicate(timeout=LIMIT_S)
     finally:
         if process.poll() is None:  # the launcher and its workers, which would outlive it
             os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 0, said[-3000:]
+    return process.returncode, said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="process groups as Unix has them")
+@pytest.mark.parametrize("name", LAUNCHED)
+def test_a_launcher_of_the_field_runs_it_as_it_is(alone, tmp_path, name):
+    if name == "deepspeed" and importlib.util.find_spec("deepspeed") is None:
+        pytest.skip(MISSING)
+    status, said = launched(*LAUNCHED[name], tmp_path / "run.json")
+    assert status == 0, said[-3000:]
     found = json.loads((tmp_path / "run.json").read_text())
     assert found["ranks"] == 2
     assert found["losses"] == pytest.approx(alone, rel=2e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="process groups as Unix has them")
+@pytest.mark.parametrize(
+    ("launcher", "on_cpu", "sentence"),
+    [
+        (FSDP, "true", "parameters are not shared out: the average rank holds 100%"),
+        (FSDP, "false", "nothing is shared out: these are 2 independent models"),
+        (DDP, "false", "nothing is shared out: these are 2 independent models"),
+    ],
+    ids=["replicas for FSDP", "independent models for FSDP", "independent models for DDP"],
+)
+def test_accelerate_that_trains_something_else_than_it_was_told_is_stopped(tmp_path, launcher, on_cpu, sentence):
+    status, said = launched(launcher, "accelerate", tmp_path / "run.json", on_cpu)
+    assert status != 0
+    assert sentence in said, said[-3000:]
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_what_belongs_to_a_configuration_is_refused_elsewhere(monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    with process_group():
+        for wrong in ({"engine": "deepspeed"}, {"engine": "ddp", "config": CONFIGS / "deepspeed" / "zero3_cpu.json"}):
+            with pytest.raises(ValueError, match="data/configs/deepspeed"):
+                train(**wrong)
+        with pytest.raises(ValueError, match="checkpoints of its own"):
+            train("accelerate", checkpoint=CONFIGS)

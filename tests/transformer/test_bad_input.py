@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from llmsuite_lab.core.metrics import mean_interval
 from llmsuite_lab.transformer import bpe_training, head_scores, layers, multi_head, optimizer, positions
 from llmsuite_lab.transformer.block import Block, InputEmbedding, Stack
 from llmsuite_lab.transformer.cache import KVCache, LayerCache
@@ -23,6 +24,9 @@ NONSENSE_LEFT_OUT = {
     "transformer.layers.Linear": "torch's own constructor",
     "transformer.layers.Embedding": "torch's own constructor",
     "transformer.experiments": "trains models: test_experiments.py",
+    "transformer.q4_engine": "needs a GGUF file and a compiler: tests/lm/test_q4.py",
+    "transformer.q4_weights": "as q4_engine",
+    "transformer.step_engine": "computes with a compiled step: tests/lm/test_q4.py",
 }
 LEFT_OUT = NONSENSE_LEFT_OUT | {
     "transformer.figures.pretraining_curve": "draws what an experiment returns: test_figures.py",
@@ -112,6 +116,8 @@ def valid(folder, call, theirs, their_tokenizer):
         "transformer.block.token_positions": call(ids, mask),
         "transformer.block.initialise": call(fresh_model, config),
         "transformer.bpe_training.train_bpe": call(["low lower"], 260),
+        "transformer.bpe_training.learn_merges_naively": call("low lower", 2),
+        "transformer.bpe_training.join_pair": call(["a", "b"], ("a", "b")),
         "transformer.cache.LayerCache.append": call(K, V, on=LayerCache),
         "transformer.cache.LayerCache.select": call(torch.tensor([1]), on=layer_cache),
         "transformer.cache.KVCache.select": call(torch.tensor([1]), on=cached),
@@ -140,6 +146,7 @@ def valid(folder, call, theirs, their_tokenizer):
         "transformer.encoder_decoder.EncoderDecoder.greedy": call(ids, start_id=0, eos_id=1, max_new_tokens=2, on=lambda: both),
         "transformer.encoder_decoder.parameter_table": call(original_config(31, 24, 2, 6, 40, 32)),
         "transformer.evaluating.evaluating": call(ours),
+        "transformer.evaluating.training": call(ours),
         "transformer.explorer.head_grid": call(maps, words),
         "transformer.explorer.explore": call(maps, words, static=True),
         "transformer.fast_decoder.FastDecoder": call(ours, torch.float32, "plain"),
@@ -154,6 +161,11 @@ def valid(folder, call, theirs, their_tokenizer):
         "transformer.figures.attention_panels": call([maps[0, 0]], words, ["a title"]),
         "transformer.figures.named_head_maps": call(list(heads.values()), [maps] * len(heads), [words] * len(heads)),
         "transformer.figures.score_table": call(head_scores.first_token_scores(maps), "first token"),
+        "transformer.part_figures.temperatures": call(logits[0], list("abcdefghi")),
+        "transformer.part_figures.losses_without": call({"nothing": [1.0, 2.0]}),
+        "transformer.part_figures.recall_curves": call({8: {"LSTM": [(720, mean_interval([0.2, 0.3]))]}}, 0.25),
+        "transformer.part_figures.damage": call({"nothing": [1.0, 2.0], "a": [2.0, 2.0]}, "a"),
+        "transformer.part_figures.as_rows": call({"nothing": [1.0, 2.0], "a": [2.0, 2.0]}),
         "transformer.generation.engine_for": call(ours),
         "transformer.generation.generate": call(ours, prompts, 2),
         "transformer.generation.steps": call(ours, prompts, 2),

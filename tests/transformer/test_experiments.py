@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from llmsuite_lab.core.records import Record
 from llmsuite_lab.transformer.config import gpt2_config
 from llmsuite_lab.transformer.decoder import Decoder
-from llmsuite_lab.transformer.experiments import date_translation, parity, pretraining, retrieval_task, speed
+from llmsuite_lab.transformer.experiments import date_translation, parity, pretraining, recall, retrieval_task, speed
 from llmsuite_lab.transformer.experiments.lstm import LSTMLanguageModel, lstm_of_size
 
 
@@ -68,9 +69,26 @@ def test_held_out_loss_is_the_mean_cross_entropy(text):
     model = pretraining.small_decoder(300, d_model=16, n_layers=1, n_heads=2, max_length=64)
     n = (len(text.held_out) - 1) // 32
     ids, targets = text.held_out[: n * 32].view(n, 32), text.held_out[1 : n * 32 + 1].view(n, 32)
+    rest = text.held_out[n * 32 :]
+    assert 1 < len(rest) < 33  # what fills no window counts as well
     with torch.no_grad():
-        expected = F.cross_entropy(model(ids).flatten(0, 1), targets.flatten())
+        logits = torch.cat([model(ids).flatten(0, 1), model(rest[None, :-1])[0]])
+    expected = F.cross_entropy(logits, torch.cat([targets.flatten(), rest[1:]]))
     assert pretraining.held_out_loss(model, text, seq=32) == pytest.approx(expected.item(), abs=1e-4)
+    with pytest.raises(ValueError, match="at least two tokens, got 1"):
+        pretraining.surprise(model, text.held_out[:1])
+
+
+def test_asking_for_a_loss_switches_dropout_off_and_leaves_every_part_as_it_was(text):
+    torch.manual_seed(1)
+    model = Decoder(gpt2_config(300, 16, 1, 2, 24, dropout=0.5)).train()
+    model.stack.eval()
+    modes = [part.training for part in model.modules()]
+    assert pretraining.surprise(model, text.held_out[:90], 32) == pretraining.surprise(model, text.held_out[:90], 32)
+    assert [part.training for part in model.modules()] == modes
+    with pytest.raises(ValueError, match="300"):
+        pretraining.surprise(model, torch.full((9,), 300))
+    assert [part.training for part in model.modules()] == modes
 
 
 def test_every_form_of_a_date_names_that_day():
@@ -122,11 +140,67 @@ def test_the_retrieval_task_asks_for_entries_that_exist():
             assert entry % retrieval_task.VALUES == value[q]
 
 
+def test_fewer_entries_than_keys_are_asked_for_too():
+    ids, values, distance = retrieval_task.draw(20, torch.Generator().manual_seed(0), entries=9, keys=13)
+    assert ids.shape == (20, 9 + retrieval_task.QUESTIONS)
+    for row, value, back in zip(ids, values, distance):
+        keys = row[:9] // retrieval_task.VALUES
+        assert len(set(keys.tolist())) == 9
+        assert int(keys.max()) < 13
+        for q in range(retrieval_task.QUESTIONS):
+            entry = row[9 + q - back[q]]
+            assert (entry // retrieval_task.VALUES, entry % retrieval_task.VALUES) == (row[9 + q] - 13 * retrieval_task.VALUES, value[q])
+    for entries in (retrieval_task.QUESTIONS - 1, 14):
+        with pytest.raises(ValueError, match="must lie between"):
+            retrieval_task.draw(2, torch.Generator(), entries=entries, keys=13)
+
+
+def test_a_curve_of_recall_has_its_marks_and_repeats_exactly():
+    runs = [recall.learned("LSTM", 8, 1e-2, 3, marks=(1, 2), n=6) for _ in range(2)]
+    assert runs[0] == runs[1]
+    assert [tokens for tokens, _ in runs[0].curve] == [recall.TOKENS, 2 * recall.TOKENS]
+    assert runs[0].curve[-1][1] == sum(runs[0].right) / (6 * retrieval_task.QUESTIONS)
+    sizes = [sum(p.numel() for p in recall.new_model(name).parameters()) for name in recall.MODELS]
+    assert abs(sizes[0] / sizes[1] - 1) < 0.02
+    assert all(recall.TOKENS % (entries + retrieval_task.QUESTIONS) == 0 for entries in recall.ENTRIES)
+    with pytest.raises(ValueError, match="choose one of attention, LSTM"):
+        recall.new_model("GRU")
+
+
+def test_recall_is_compared_at_each_models_best_rate_sequence_by_sequence():
+    tried = [
+        ("attention", 8, 3e-2, 1.0), ("attention", 8, 1e-2, 1.0), ("LSTM", 8, 1e-2, 0.3), ("LSTM", 8, 3e-3, 0.2),
+        ("attention", 64, 3e-2, 0.4), ("attention", 64, 1e-2, 0.3), ("LSTM", 64, 1e-2, 0.2), ("LSTM", 64, 3e-3, 0.3),
+    ]  # fmt: skip
+    rows = [{"model": m, "entries": n, "lr": lr, "curve": [[9, share]]} for m, n, lr, share in tried]
+    assert recall.best_rates(rows) == {"attention": {8: 1e-2, 64: 3e-2}, "LSTM": {8: 1e-2, 64: 3e-3}}
+
+    def record(seed, attention, lstm):
+        results = [
+            {"model": m, "entries": 64, "curve": [[720, 0.5], [1440, sum(right) / 24]], "right": right}
+            for m, right in zip(recall.MODELS, (attention, lstm))
+        ]
+        made = {"command": "llmsuite train recall", "versions": {}, "machine": "", "date": "", "wall_s": 1.0, "commit": ""}
+        return Record("recall", seed, **made, settings={}, results=results)
+
+    runs = [record(0, [8, 8, 4], [0, 4, 4]), record(1, [8, 4, 4], [4, 4, 4])]
+    found = recall.gain(runs, 64)
+    assert (found.mean, found.n) == (pytest.approx((0.75 + 0.25 + 0.0) / 3), 3)
+    marks = recall.curves(runs, 64)
+    assert [tokens for tokens, _ in marks["LSTM"]] == [720, 1440]
+    assert marks["attention"][1][1].mean == pytest.approx((20 + 16) / 48)
+
+
+def test_order_comes_in_through_positions_or_through_a_causal_mask():
+    assert parity.order_deviation(with_positions=False, causal=True) > 0.01
+    assert parity.beginning_deviation(1, causal=True) < 1e-6 < 0.01 < parity.beginning_deviation(2, causal=True)
+    assert parity.beginning_deviation(2, causal=False) < 1e-5
+
+
 def test_attention_and_lstm_have_the_same_size():
     attention, lstm = retrieval_task.measure_reach(0, steps=2, batch_size=4, n=256)
     assert abs(attention.parameters / lstm.parameters - 1) < 0.02
     assert len(attention.accuracy) == retrieval_task.SEQ - 1
-    assert 0 <= attention.far <= 1
 
 
 def test_the_reach_of_two_models_is_compared_sequence_by_sequence():
@@ -134,7 +208,12 @@ def test_the_reach_of_two_models_is_compared_sequence_by_sequence():
         return retrieval_task.Reach(name, seed, 10, [0.5] * 4, 3, [0.0] * 3, far)
 
     nan = math.nan  # no question was asked from that quarter
-    runs = [run("attention", 0, [1.0, 0.5, nan]), run("attention", 1, [0.5, 0.5, nan]), run("LSTM", 0, [0.0, 0.5, nan]), run("LSTM", 1, [0.5, 0.0, nan])]
+    runs = [
+        run("attention", 0, [1.0, 0.5, nan]),
+        run("attention", 1, [0.5, 0.5, nan]),
+        run("LSTM", 0, [0.0, 0.5, nan]),
+        run("LSTM", 1, [0.5, 0.0, nan]),
+    ]
     gain = retrieval_task.gain(runs, "far")
     assert (gain.mean, gain.n) == (pytest.approx((0.5 + 0.25) / 2), 2)
     assert retrieval_task.gain(runs, "near").mean == 0

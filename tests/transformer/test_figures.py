@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from llmsuite_lab.core import sliders
 from llmsuite_lab.core.history import History
-from llmsuite_lab.transformer import explorer, figures, head_scores
+from llmsuite_lab.core.metrics import Interval
+from llmsuite_lab.transformer import explorer, figures, head_scores, part_figures
 from llmsuite_lab.transformer.config import llama_config
 from llmsuite_lab.transformer.decoder import Decoder
 from llmsuite_lab.transformer.experiments.pretraining import Corpus, Pretraining
@@ -108,17 +110,19 @@ def test_measured_pictures_draw_what_was_measured():
     assert "Below the bigram line" in drawn.axes[0].get_title(loc="left")
     drawn = figures.pretraining_curve(Pretraining(history, [(0, 5.0), (24, 3.6)]), text)
     assert "Not below" in drawn.axes[0].get_title(loc="left")
-    runs = [Reach(name, seed, 100, [0.9, 0.8, 0.7, 0.6], 8, [0.9] * 8, [0.6] * 8) for seed in range(3) for name in ("attention", "LSTM")]
-    assert runs[0].far == 0.6
-    assert len(figures.reach_over_distance(runs, chance=0.25).axes[0].lines) == 3
-    speeds = [Speed(8, [10.0, 12.0], [5.0, 6.0]), Speed(16, [9.0, 9.0], [3.0, 3.0])]
-    assert speeds[1].ratio == [3.0, 3.0]
-    assert figures.speed_over_length(speeds).axes
+    scores = {"attention": ([0.9] * 8, [0.8] * 8), "LSTM": ([0.7] * 8, [0.5] * 8)}
+    runs = [Reach(name, seed, 100, [0.9, 0.8, 0.7, 0.6], 8, near, far) for seed in range(3) for name, (near, far) in scores.items()]
+    ax = figures.reach_over_distance(runs, chance=0.25).axes[0]
+    assert len(ax.lines) == 3
+    assert ax.get_title(loc="left") == "Attention is ahead by 0.20 next door, by 0.30 far away"
+    speeds = [Speed(8, [10.0, 12.0], [5.0, 6.0]), Speed(16, [9.0, 9.0, 2.0], [3.0, 9.0, 4.0])]
+    assert speeds[1].ratio == [3.0, 1.0, 0.5]
+    assert "trains at 1.50×" in figures.speed_over_length(speeds).axes[0].get_title(loc="left")  # the mean of pairs, not 9 / 4
 
 
 def test_the_explorer_degrades_to_a_grid_outside_a_notebook(maps):
     tokens = list("abcdefghij")
-    assert not explorer.widgets_run()
+    assert not sliders.widgets_run()
     assert len(explorer.explore(maps, tokens).axes) == LAYERS * HEADS
     with pytest.raises(ValueError, match="layers 0 to 1"):
         explorer.explore(maps, tokens, layer=2)
@@ -136,3 +140,31 @@ def test_the_sliders_redraw_the_map(maps):
     assert picture.value != before
     assert layer.max == LAYERS - 1
     assert head.max == HEADS - 1
+
+
+def test_cold_scores_leave_the_likeliest_alone_and_very_hot_ones_make_all_alike():
+    logits = torch.tensor([0.0, 2.0, 1.0])
+    bars = [patch.get_height() for patch in part_figures.temperatures(logits, ["a", "b", "c"], (0.1, 100.0)).axes[0].patches]
+    assert bars[0] > 0.99
+    assert bars[3:] == pytest.approx([1 / 3] * 3, abs=0.01)
+    with pytest.raises(ValueError, match="2 names do not belong"):
+        part_figures.temperatures(logits, ["a", "b"])
+
+
+def test_what_is_lost_is_the_difference_to_the_whole_model():
+    found = {"nothing": [1.0, 2.0], "one head": [1.0, 2.0], "positions": [3.0, 5.0]}
+    assert part_figures.damage(found, "positions").mean == 2.5
+    assert list(part_figures.as_rows(found)) == ["positions", "one head"]
+    assert part_figures.losses_without(found).axes[0].get_title(loc="left") == "Most is lost without positions"
+    rates = part_figures.learning_rates(10, 4, 1e-3).axes[0].lines[0].get_ydata()
+    assert rates.argmax() == 3
+    assert rates.max() == pytest.approx(1.0)
+
+
+def test_recall_is_drawn_by_number_of_entries():
+    sure = Interval(0.5, 0.4, 0.6, 3)
+    marks = {"attention": [(720, sure), (1440, sure)], "LSTM": [(720, sure), (1440, sure)]}
+    drawn = part_figures.recall_curves({8: marks, 64: marks}, chance=0.25)
+    assert [ax.get_title(loc="left") for ax in drawn.axes] == ["8 entries", "64 entries"]
+    with pytest.raises(ValueError, match="nothing to draw"):
+        part_figures.recall_curves({}, 0.25)

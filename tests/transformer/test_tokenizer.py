@@ -211,3 +211,14 @@ def test_bad_input_is_refused_with_the_reason(ours):
         BPETokenizer(ours.vocabulary, [], {"": 900})
     with pytest.raises(ValueError, match="share one id"):
         BPETokenizer(ours.vocabulary, [], {"<x>": 300})
+
+
+def test_the_naive_merges_are_those_of_the_fast_training():
+    from llmsuite_lab.transformer.bpe_training import join_pair, learn_merges_naively
+
+    for text in ("low lower lowest slow slower", "aaaa aaa aa bab bab", "für füße, 5 5 55 日本 日本"):
+        assert learn_merges_naively(text, 12) == train_bpe([text], 256 + 12).merges
+    assert learn_merges_naively("abc", 3) == []
+    assert join_pair(["a", "a", "a", "b"], ("a", "a")) == ["aa", "a", "b"]
+    with pytest.raises(ValueError, match="n_merges"):
+        learn_merges_naively("abc", -1)

@@ -79,14 +79,15 @@ def test_a_run_in_two_parts_is_the_run_in_one():
     assert history.lrs == expected.lrs
 
 
-def test_only_what_requires_a_gradient_moves_and_the_mode_comes_back():
+def test_only_what_requires_a_gradient_moves_and_the_mode_of_each_part_comes_back():
     model = network().eval()
     model[0].requires_grad_(False)
+    model[1].train()
     before, modes = {n: p.detach().clone() for n, p in model.named_parameters()}, []
     train(model, unequal, squared, steps=2, lr=0.1, on_step=lambda done, history: modes.append(model.training))
     assert [n for n, p in model.named_parameters() if not torch.equal(p, before[n])] == ["2.weight", "2.bias"]
     assert modes == [True, True]
-    assert not model.training
+    assert [part.training for part in model.modules()] == [False, False, True, False]
 
 
 @pytest.mark.parametrize("bad", ["loss", "gradient"])
@@ -98,8 +99,10 @@ def test_what_is_not_finite_stops_the_loop_and_moves_nothing(bad):
         return (loss * torch.nan if bad == "loss" else loss + (model[2].bias * 0).sqrt().sum()), n
 
     before = [p.detach().clone() for p in model.parameters()]
+    model[0].eval()
     with pytest.raises(LabError, match=r"stopped at step 1 of 2: the loss is .* learning rate .* smaller lr"):
         train(model, unequal, breaking, steps=2, lr=1.0)
+    assert [part.training for part in model.modules()] == [True, False, True, True]
     assert all(torch.equal(p, q) and p.grad is None for p, q in zip(model.parameters(), before, strict=True))
     with pytest.raises(ValueError, match="steps=0"):
         train(model, unequal, squared, steps=0, lr=1.0)

@@ -9,8 +9,10 @@ from llmsuite_lab.world.almanac_questions import TRAINED_KINDS
 from llmsuite_lab.world.almanac_relations import relation
 from llmsuite_lab.world.support_desk_telling import Teller
 from llmsuite_lab.world.support_desk_values import Values
+from llmsuite_lab.world.varied import pages as varied_pages
 
 LEFT_OUT = {
+    "world.varied.relations": "what worlds are drawn from: fed through world.varied.pages.World",
     "world.readers.from_hub": "needs the network; what it says without one is in test_catalogue.py and test_readers.py",
     "world.catalogue_rows.Cell": "a str",
     "world.catalogue.Template": "a row of catalogue.toml",
@@ -37,10 +39,12 @@ def valid(folder, call, fresh, writer):
     (folder / "pairs.jsonl").write_text('{"prompt": "A lamp?", "chosen": "Yes.", "rejected": "No."}\n', encoding="utf-8")
     asked = preferences.cases(1)[0]
     sentence = problem.sentences[0]
+    varied_world = varied_pages.World(1)
     known = {line.target: line.value for s in problem.sentences for line in s.lines}
     return {
         "world.almanac.Almanac.titles": call("person", on=lambda: small),
         "world.almanac.Almanac.follow": call(person, ("birthplace",), on=lambda: small),
+        "world.almanac_reworded.reworded": call(small),
         "world.almanac.save": call(small, folder / "again.json"),
         "world.almanac.load": call(folder / "almanac.json"),
         "world.almanac_claims.draw_claim": call(small, "supports", fresh),
@@ -63,6 +67,17 @@ def valid(folder, call, fresh, writer):
         "world.catalogue_samples.tried": call("cola"),
         "world.catalogue_samples.refuses": call("cola", "rte"),
         "world.catalogue_samples.write": call("cola", folder / "again"),
+        "world.elsewhere.corpora.load": call("letters"),
+        "world.elsewhere.pages.load": call("valley", 2),
+        "world.elsewhere.problems.load": call("single", "validation"),
+        "world.leakage.leaks": call(["one text"], ["another"]),
+        "world.leakage.grams": call("one text", 2),
+        "world.varied.corpora.generate": call(0, 3, 2),
+        "world.varied.pages.World.draw": call("one", fresh, on=lambda: varied_world),
+        "world.varied.retold.retold": call(small, fresh),
+        "world.varied.sentences.widened": call({"goods": {"ask": ["How many?"]}}),
+        "world.formulas.value": call("a + 1", {"a": 3}),
+        "world.formulas.draw": call("a=1..3", fresh),
         "world.handbook.Handbook.passage": call(book.passages[0].id, on=lambda: book),
         "world.handbook.Handbook.of_kind": call(("one",), on=lambda: book),
         "world.handbook.generate": call("train", 0, one=4, two=2, unanswerable=2),
@@ -98,11 +113,13 @@ def valid(folder, call, fresh, writer):
         "world.word_problems.Problem.as_dict": call(on=lambda: problem),
         "world.word_problems.Problem.from_dict": call(problem.as_dict()),
         "world.word_problems.grid": call("train", 1),
+        "world.word_problems.twins": call("train", 1),
         "world.word_problems.write": call(folder / "again_problems.jsonl", [problem]),
         "world.word_problems.read": call(folder / "problems.jsonl"),
         "world.word_stories.equations": call(sentence.lines[0].expression, known),
         "world.word_stories.value_of": call("2 + 3 * 4", {}),
         "world.word_stories.draw_story": call(fresh, "train", 1, 2),
+        "world.word_stories.draw_stories": call(fresh, "train", (1, 2), 2),
     }
 
 

@@ -60,6 +60,8 @@ def test_the_table_shows_what_is_not_known():
     assert table.loc["Muffin", "examples"] == "not verified (80 tasks)"
     assert table.loc["MNLI", "examples"] == "431,992"
     assert table.loc["Gemini", "hub"] == "–"
+    assert (table.loc["CoLA", "splits"], table.loc["CoLA", "templates"]) == ("train, validation, test", 2)
+    assert (table.loc["Gemini", "splits"], table.loc["Gemini", "templates"]) == ("–", 0)
     assert not table.isna().any().any()
 
 

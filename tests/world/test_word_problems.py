@@ -136,7 +136,7 @@ def test_bad_input(tmp_path):
         next(w.problems("train", digits=(7,)))
     with pytest.raises(ValueError, match="2 to 6 steps"):
         next(w.problems("train", steps=(1,)))
-    with pytest.raises(ValueError, match="train, dev and test"):
+    with pytest.raises(ValueError, match="train, dev, test and varied"):
         word_stories.templates("validation")
     with pytest.raises(ValueError, match="test and seen"):
         w.load("train")
@@ -153,3 +153,32 @@ def test_bad_input(tmp_path):
         word_stories.value_of("3 + eggs", {})
     with pytest.raises(ValueError, match="only"):
         word_stories.value_of("3 ** 2", {})
+
+
+@pytest.mark.parametrize("part", ["test", "train", "dev"])
+def test_a_story_told_for_several_sizes_differs_in_its_numbers_alone(part):
+    """All sentences: those that play no part too, some of whose numbers have the operands' size."""
+    number = re.compile(r"\d+|\b(?:" + "|".join(word_stories.WORDS.values()) + r")\b", re.IGNORECASE)
+    told = w.twins(part, 60, (2, 6, 1))
+    assert [tellings[0].steps for tellings in told[:5]] == list(w.STEPS)
+    for tellings in told:
+        assert [p.digits for p in tellings] == [2, 6, 1]
+        assert len({(p.templates, p.steps, p.distractors) for p in tellings}) == 1
+        plain = [[number.sub("#", sentence.text) for sentence in p.sentences] for p in tellings]
+        assert plain[0] == plain[1] == plain[2]
+        assert len({p.text for p in tellings}) == 3
+    assert w.twins(part, 3) == w.twins(part, 3)
+
+
+def test_things_that_play_no_part_are_as_many_as_the_operands_are_large():
+    sentences = [text for kinds in word_stories.templates("train").values() if isinstance(kinds, dict) for text in kinds.get("distractor", ())]
+    asked = [re.sub(r"\\{\w+\\}", r"[\\w -]+", re.escape(text).replace(r"\{d\}", r"(\d+)")) for text in sentences if "{item}" in text]
+    found = [[n for s in p.sentences for form in asked for n in re.findall(form, s.text)] for tellings in w.twins("train", 200, (2, 5)) for p in tellings]
+    small, large = ([len(n) for numbers in found[i::2] for n in numbers] for i in (0, 1))
+    assert len(small) == len(large) >= 5
+    assert (set(small), set(large)) == ({2}, {5})
+
+
+def test_bad_sizes_of_a_story_told_twice():
+    with pytest.raises(ValueError, match="1 to 6 digits"):
+        w.twins("test", 1, (0, 2))

@@ -1,4 +1,4 @@
-"""A notebook from text: python tools/drafts/build.py tools/drafts/12_rlhf_ppo.txt notebooks/12_rlhf_ppo.ipynb
+"""A notebook from text: python tools/drafts/build.py tools/drafts/07_one_bit_llms.txt notebooks/07_one_bit_llms.ipynb
 
 A cell begins with a line "=== md" or "=== code [tag …]"; "=== header" and "=== setup" are the cells that every notebook shares, taken from notebook 08.
 The first lines "paper: …" and "see: …" are the notebook's metadata. Outputs of cells whose source did not change are kept.

@@ -1,1 +1,1 @@
-"""Products straight from packed ternary weights: `cpu` (C++, built on first use), `plain` (torch, anywhere, slower), `choice` (which one runs here)."""
+"""Products straight from packed ternary weights: `cpu` (C++, built on first use), `gpu` (Triton), `plain` (torch, anywhere, slower), `choice`."""

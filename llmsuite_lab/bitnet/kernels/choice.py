@@ -1,4 +1,4 @@
-"""Which product runs here: the compiled kernel on a CPU that has one, else torch's, and the reason said once."""
+"""Which product runs here: the compiled kernel on a CPU that has one, Triton's on a GPU, else torch's, and the reason said once."""
 
 import warnings
 from collections.abc import Callable
@@ -14,16 +14,22 @@ _said: set[str] = set()
 
 
 def product(W: Ternary, dtype: torch.dtype = torch.float32) -> Callable[[Tensor], Tensor]:
-    """A callable x → (q Tᵀ) · s γ. The compiled kernel where it runs; else `plain.Unpacked` in `dtype`, with one warning that says why and that it is slower.
+    """A callable x → (q Tᵀ) · s γ. The kernel of the weights' device where it runs; else `plain.Unpacked` in `dtype`, with one warning that says why and
+    that it is slower.
 
     Raises TypeError for a W that is not packed; ValueError for a dtype that is no float.
     """
     if not isinstance(W, Ternary):
         raise TypeError(f"W must be packed weights (packing.pack), got a {type(W).__name__}")
     device = W.bytes.device.type
-    reason = cpu.why_not() if device == "cpu" else f"the weights lie on {W.bytes.device}, and the compiled kernel is for CPUs"
+    if device == "cpu":
+        reason, multiply = cpu.why_not(), cpu.multiply
+    else:
+        from llmsuite_lab.bitnet.kernels import gpu  # imports triton
+
+        reason, multiply = gpu.why_not(W.bytes.device), gpu.multiply
     if reason is None:
-        return lambda x: cpu.multiply(W, x)
+        return lambda x: multiply(W, x)
     if reason not in _said:
         _said.add(reason)
         warnings.warn(f"ternary products run in torch, slower and with the weights unpacked: {reason}", stacklevel=2)

@@ -2,7 +2,7 @@
 
     exact[b, i] = Σ_k T[i, k] q[b, k]        y = exact · (s_b γ)
 
-Generating one token reads every weight once, so its time is that of the memory: a sixteenth or a tenth of float32's bytes. Meant for a matrix
+Generating one token reads every weight once, so its time is that of the memory: a sixteenth or a twentieth of float32's bytes. Meant for a matrix
 times one vector or a few; prompts of many tokens are right too, but there a library's matrix product is the better tool.
 """
 
@@ -19,20 +19,21 @@ from llmsuite_lab.bitnet.quantize import EPSILON, Q_MAX
 from llmsuite_lab.core.errors import LabError, unknown, whole
 from llmsuite_lab.core.forks import compute_safely
 from llmsuite_lab.core.native import load
+from llmsuite_lab.transformer.step_engine import HEADER, PATHS
 
 SOURCE = Path(__file__).with_name("ternary.cpp")
-PATHS = {"portable": 0, "avx2": 1, "vnni": 2}
+HEADERS = (SOURCE.with_suffix(".h"), HEADER)
 MOST_THREADS = 1024
 
 
 @lru_cache
 def library() -> ctypes.CDLL:
     """The compiled kernel. Raises LabError where it cannot be had, with the reason."""
-    found = load(SOURCE)
-    p, n, i = ctypes.c_void_p, ctypes.c_longlong, ctypes.c_int
-    found.ternary_multiply.argtypes = [p, p, p, ctypes.c_float, p, p, n, n, n, i, i, i]
-    found.ternary_quantize.argtypes = [p, p, p, n, n, n, ctypes.c_float, i]
-    found.ternary_multiply.restype = found.ternary_quantize.restype = None
+    found = load(SOURCE, *HEADERS)
+    p, n, i, f = ctypes.c_void_p, ctypes.c_longlong, ctypes.c_int, ctypes.c_float
+    found.ternary_multiply.argtypes = [p, p, f, p, n, n, n, n, f, i, i, i]
+    found.ternary_integers.argtypes = [p, p, p, n, n, n, i, i, i]
+    found.ternary_multiply.restype = found.ternary_integers.restype = None
     return found
 
 
@@ -58,10 +59,9 @@ def multiply(W: Ternary, x: Float[Tensor, "*batch d_in"], path: str | None = Non
         raise ValueError(f"x must be floats (…, d_in={W.shape[1]}) on the CPU; got {_what(x)}")
     d_out, d_in = W.shape
     flat = x.detach().reshape(-1, d_in).float().contiguous()
-    n, columns = len(flat), W.bytes.shape[1]
-    q, s, y, exact = torch.empty(n, columns, dtype=torch.int8), torch.empty(n), torch.empty(n, d_out), torch.empty(n, d_out, dtype=torch.int32)
-    library().ternary_quantize(flat.data_ptr(), q.data_ptr(), s.data_ptr(), d_in, columns, n, EPSILON, number)
-    _call(W, q, s.data_ptr(), y.data_ptr(), exact, number, threads)
+    packed, y = _bytes(W), torch.empty(len(flat), d_out)
+    sizes, rows = (d_out, d_in, packed.shape[1], len(flat)), rows_a_byte(W.form)
+    library().ternary_multiply(packed.data_ptr(), flat.data_ptr(), W.scale, y.data_ptr(), *sizes, EPSILON, rows, number, threads)
     return y.view(*x.shape[:-1], d_out).to(x.dtype)
 
 
@@ -75,16 +75,15 @@ def integers(W: Ternary, q: Int[Tensor, "n d_in"], path: str | None = None, thre
     padded = torch.zeros(len(q), W.bytes.shape[1], dtype=torch.int8)
     padded[:, : q.shape[1]] = q
     exact = torch.empty(len(q), W.shape[0], dtype=torch.int32)
-    _call(W, padded, None, None, exact, number, threads)
+    packed, sizes = _bytes(W), (W.shape[0], W.bytes.shape[1], len(q))
+    library().ternary_integers(packed.data_ptr(), padded.data_ptr(), exact.data_ptr(), *sizes, rows_a_byte(W.form), number, threads)
     return exact
 
 
-def _call(W: Ternary, q: Tensor, s: int | None, y: int | None, exact: Tensor, path: int, threads: int) -> None:
-    packed = W.bytes.contiguous()
-    if packed.device.type != "cpu":
-        raise ValueError(f"the packed weights lie on {packed.device}, and this kernel runs on the CPU")
-    sizes = (W.shape[0], packed.shape[1], len(q), rows_a_byte(W.form))
-    library().ternary_multiply(packed.data_ptr(), q.data_ptr(), s, W.scale, y, exact.data_ptr(), *sizes, path, threads)
+def _bytes(W: Ternary) -> Tensor:
+    if W.bytes.device.type != "cpu":
+        raise ValueError(f"the packed weights lie on {W.bytes.device}, and this kernel runs on the CPU")
+    return W.bytes.contiguous()
 
 
 def _path(path: str | None) -> int:

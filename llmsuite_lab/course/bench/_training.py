@@ -98,7 +98,10 @@ def _collate_with_labels(rows: list[Example]) -> dict[str, torch.Tensor]:
 
 
 def speed_rows() -> list[Row]:
-    """Real tokens per second of fit() against both references, a segment of `STEPS` steps each in turn."""
+    """Real tokens per second of fit() against both references, a segment of `STEPS` steps each in turn.
+
+    Raises LabError where they do not start from the same loss.
+    """
     examples = bench_examples(BATCH * STEPS)
     tokens = sum(len(e) for e in examples)
     models = {name: lora_model() for name in NAMES}

@@ -1,33 +1,219 @@
-"""`llmsuite bench bitnet`: the packed ternary product beside oneDNN's prepacked BF16 and `F.linear` in BF16, on the matrices of the 3B model.
+"""`llmsuite bench bitnet`: the packed ternary product beside oneDNN's prepacked BF16 and `F.linear` in BF16, on the matrices of the 3B model. A processor
+without BF16 instructions has no prepacked form, and `F.linear` is slow there: float32 in its fastest layout takes the place, and the rows say so.
 
 Every call works on another copy of its matrix, and the copies together are larger than the processor's caches: the weights come from memory, as in
 generating a token. Ours includes quantising the activations. Both forms, every instruction set that is here, batch 1 and 8, one thread and all.
+
+Then the throughput of the 70B shape at the batches that fit a memory, one small product beside the figure that microsoft/BitNet publishes for it (theirs
+was measured on another machine), and tokens end to end: a few
+blocks of the shape of BitNet b1.58 2B4T with random ternary weights, ours packed, and the same blocks in llama.cpp as TQ2_0 (`bitnet.gguf_file`), whose
+likeliest tokens are compared first. llama.cpp comes in the wheel `xllamacpp`; without it those rows are left out, with a word.
 """
 
-from collections.abc import Callable
+import math
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import cycle
+from pathlib import Path
 
 import torch
 from torch.nn import functional as F
 
+from llmsuite_lab.bitnet import energy
+from llmsuite_lab.bitnet.gguf_file import write_gguf
 from llmsuite_lab.bitnet.kernels import cpu
-from llmsuite_lab.bitnet.model import layer_shapes, paper_config
+from llmsuite_lab.bitnet.model import bit_decoder, layer_shapes, model_bytes, packed, paper_config
 from llmsuite_lab.bitnet.packing import FORMS, Ternary, pack
 from llmsuite_lab.core.errors import LabError, within
+from llmsuite_lab.core.llama_cpp import LlamaCpp, wheel
 from llmsuite_lab.core.runtime import available_cores
 from llmsuite_lab.course.bench import Row, clock, compare, interleaved, say, seconds_unit
+from llmsuite_lab.transformer.config import TransformerConfig, llama_config
+from llmsuite_lab.transformer.decoder import Decoder
+from llmsuite_lab.transformer.generation import engine_for, steps
 from llmsuite_lab.transformer.packing import Packed, choose_layout
 
 BATCHES, ROUNDS = (1, 8), 15
 COLD_BYTES = 256 * 2**20  # of copies on each side: larger than the last cache of the processors this was written for
+TILE = 256  # rows of random weights that are repeated to a large matrix
 LONGEST_S = 0.2  # a measurement repeats its call until it has taken about this long
+PUBLISHED = (2048, 2048, 0.058e-3)  # d_out, d_in, seconds: src/README.md of microsoft/BitNet, "Weight Parallel", one thread of an AMD EPYC 7V13
+BLOCKS, VOCABULARY, PROMPT, NEW_TOKENS = 4, 4096, 32, 64  # end to end; tokens of the prompt, and tokens timed after the first
+SAME = 0.75  # share of positions at which both must find the same token likeliest: activations are rounded per token here, per 256 features there
 
 
 def rows() -> list[Row]:
-    """All rows; about ten minutes on two free cores, and 2 GB. Raises LabError where there is no compiled kernel or no prepacked layout."""
+    """All rows; some minutes on two free cores, and 3 GB. Raises LabError where there is no compiled kernel."""
     if (reason := cpu.why_not()) is not None:
         raise LabError(f"there is nothing of ours to measure here: {reason}")
-    return [row for shape in sorted(set(layer_shapes(paper_config("3B")))) for row in shape_rows(*shape)]
+    products = [row for shape in sorted(set(layer_shapes(paper_config("3B")))) for row in shape_rows(*shape)]
+    return [*products, *block_rows(), *batch_rows(), published_row(), *end_to_end_rows()]
+
+
+def block_rows(n: int = 11, shapes: Sequence[tuple[int, int]] | None = None, cold_bytes: int = COLD_BYTES) -> list[Row]:
+    """All products of one block of the 3B model with one vector, torch's threads: the packed kernel against each of the `references`, the fastest first, and
+    last that one against itself, which tells the clock's noise. Seconds, and 2 GB. Raises LabError where there is no compiled kernel."""
+    if (reason := cpu.why_not()) is not None:
+        raise LabError(f"there is nothing of ours to measure here: {reason}")
+    shapes = list(shapes or layer_shapes(paper_config("3B")))
+    generator = torch.Generator().manual_seed(0)
+    T = [torch.randint(-1, 2, shape, generator=generator, dtype=torch.int8) for shape in shapes]
+    x = [torch.randn(1, d_in, generator=generator) for _, d_in in shapes]
+    packs = [pack(one) for one in T]
+    ours = _cold(packs, cold_bytes)
+
+    def call(blocks: list[list[Callable]], give: Callable) -> Callable[[], float]:
+        given = [give(one) for one in x]
+        return _timed(blocks, lambda block: [product(one) for product, one in zip(block, given)])
+
+    theirs = references(T, cold_bytes)
+    calls = {name: call(*made) for name, made in theirs.items()}
+    fastest = min(calls, key=lambda name: min(calls[name]() for _ in range(3)))
+    order = [fastest, *(name for name in calls if name != fastest)]
+    mine = _timed(ours, lambda block: [cpu.multiply(W, one) for W, one in zip(block, x)])
+    values, *took, again = interleaved(mine, *(calls[name] for name in order), call(*theirs[fastest]), n=n)
+    threads = torch.get_num_threads()
+    name = f"{len(shapes)} products of a block, batch 1, {threads} thread{'s' * (threads > 1)}"
+    rows = [compare(f"{name}: packed against {other}", seconds_unit(), values, theirs_s) for other, theirs_s in zip(order, took)]
+    return [*rows, compare(f"{name}: {fastest} against itself", seconds_unit(), again, took[0])]
+
+
+def batch_rows(n: int = 5, size: str = "70B", budget: float = 160e9, tokens: int = 512, shapes: Sequence[tuple[int, int]] | None = None) -> list[Row]:
+    """Tokens a second at the batch that fits: how many sequences of `tokens` keys and values, for each head, lie beside the weights of the model in `budget`
+    bytes is a calculation; the time of a step is measured, as that of one block's products at that batch, times the blocks. Packed against torch's fastest,
+    and that one against itself, which tells the clock's noise. A quarter of a minute, and 3 GB. Raises LabError where there is no compiled kernel, ValueError
+    for a size that is not known or a budget beside which no sequence fits.
+    """
+    if (reason := cpu.why_not()) is not None:
+        raise LabError(f"there is nothing of ours to measure here: {reason}")
+    config = paper_config(size)
+    sequence = energy.cache_bytes(replace(config, n_kv_heads=config.n_heads), tokens)
+    held = {form: model_bytes(config, form) for form in (None, "two_bits")}
+    few, many = (energy.largest_batch(budget, weights, sequence) for weights in held.values())
+    within(f"the sequences that fit beside {held[None] / 1e9:.0f} GB of weights", few, 1, 10**6)
+    generator, shapes = torch.Generator().manual_seed(0), list(shapes or layer_shapes(config))
+    prepacked = choose_layout(torch.bfloat16, torch.device("cpu")) == "prepacked"
+    dtype = torch.bfloat16 if prepacked else torch.float32
+    ours, theirs = [], []
+    for d_out, d_in in shapes:  # one tile of random weights, repeated: the time does not depend on them
+        rows = math.gcd(d_out, TILE) if d_out % 4 == 0 else d_out  # four rows share a byte
+        tile = torch.randint(-1, 2, (rows, d_in), generator=generator, dtype=torch.int8)
+        W = pack(tile)
+        ours.append(replace(W, bytes=W.bytes.repeat(d_out // rows, 1), shape=(d_out, d_in)))
+        theirs.append(Packed(tile.to(dtype).repeat(d_out // rows, 1), None, choose_layout(dtype, torch.device("cpu"))))
+    x = {(batch, d_in): torch.randn(batch, d_in, generator=generator) for batch in {few, many} for _, d_in in shapes}
+
+    def rate(weights: float, step: Callable[[int], None]) -> Callable[[], float]:
+        def step_s(batch: int) -> float:
+            began = clock()
+            with torch.inference_mode():
+                step(batch)
+            return config.n_layers * max(clock() - began, 1e-12)
+
+        return lambda: energy.throughput(budget, weights, sequence, step_s)
+
+    def packed_step(batch: int) -> None:
+        for W, (_, d_in) in zip(ours, shapes):
+            cpu.multiply(W, x[batch, d_in])
+
+    def full_step(batch: int) -> None:
+        for product, (_, d_in) in zip(theirs, shapes):
+            product(x[batch, d_in].to(dtype))
+
+    full = rate(held[None], full_step)
+    values, took, again = interleaved(rate(held["two_bits"], packed_step), full, full, n=n)
+    what = f"{'prepacked BF16' if prepacked else 'float32'}, batch {few}"
+    name, unit = f"{size}, {budget / 1e9:.0f} GB: packed, batch {many}", f"tokens/{seconds_unit()}"
+    return [compare(f"{name} against {what}", unit, values, took), compare(f"{what} against itself", unit, again, took)]
+
+
+def published_row(n: int = ROUNDS) -> Row:
+    """Ours on one thread, the same matrix each time as theirs, over the published time; the ratio compares two machines.
+
+    Raises LabError where there is no compiled kernel, or it gives other integers than torch.
+    """
+    d_out, d_in, theirs = PUBLISHED
+    T = torch.randint(-1, 2, (d_out, d_in), generator=torch.Generator().manual_seed(0), dtype=torch.int8)
+    x, before = torch.randn(1, d_in, generator=torch.Generator().manual_seed(1)), torch.get_num_threads()
+    _check(W := pack(T), T, 1, cpu.paths()[-1])
+    torch.set_num_threads(1)
+    try:
+        (values,) = interleaved(_timed([W] * 2000, lambda W: cpu.multiply(W, x)), n=n)
+    finally:
+        torch.set_num_threads(before)
+    return compare(f"{d_out}×{d_in}, batch 1, 1 thread, two_bits against microsoft/BitNet as published (EPYC 7V13)", "s", values, [theirs] * n)
+
+
+def end_to_end_config(blocks: int = BLOCKS) -> TransformerConfig:
+    """Blocks of BitNet b1.58 2B4T's shape, whose rows are multiples of 256; a small vocabulary, for the head is not the point."""
+    return llama_config(VOCABULARY, 2560, blocks, 20, 6912, 512, n_kv_heads=5)
+
+
+def end_to_end_rows(config: TransformerConfig | None = None, n: int = ROUNDS, new_tokens: int = NEW_TOKENS) -> list[Row]:
+    """Tokens a second after the first at batch 1, both forms, one thread and all, against llama.cpp; [] where its wheel is not installed.
+
+    Raises LabError where llama.cpp does not compute the same, ValueError for a model that its file cannot hold.
+    """
+    try:
+        wheel()
+    except LabError as error:
+        say(f"  end to end is left out: {error}")
+        return []
+    config = config or end_to_end_config()
+    prompt = torch.randint(4, config.vocab_size, (PROMPT,), generator=torch.Generator().manual_seed(2)).tolist()
+    torch.manual_seed(0)
+    model, measured, before = bit_decoder(config).eval(), [], torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as folder:
+        file = write_gguf(model, Path(folder) / "same.gguf")
+        ours = {form: packed(model, form) for form in FORMS}
+        del model
+        try:
+            for threads in sorted({1, available_cores()}):
+                torch.set_num_threads(threads)
+                theirs = LlamaCpp(file, PROMPT + new_tokens + 9)
+                check_same(ours["two_bits"], theirs, prompt)
+                for form, one in ours.items():
+                    values = interleaved(_decoding(one, prompt, new_tokens), _decoding_there(theirs, prompt, new_tokens), n=n)
+                    name = f"end to end, {config.n_layers} blocks {config.d_model}×{config.d_ff}, {threads} thread{'s' * (threads > 1)}, {form}"
+                    measured.append(compare(f"{name} against llama.cpp's TQ2_0", "tokens/s", *values))
+                    say(f"  {name}: {measured[-1].ratio:.2f}x llama.cpp")
+        finally:
+            torch.set_num_threads(before)
+    return measured
+
+
+def check_same(model: Decoder, theirs: LlamaCpp, ids: Sequence[int], share: float = SAME) -> float:
+    """The share of positions at which both find the same token likeliest.
+
+    Raises LabError where it is below `share`, for they would not run the same model, and where llama.cpp does not answer.
+    """
+    with torch.inference_mode():
+        ours = model(torch.tensor([list(ids)]))[0].argmax(-1).tolist()
+    same = sum(a == next(iter(theirs.listed(ids[:t], 1))) for t, a in enumerate(ours, 1)) / len(ids)
+    if same < share:
+        raise LabError(f"llama.cpp finds the same token likeliest at {same:.0%} of {len(ids)} positions only: it does not run the same model")
+    return same
+
+
+def _decoding(model: Decoder, prompt: Sequence[int], new_tokens: int) -> Callable[[], float]:
+    def rate() -> float:
+        written = steps(engine_for(model), [list(prompt)], new_tokens + 1)
+        next(written)
+        began = time.perf_counter()
+        tokens = sum(1 for _ in written)
+        return tokens / (time.perf_counter() - began)
+
+    return rate
+
+
+def _decoding_there(theirs: LlamaCpp, prompt: Sequence[int], new_tokens: int) -> Callable[[], float]:
+    def rate() -> float:
+        told = theirs.ask({"prompt": list(prompt), "n_predict": new_tokens + 1, "cache_prompt": False, "ignore_eos": True})["timings"]
+        return (told["predicted_n"] - 1) / told["predicted_ms"] * 1000
+
+    return rate
 
 
 def shape_rows(d_out: int, d_in: int, n: int = ROUNDS, cold_bytes: int = COLD_BYTES) -> list[Row]:
@@ -38,38 +224,53 @@ def shape_rows(d_out: int, d_in: int, n: int = ROUNDS, cold_bytes: int = COLD_BY
     within("d_out", d_out, 1, 10**6)
     within("d_in", d_in, 1, 10**6)
     within("cold_bytes", cold_bytes, 1, 2**40)
-    if choose_layout(torch.bfloat16, torch.device("cpu")) != "prepacked":
-        raise LabError("this build of torch has no prepacked BF16 layout, which is what ours is compared with")
     generator, before = torch.Generator().manual_seed(0), torch.get_num_threads()
     T = torch.randint(-1, 2, (d_out, d_in), generator=generator, dtype=torch.int8)
-    few = max(2, -(-cold_bytes // (2 * d_out * d_in)))
-    prepacked = [Packed(T.bfloat16(), None, "prepacked") for _ in range(few)]
-    plain = [T.bfloat16() for _ in range(few)]
-    packed = {form: _copies(pack(T, 1.0, form), cold_bytes) for form in FORMS}
+    theirs = references([T], cold_bytes)
+    ours = {form: _cold([pack(T, 1.0, form)], cold_bytes) for form in FORMS}
     measured = []
     try:
         for threads in sorted({1, available_cores()}):
             torch.set_num_threads(threads)
             for batch in BATCHES:
                 x = torch.randn(batch, d_in, generator=generator)
-                half = x.bfloat16()
-                theirs = [_timed(prepacked, lambda W, x=half: W(x)), _timed(plain, lambda W, x=half: F.linear(x, W))]
-                for form, copies in packed.items():
+                calls = {name: _timed(blocks, lambda block, x=x, give=give: block[0](give(x))) for name, (blocks, give) in theirs.items()}
+                for form, copies in ours.items():
                     for path in [p for p in cpu.paths() if p != "portable"]:
-                        _check(copies[0], T, batch, path)
-                        ours = _timed(copies, lambda W, x=x, path=path: cpu.multiply(W, x, path))
-                        values = interleaved(ours, *theirs, n=n)
+                        _check(copies[0][0], T, batch, path)
+                        mine = _timed(copies, lambda block, x=x, path=path: cpu.multiply(block[0], x, path))
+                        values = interleaved(mine, *calls.values(), n=n)
                         name = f"{d_out}×{d_in}, batch {batch}, {threads} thread{'s' * (threads > 1)}, {form} {path}"
-                        for reference, against in zip(values[1:], ("prepacked BF16", "F.linear BF16")):
-                            measured.append(compare(f"{name} against {against}", seconds_unit(), values[0], reference))
-                        say(f"  {name}: {measured[-2].ratio:.2f}x prepacked, {measured[-1].ratio:.2f}x F.linear")
+                        measured += [compare(f"{name} against {other}", seconds_unit(), values[0], took) for other, took in zip(calls, values[1:])]
+                        say(f"  {name}: " + ", ".join(f"{row.ratio:.2f}x {other}" for other, row in zip(calls, measured[-len(calls) :])))
     finally:
         torch.set_num_threads(before)
     return measured
 
 
-def _copies(W: Ternary, cold_bytes: int) -> list[Ternary]:
-    return [Ternary(W.bytes.clone(), W.scale, W.shape, W.form) for _ in range(max(2, -(-cold_bytes // W.bytes.numel())))]
+def references(matrices: Sequence[torch.Tensor], cold_bytes: int = COLD_BYTES) -> dict[str, tuple[list[list[Callable]], Callable]]:
+    """What ours is compared with: {name: (blocks of callables x → x Wᵀ for these matrices, enough of them to be cold, and what makes a float32 x theirs)}."""
+    half, full, cpu_device = torch.bfloat16, torch.float32, torch.device("cpu")
+    kinds: dict[str, tuple[torch.dtype, Callable]] = {"F.linear BF16": (half, lambda W: lambda x: F.linear(x, W))}
+    if choose_layout(half, cpu_device) == "prepacked":
+        kinds = {"prepacked BF16": (half, lambda W: Packed(W, None, "prepacked"))} | kinds
+    else:
+        kinds = {"float32": (full, lambda W: Packed(W, None, choose_layout(full, cpu_device)))} | kinds
+    found = {}
+    for name, (dtype, make) in kinds.items():
+        blocks = _enough(dtype.itemsize * sum(T.numel() for T in matrices), cold_bytes)
+        found[name] = ([[make(T.to(dtype)) for T in matrices] for _ in range(blocks)], lambda x, dtype=dtype: x.to(dtype))
+    return found
+
+
+def _cold(packs: Sequence[Ternary], cold_bytes: int) -> list[list[Ternary]]:
+    """Blocks of copies of the same matrices, enough of them to be cold."""
+    return [[replace(W, bytes=W.bytes.clone()) for W in packs] for _ in range(_enough(sum(W.bytes.numel() for W in packs), cold_bytes))]
+
+
+def _enough(bytes_each: int, cold_bytes: int) -> int:
+    """How many copies of so many bytes are larger than the caches: two at least."""
+    return max(2, -(-cold_bytes // bytes_each))
 
 
 def _timed(copies: list, call: Callable) -> Callable[[], float]:

@@ -40,7 +40,10 @@ def lora_model(whose: str) -> Any:
 
 
 def step_rows(n: int = ROUNDS) -> list[Row]:
-    """Real tokens per second of training with our LoRA and with peft's, `_training.STEPS` updates each in turn."""
+    """Real tokens per second of training with our LoRA and with peft's, `_training.STEPS` updates each in turn.
+
+    Raises LabError where the two do not start from the same loss.
+    """
     examples = _training.bench_examples(_training.BATCH * _training.STEPS)
     tokens = sum(len(e) for e in examples)
     models = {whose: lora_model(whose) for whose in ("ours", "peft")}
@@ -58,7 +61,7 @@ def step_rows(n: int = ROUNDS) -> list[Row]:
     return [compare("LoRA step, ours against peft", f"tokens/{seconds_unit()}", *values)]
 
 
-def memory_rows(n: int = 2) -> list[Row]:
+def memory_rows(n: int = ROUNDS) -> list[Row]:
     """Peak resident memory of a process that loads the model, puts a LoRA in and trains."""
     values = interleaved(*(lambda w=whose: child_peak_bytes(__name__, w) for whose in ("ours", "peft")), n=n, warmup=0)
     return [compare("LoRA training, ours against peft, peak memory", "bytes", *values)]

@@ -6,6 +6,9 @@ In a notebook:
     exercise("course.exact_match").check(exact_match)       # after the stub cell: passed, not yet (with a hint), or not attempted
     exercise("course.exact_match").hint(1)                  # hints, one after the other
     exercise("course.exact_match").solution()               # the solution's source
+    exercise("course.exact_match").working(exact_match)     # the student's function where it passes, else the solution
+
+What has a score instead of pass or fail is a challenge (`course.challenges`).
 
 A check is a list of cases (`by_cases`) or, where calls depend on each other, a function that raises `Mistake`. It never computes its expectation
 from the student's answer, clones what it hands in, and compares values whatever type they come in (`values.agrees`). The tests run the catalogues:
@@ -24,7 +27,7 @@ from typing import Any
 from llmsuite_lab.course.exercises.cases import Case, by_cases, check_cases
 from llmsuite_lab.course.exercises.checking import Mistake, Report, expect, run_check
 
-__all__ = ["Case", "Exercise", "Mistake", "Report", "Task", "Wrong", "by_cases", "check_cases", "exercise", "exercises", "expect"]
+__all__ = ["Case", "Exercise", "Mistake", "Report", "Task", "Wrong", "by_cases", "check_cases", "exercise", "exercise_line", "exercises", "expect"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,14 @@ class Exercise:
     right: tuple[Any, ...] = ()  # right answers in unusual form: in place, loops, other types, a library call; the tests run them
     equivalent: Mapping[str, str] = field(default_factory=dict)  # mutants that no check can reject (see mutants.py), with the reason
     time_limit_s: float = 20.0
+    difficulty: int | None = None  # 1: one line that the text gives away … 3: think first … 5: an evening
+    minutes: int | None = None  # what somebody needs who has read the section
+
+    def __post_init__(self) -> None:
+        if self.difficulty is not None and self.difficulty not in range(1, 6):
+            raise ValueError(f"{self.id}: difficulty={self.difficulty} must be 1 to 5")
+        if self.minutes is not None and not self.minutes > 0:
+            raise ValueError(f"{self.id}: minutes={self.minutes} must be above 0")
 
     @property
     def section(self) -> str:
@@ -90,11 +101,24 @@ class Task:
 
         return show(self.exercise.solution)
 
+    def working(self, answer: Any) -> Any:
+        """`answer` where it passes the check, else the solution, said in a line: for cells that go on with the part you wrote."""
+        passed = self.check(answer).passed
+        print(f"{self.exercise.name}: {'yours' if passed else 'the solution (yours does not pass yet)'}")
+        return answer if passed else self.exercise.solution
+
     def __repr__(self) -> str:
         return f"exercise {self.exercise.id}: {self.exercise.title}"
 
     def _repr_markdown_(self) -> str:
-        return f"**Exercise {self.exercise.id}: {self.exercise.title}**\n\n{self.exercise.statement}"
+        line = exercise_line(self.exercise.difficulty, self.exercise.minutes)
+        return f"**Exercise {self.exercise.id}: {self.exercise.title}**{' ' + line if line else ''}\n\n{self.exercise.statement}"
+
+
+def exercise_line(difficulty: int | None, minutes: int | None) -> str:
+    """How hard and how long, as a statement says it; empty when neither was given."""
+    parts = [f"difficulty {difficulty} of 5"] * (difficulty is not None) + [f"about {minutes} min"] * (minutes is not None)
+    return f"({', '.join(parts)})" if parts else ""
 
 
 def _names() -> list[str]:

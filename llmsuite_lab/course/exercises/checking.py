@@ -38,6 +38,9 @@ class _TimeUp(BaseException):  # not an Exception, so that a student's `except E
     pass
 
 
+NO_RETURN = (TimeoutError, RecursionError, SystemExit)  # how code ends that gives no answer; SystemExit is no Exception
+
+
 def expect(condition: object, hint: str) -> None:
     """Raise Mistake(hint) unless `condition` is true."""
     if not bool(condition):
@@ -79,19 +82,25 @@ def run_check(exercise: Any, answer: Any) -> Report:
         return Report(exercise.id, "not attempted", f"Fill in `{exercise.name}` in the cell above (each `...`), then run this cell again.")
     except Mistake as mistake:
         return Report(exercise.id, "not yet", str(mistake))
-    except TimeoutError:
-        return Report(
-            exercise.id, "not yet", f"Your code did not finish within {exercise.time_limit_s:g} seconds. Is there a loop that never ends?"
-        )
-    except RecursionError:
-        return Report(exercise.id, "not yet", "Your code calls itself without end (RecursionError). What stops it?")
-    except SystemExit:
-        return Report(
-            exercise.id, "not yet", "Your code ends the program (SystemExit): it would end the notebook's kernel. Return instead."
-        )
+    except NO_RETURN as error:
+        return Report(exercise.id, "not yet", never_returned(error, exercise.time_limit_s))
     except Exception as error:
         return _unexpected(exercise, answer, error)
     return Report(exercise.id, "passed", "Your answer does what it should, on cases you have not seen too.")
+
+
+def never_returned(error: BaseException, seconds: float) -> str:
+    """What is said of code that came to one of NO_RETURN when it had `seconds`."""
+    if isinstance(error, RecursionError):
+        return "Your code calls itself without end (RecursionError). What stops it?"
+    if isinstance(error, SystemExit):
+        return "Your code ends the program (SystemExit): it would end the notebook's kernel. Return instead."
+    return f"Your code did not finish within {seconds:g} seconds. Is there a loop that never ends?"
+
+
+def no_function(name: str, answer: Any) -> str:
+    """What is said of an answer that cannot be called."""
+    return f"`{name}` is {shown(answer)} ({type(answer).__name__}). Write a function: `def {name}(…):`."
 
 
 def with_limit(seconds: float, call: Callable[[], None]) -> None:
@@ -140,7 +149,7 @@ def _alarm(seconds: float) -> Iterator[None]:
 def _fits(exercise: Any, answer: Any) -> None:
     """Raise Mistake unless `answer` can be called as the solution can."""
     if not callable(answer):
-        raise Mistake(f"`{exercise.name}` is {shown(answer)} ({type(answer).__name__}). Write a function: `def {exercise.name}(…):`.")
+        raise Mistake(no_function(exercise.name, answer))
     places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     wanted = [p for p in inspect.signature(exercise.solution).parameters.values() if p.kind in places]
     try:

@@ -4,7 +4,7 @@ Two floating values agree when |got - want| <= ATOL + RTOL |want|, both taken as
 terms. Where whole numbers are wanted (Python's int, integer arrays) they have to be those, whatever type they come in.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, MappingView, Sequence
 from decimal import Decimal
 from numbers import Real
 from typing import Any
@@ -102,13 +102,15 @@ def call_text(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | No
 
 
 def difference(got: Any, want: Any, rtol: float = RTOL, atol: float = ATOL) -> str:
-    """ "expected …, got …": for large arrays the first entry that differs, for others the values."""
+    """ "expected …, got …": for large arrays the first entry that differs, for others the values; what gives its values one by one is named."""
     if got is None and want is not None:
         return f"expected {shown(want)}, got None. (A path without a `return` gives None, too; a `print` gives nothing back.)"
+    if isinstance(got, Iterator | MappingView) and _items(want) is not None:
+        return f"expected {shown(want)}, got {shown(got)}, which is no list yet: put `list(…)` around it."
     right, found = array(want), array(got)
     if right is not None and found is not None and right.ndim and not (right.size == 0 == found.size):
-        in_a_line = right.ndim == found.ndim == 1 and max(right.size, found.size) <= _FEW
-        if found.shape != right.shape and not in_a_line:
+        in_a_line = right.ndim == found.ndim == 1 or (isinstance(want, list | tuple) and isinstance(got, list | tuple))
+        if found.shape != right.shape and not (in_a_line and max(right.size, found.size) <= _FEW):
             return f"expected the shape {right.shape}, got {found.shape}."
         if found.dtype != right.dtype:
             return "expected booleans, got numbers." if right.dtype == bool else "expected numbers, got booleans."
@@ -157,6 +159,8 @@ def _rounded(value: Any) -> str:
         return str(value)
     if value is None or isinstance(value, bool | int | str | bytes | complex | set | frozenset | range):
         return repr(value)
+    if isinstance(value, Iterator):
+        return f"a {type(value).__name__}"  # a generator bears its function's name
     return getattr(value, "__name__", f"a {type(value).__name__}")  # its repr may hold an address, which differs from run to run
 
 

@@ -69,12 +69,32 @@ def copy_multi_head(theirs: nn.MultiheadAttention, causal: bool = False) -> Mult
 
 
 @torch.inference_mode()
-def order_deviation(with_positions: bool, seed: int = 0, seq: int = 9, d_model: int = 12) -> float:
-    """Permute the tokens: how far is self-attention's output from the permuted output? Zero means that order does not exist for it."""
+def order_deviation(with_positions: bool, seed: int = 0, seq: int = 9, d_model: int = 12, causal: bool = False) -> float:
+    """Permute the tokens: how far is self-attention's output from the permuted output? Zero means that order does not exist for it.
+
+    `causal` puts a mask on the layer: then each token sees another set after the permutation.
+    """
     torch.manual_seed(seed)
-    layer, x, order = MultiHeadAttention(d_model, 3), torch.randn(2, seq, d_model), torch.randperm(seq)
+    layer, x, order = MultiHeadAttention(d_model, 3, causal=causal), torch.randn(2, seq, d_model), torch.randperm(seq)
     positions = sinusoidal_positions(seq, d_model) if with_positions else torch.zeros(seq, d_model)
     return _largest(layer(x[:, order] + positions), layer(x + positions)[:, order])
+
+
+@torch.inference_mode()
+def beginning_deviation(n_layers: int, causal: bool, seed: int = 0, seq: int = 9, d_model: int = 12) -> float:
+    """Permute all tokens but the last, without positions: how far does the output of the last token move in a stack of self-attention?
+
+    One causal layer shows the last token the same set. In the second it sees vectors that have each seen a set of their own, so order is there.
+    """
+    torch.manual_seed(seed)
+    layers = [MultiHeadAttention(d_model, 3, causal=causal) for _ in range(n_layers)]
+    x, order = torch.randn(2, seq, d_model), torch.cat([torch.arange(seq - 1).roll(3), torch.tensor([seq - 1])])
+    outputs = []
+    for y in (x, x[:, order]):
+        for layer in layers:
+            y = y + layer(y)
+        outputs.append(y[:, -1])
+    return _largest(*outputs)
 
 
 def tiny_reference(family: str, seed: int = 0) -> nn.Module:

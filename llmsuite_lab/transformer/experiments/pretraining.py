@@ -16,10 +16,12 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from llmsuite_lab.core.help_topics import topics
 from llmsuite_lab.core.history import History
 from llmsuite_lab.transformer.bpe_training import train_bpe
 from llmsuite_lab.transformer.config import llama_config
 from llmsuite_lab.transformer.decoder import Decoder
+from llmsuite_lab.transformer.evaluating import evaluating
 from llmsuite_lab.transformer.tokenizer import BPETokenizer
 from llmsuite_lab.transformer.training_loop import train
 
@@ -47,13 +49,12 @@ def documents() -> tuple[list[str], list[str]]:
     """Python's help topics, (training, held out): every tenth topic is held out.
 
     Topics repeat each other's paragraphs (a fifth of the text): each is kept once, so that nothing held out was seen in training.
+    Raises LabError as `help_topics.topics`.
     """
-    from pydoc_data.topics import topics
-
     seen: set[str] = set()
     texts = []
-    for name in sorted(topics):
-        kept = [p for p in topics[name].split("\n\n") if p not in seen]
+    for text in topics().values():
+        kept = [p for p in text.split("\n\n") if p not in seen]
         seen.update(kept)
         texts.append("\n\n".join(kept))
     return [t for n, t in enumerate(texts) if n % 10 != 5], [t for n, t in enumerate(texts) if n % 10 == 5]
@@ -138,17 +139,27 @@ def pretrain(
     return Pretraining(history, measured)
 
 
-@torch.inference_mode()
 def held_out_loss(model: Decoder, text: Corpus, seq: int = 64) -> float:
-    """Mean cross-entropy on the held-out text in nats per token, in windows of `seq` tokens that each start without context."""
-    device = next(model.parameters()).device
-    n = (len(text.held_out) - 1) // seq
-    ids, targets = text.held_out[: n * seq].view(n, seq).to(device), text.held_out[1 : n * seq + 1].view(n, seq).to(device)
-    was_training = model.training
-    model.eval()
-    loss = model.loss(ids, targets).item()
-    model.train(was_training)
-    return loss
+    """Mean cross-entropy on the held-out text, all of it as for the two yardsticks, in nats per token (see `surprise`)."""
+    return surprise(model, text.held_out, seq)
+
+
+@torch.inference_mode()
+def surprise(model: Decoder, ids: Int[Tensor, " n"], seq: int = 64) -> float:
+    """Mean cross-entropy of ids[1:] in nats per token, read in windows of `seq` tokens that each start without context; the last may be shorter.
+
+    Raises ValueError for fewer than two tokens.
+    """
+    if len(ids) < 2:
+        raise ValueError(f"need at least two tokens, got {len(ids)}")
+    ids = ids.to(next(model.parameters()).device)
+    whole = (len(ids) - 1) // seq * seq
+    total = 0.0
+    with evaluating(model):
+        for read, asked in ((ids[:whole].view(-1, seq), ids[1 : whole + 1].view(-1, seq)), (ids[None, whole:-1], ids[None, whole + 1 :])):
+            if asked.numel():
+                total += model.loss(read, asked).item() * asked.numel()
+    return total / (len(ids) - 1)
 
 
 def sample(

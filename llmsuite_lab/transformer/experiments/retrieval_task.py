@@ -4,7 +4,8 @@
 
 Attention compares the question with every entry at once: one step, whatever the distance. A recurrent network has to carry all entries in
 one state vector through every step between. Every key occurs once, values are random, so nothing but the entry answers; guessing gets 1 / VALUES. The
-nearest quarter is the control: a model that fails there too has not learned to keep the entries, whatever the distance.
+nearest quarter tells what distance has to do with it: a model that fails there too has not learned to keep the entries at all. How many entries a model
+learns to keep, and after how much training, is measured in `recall`.
 
 Source of the claim: Vaswani et al. 2017, section 4 and table 1 (maximum path length O(1) against O(n)). The task is associative recall:
 Graves et al., "Neural Turing Machines", 2014, section 4.3; Arora et al., "Zoology", 2023.
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llmsuite_lab.core.metrics import Interval, mean_interval
@@ -31,21 +32,34 @@ HELD_OUT = 10_000  # seed of the test sequences
 VOCAB_SIZE = KEYS * VALUES + KEYS  # an entry (key, value) is one token, a question (key) another
 
 
-def draw(n: int, generator: torch.Generator) -> tuple[Int[Tensor, "n seq"], Int[Tensor, "n questions"], Int[Tensor, "n questions"]]:
-    """n sequences: all KEYS entries in random order, then QUESTIONS different keys; (ids, right values, distances 1 … SEQ - 1)."""
-    keys = torch.rand(n, KEYS, generator=generator).argsort(1)
-    values = torch.randint(VALUES, (n, KEYS), generator=generator)
-    place = torch.rand(n, KEYS, generator=generator).argsort(1)[:, :QUESTIONS]
-    questions = KEYS * VALUES + keys.gather(1, place)
-    distance = KEYS + torch.arange(QUESTIONS) - place
-    return torch.cat([keys * VALUES + values, questions], dim=1), values.gather(1, place), distance
+def draw(
+    n: int, generator: torch.Generator, entries: int = KEYS, keys: int = KEYS
+) -> tuple[Int[Tensor, "n seq"], Int[Tensor, "n questions"], Int[Tensor, "n questions"]]:
+    """n sequences: `entries` different ones of `keys` keys in random order, each with a value, then QUESTIONS of those keys.
+
+    Returns ids, right values, and the distances back to the entry, 1 … entries + QUESTIONS - 1. Raises ValueError for more entries than keys, or fewer
+    than QUESTIONS.
+    """
+    if not QUESTIONS <= entries <= keys:
+        raise ValueError(f"entries={entries} must lie between the {QUESTIONS} questions and the {keys} keys")
+    chosen = torch.rand(n, keys, generator=generator).argsort(1)[:, :entries]
+    values = torch.randint(VALUES, (n, entries), generator=generator)
+    place = torch.rand(n, entries, generator=generator).argsort(1)[:, :QUESTIONS]
+    questions = keys * VALUES + chosen.gather(1, place)
+    distance = entries + torch.arange(QUESTIONS) - place
+    return torch.cat([chosen * VALUES + values, questions], dim=1), values.gather(1, place), distance
 
 
-def attention_model(d_model: int = 64, n_heads: int = 1) -> Decoder:
+def attention_model(d_model: int = 64, n_heads: int = 1, vocab_size: int = VOCAB_SIZE, seq: int = SEQ) -> Decoder:
     """One block of causal attention without positions: the task needs content only."""
     return Decoder(
-        llama_config(VOCAB_SIZE, d_model, 1, n_heads, 2 * d_model, SEQ, positions="none", tie_embeddings=False, scale_embedding=True)
+        llama_config(vocab_size, d_model, 1, n_heads, 2 * d_model, seq, positions="none", tie_embeddings=False, scale_embedding=True)
     )
+
+
+def answers(model: nn.Module, ids: Int[Tensor, "n seq"]) -> Float[Tensor, "n questions values"]:
+    """Scores of the VALUES answers at each question; the first rows of the output matrix serve as them."""
+    return model.logits(model.hidden_states(ids)[:, -QUESTIONS:])[..., :VALUES]
 
 
 @dataclass(frozen=True)
@@ -60,12 +74,6 @@ class Reach:
     n: int
     near_items: list[float]
     far_items: list[float]
-
-    @property
-    def far(self) -> float:
-        """Mean accuracy over the farthest quarter of the distances."""
-        quarter = len(self.accuracy) // 4
-        return sum(self.accuracy[-quarter:]) / quarter
 
 
 def measure_reach(seed: int, *, steps: int = 200, batch_size: int = 32, lr: float = 1e-2, n: int = 2048) -> tuple[Reach, Reach]:
@@ -82,19 +90,14 @@ def _train_and_measure(name: str, model: nn.Module, seed: int, steps: int, batch
 
     tokens = batch_size * SEQ
 
-    def answers(ids: Tensor) -> Tensor:
-        return model.logits(model.hidden_states(ids)[:, KEYS:])[
-            ..., :VALUES
-        ]  # the first VALUES rows of the output matrix serve as the answer
-
     def loss(model: nn.Module, drawn: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, int]:
         ids, values, _ = drawn
-        return cross_entropy(answers(ids), values) * tokens, tokens
+        return cross_entropy(answers(model, ids), values) * tokens, tokens
 
     train(model, lambda step: [draw(batch_size, generator)], loss, steps=steps, lr=lr, floor=lr / 10, warmup=0.1)
     ids, values, distance = draw(n, torch.Generator().manual_seed(HELD_OUT))  # the same sequences for every model and seed
     with torch.inference_mode():
-        right = (answers(ids).argmax(-1) == values).double()
+        right = (answers(model, ids).argmax(-1) == values).double()
     accuracy = [right[distance == d].mean().item() for d in range(1, SEQ)]
     quarter = (SEQ - 1) // 4
     near, far = (right.where(asked, torch.nan).nanmean(1).tolist() for asked in (distance <= quarter, distance >= SEQ - quarter))

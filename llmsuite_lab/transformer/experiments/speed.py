@@ -6,7 +6,6 @@ matrix products either way (plus scores that grow with the length); an LSTM must
 Source of the claim: Vaswani et al. 2017, table 1 (sequential operations O(1) against O(n)).
 """
 
-import statistics
 import time
 from dataclasses import dataclass
 
@@ -29,11 +28,6 @@ class Speed:
     def ratio(self) -> list[float]:
         """Attention over LSTM, repetition by repetition (they are run in turn, so that a busy machine slows both)."""
         return [a / b for a, b in zip(self.attention, self.lstm)]
-
-    @property
-    def medians(self) -> tuple[float, float]:
-        """(attention, LSTM), the median repetition of each."""
-        return statistics.median(self.attention), statistics.median(self.lstm)
 
 
 def measure_speed(

@@ -225,6 +225,8 @@ EXERCISE = Exercise(
     id="agents.guarded_call",
     notebook="04_react_agents",
     title="refuse, run, and never die",
+    difficulty=3,
+    minutes=20,
     statement=(
         "Write `guarded_call(tools, name, argument, taken)`. `tools` is a dictionary from names to functions of one string, `taken` the set of the actions "
         "done so far, pairs `(name, argument)`. Keep it up to date: an action is done when its tool has been called, whatever came of it. Return what the "

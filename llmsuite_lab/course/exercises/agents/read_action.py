@@ -185,6 +185,8 @@ EXERCISE = Exercise(
     id="agents.read_action",
     notebook="04_react_agents",
     title="read an action, strictly",
+    difficulty=3,
+    minutes=20,
     statement=(
         "Write `read_action(turn)`. A correct turn is one line of thought, a newline, and `Action: Name[argument]`; spaces and newlines around the whole do "
         "not count. The name is made of letters, digits and underscores; the argument is any text without brackets and newlines, may be empty and is kept "

@@ -192,6 +192,8 @@ EXERCISE = Exercise(
     id="agents.read_verdict",
     notebook="04_react_agents",
     title="score verdicts without mercy",
+    difficulty=2,
+    minutes=15,
     statement=(
         "Write `label_accuracy(answers, truths)`: the share of answers that name the true label, answer i that of `truths[i]`. Labels are `supports`, "
         "`refutes`, `not enough info`. Outer spaces and case do not count. An answer may be `None` (the run did not finish): that is wrong. Anything but a "

@@ -197,6 +197,8 @@ EXERCISE = Exercise(
     id="agents.turn_mask",
     notebook="04_react_agents",
     title="a loss on the model's own words",
+    difficulty=3,
+    minutes=20,
     statement=(
         'Write `turn_mask(pieces)`. `pieces` is a list like `[("question", 4), ("model", 3), ("tool", 5), ("model", 2)]`: who wrote the piece, and how many '
         "tokens it has (it may be 0). All tokens stand in one sequence of n, at least 1. Return n - 1 booleans: entry i is True when token i + 1 "

@@ -240,6 +240,8 @@ EXERCISE = Exercise(
     id="alignment.best_of_n",
     notebook="13_rest",
     title="best of n",
+    difficulty=2,
+    minutes=10,
     statement=(
         "Write `best_of_n(proxy, gold, n)`. `proxy` and `gold` are `(prompts, k)`: what the reward model and the hidden judge give to k replies of each "
         "prompt. Of the first n replies to each prompt choose the one with the highest proxy. Return `(proxy, gold, kl)`: the mean over the prompts of the "

@@ -206,6 +206,8 @@ EXERCISE = Exercise(
     id="alignment.bradley_terry",
     notebook="12_rlhf_ppo",
     title="the loss of a reward model",
+    difficulty=2,
+    minutes=10,
     statement=(
         "Write `bradley_terry(chosen, rejected, margin)`. `chosen` and `rejected` are `(pairs,)`: the rewards of the preferred reply and of the other. "
         "`margin`, `(pairs,)`, says by how much each chosen reply should win. Return the mean over the pairs of $-\\log\\sigma(R_w - R_l - m)$, "

@@ -317,6 +317,8 @@ EXERCISE = Exercise(
     id="alignment.clipped_loss",
     notebook="12_rlhf_ppo",
     title="PPO's clipped loss",
+    difficulty=3,
+    minutes=20,
     statement=(
         "Write `clipped_loss(logprobs, old, advantages, mask, clip)`. All but `clip` (ε) are `(replies, actions)`: log π of each action now, log π when it was "
         "drawn, its advantage, and `mask`, True where there is an action. With $r_t = \\pi(a_t)/\\pi_{old}(a_t)$ return "

@@ -288,6 +288,8 @@ EXERCISE = Exercise(
     id="alignment.dpo_loss",
     notebook="13_rest",
     title="the loss of DPO",
+    difficulty=3,
+    minutes=15,
     statement=(
         "Write `dpo_loss(logprobs, reference, mask, beta)`. `logprobs` and `reference` are `(2, pairs, tokens)`: log π and log π_ref of every token, of the "
         "chosen texts at `[0]` and of the rejected ones at `[1]`; `mask` is True at the reply's tokens, and False at prompt and padding. The reward of a reply "

@@ -317,6 +317,8 @@ EXERCISE = Exercise(
     id="alignment.gae",
     notebook="12_rlhf_ppo",
     title="advantages and returns",
+    difficulty=4,
+    minutes=30,
     statement=(
         "Write `gae(rewards, values, mask, gamma, lam)`. All three are `(replies, actions)`; `mask` is True where there is an action: each reply has at least "
         "one, and they stand together from the left. Return `(advantages, returns)`, both `(replies, actions)`: $\\delta_t = r_t + \\gamma V_{t+1} - V_t$, "

@@ -199,6 +199,8 @@ EXERCISE = Exercise(
     id="alignment.leave_one_out",
     notebook="13_rest",
     title="a baseline without a value function",
+    difficulty=2,
+    minutes=15,
     statement=(
         "Write `leave_one_out(rewards)`. `rewards` is `(prompts, k)`, k ≥ 2 replies to each prompt. Return the advantages, `(prompts, k)`: each reply's reward "
         "less the mean reward of the other k − 1 replies to the same prompt. The rewards [[1, 2, 6]] give [[−3, −1.5, 4.5]]."

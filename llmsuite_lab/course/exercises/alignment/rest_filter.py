@@ -296,6 +296,8 @@ EXERCISE = Exercise(
     id="alignment.rest_filter",
     notebook="13_rest",
     title="what ReST's Improve steps learn from",
+    difficulty=2,
+    minutes=15,
     statement=(
         "Write `rest_filter(rewards, shares, per_prompt)`. `rewards` is `(prompts, k)`: what k replies to each prompt scored, written once. `shares` rise, "
         "each between 0 and 1, one for each Improve step: the step's bar is that quantile of the rewards (`torch.quantile`), of all of them, or with "

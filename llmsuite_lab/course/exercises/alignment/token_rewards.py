@@ -287,6 +287,8 @@ EXERCISE = Exercise(
     id="alignment.token_rewards",
     notebook="12_rlhf_ppo",
     title="a reward for every action",
+    difficulty=3,
+    minutes=15,
     statement=(
         "Write `token_rewards(logprobs, reference, mask, scores, ended, beta, missing_end)`. `logprobs` and `reference` are `(replies, actions)`: log π and "
         "log π_ref of each action; `mask` is True where there is an action: each reply has at least one, and they stand together from the left. `scores` and "

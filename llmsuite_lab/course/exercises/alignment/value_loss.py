@@ -250,6 +250,8 @@ EXERCISE = Exercise(
     id="alignment.value_loss",
     notebook="12_rlhf_ppo",
     title="PPO's value loss",
+    difficulty=3,
+    minutes=15,
     statement=(
         "Write `value_loss(values, old, returns, mask, clip)`. All but `clip` are `(replies, actions)`: V of each action now, V when it was drawn, its "
         "return, and `mask`, True where there is an action. Return half the mean, over the actions of all replies together, of the larger of two squared "

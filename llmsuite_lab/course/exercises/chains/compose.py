@@ -220,6 +220,8 @@ EXERCISE = Exercise(
     id="chains.compose",
     notebook="05_langchain_applications",
     title="a chain that keeps the batch together",
+    difficulty=2,
+    minutes=15,
     statement=(
         "Write `compose(*steps)`. Every step takes a list and returns a list of the same length. The result is a function, which may be called often, and by "
         "several threads at once: it gives its list to the first step, what comes out to the second, and so on. Each step is called **once** per batch, and "

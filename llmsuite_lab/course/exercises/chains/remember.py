@@ -182,6 +182,8 @@ EXERCISE = Exercise(
     id="chains.remember",
     notebook="05_langchain_applications",
     title="a memory whose threads do not mix",
+    difficulty=2,
+    minutes=15,
     statement=(
         "Write `remember(memory, thread, message)`. `memory` is a dictionary from a thread's name to its list of messages. Return the memory **after** the "
         "message: it stands at the end of its own thread (which may be new), every other thread is as before, and the memory that was given, its lists "

@@ -180,6 +180,8 @@ EXERCISE = Exercise(
     id="chains.route",
     notebook="05_langchain_applications",
     title="route by the nearest example",
+    difficulty=3,
+    minutes=20,
     statement=(
         "Write `route(question, examples, routes, threshold)`. `question` is a vector `[d]`, `examples` an array `[n, d]`, both **not** scaled to length 1, "
         "none of length 0; `routes` names the route of each example (several may share one). Return the route of the example with the highest cosine, "

@@ -198,6 +198,8 @@ EXERCISE = Exercise(
     id="course.bootstrap_interval",
     notebook="00_start_here",
     title="how sure is a mean?",
+    difficulty=3,
+    minutes=20,
     statement=(
         "Write `bootstrap_interval(values, draws, rng)`. `values` is an array of shape `(n,)`, one score per item. Draw `draws` resamples of `n` items "
         "with replacement through `rng` (a numpy generator: `rng.choice`), take the mean of each, and return `(low, high)`, the middle 95 % of those means."

@@ -174,6 +174,8 @@ EXERCISE = Exercise(
     id="course.exact_match",
     notebook="00_start_here",
     title="score an answer strictly",
+    difficulty=1,
+    minutes=10,
     statement=(
         "Write `exact_match(prediction, reference)`. It returns `True` when the two strings are equal after the same normalisation of both: white "
         "space at the ends removed, runs of white space inside turned into one space, case ignored, one full stop at the end ignored. Nothing else "

@@ -217,6 +217,8 @@ EXERCISE = Exercise(
     id="course.greedy_choice",
     notebook="00_start_here",
     title="pick the next token, again and again",
+    difficulty=2,
+    minutes=15,
     statement=(
         "Write `greedy(scores, prompt, stop, max_new_tokens)`. `scores(tokens)` returns one score per token of the vocabulary, given all tokens so far (a list "
         "of ints). Append the token with the highest score, again and again, until it is `stop` or `max_new_tokens` are there. Return the list of new tokens, "

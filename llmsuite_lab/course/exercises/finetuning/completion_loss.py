@@ -210,6 +210,8 @@ EXERCISE = Exercise(
     id="finetuning.completion_loss",
     notebook="08_fine_tuning",
     title="the loss on completions",
+    difficulty=3,
+    minutes=20,
     statement=(
         "Write `completion_loss(logits, ids, n_prompt, n_tokens)`. `logits` is `(batch, seq, vocabulary)`, `ids` is `(batch, seq)`. Row b begins with "
         "`n_prompt[b]` tokens of prompt; the completion goes on up to `n_tokens[b]` tokens in all; what follows is padding. Position t predicts token "

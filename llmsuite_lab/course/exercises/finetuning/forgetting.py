@@ -223,6 +223,8 @@ EXERCISE = Exercise(
     id="finetuning.forgetting",
     notebook="08_fine_tuning",
     title="the forgetting matrix",
+    difficulty=2,
+    minutes=15,
     statement=(
         "Write `forgetting(before, after)`. `before` is `(tasks, questions)`: the score of each question; nan where there is none, for tasks differ "
         "in length. `after` is `(tasks, tasks, questions)`: `after[i, j]` are the scores on task j after tuning on task i. Return the pair of "

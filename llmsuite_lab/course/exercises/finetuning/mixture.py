@@ -165,6 +165,8 @@ EXERCISE = Exercise(
     id="finetuning.mixture",
     notebook="08_fine_tuning",
     title="a mixture of tasks (optional)",
+    difficulty=2,
+    minutes=15,
     statement=(
         "Write `mixture(sizes, cap, temperature)`: how often each task comes in a multitask mixture. A task of `size` examples weighs "
         "`min(size, cap) ** (1 / temperature)`, as in T5 and FLAN: the cap, above 0, keeps a large task from drowning the others, a temperature above 1 "

@@ -218,6 +218,8 @@ EXERCISE = Exercise(
     id="finetuning.split_by_item",
     notebook="08_fine_tuning",
     title="a split that does not leak",
+    difficulty=3,
+    minutes=20,
     statement=(
         "Write `split_by_item(rows, validation, test)`. `rows` are pairs `(item, text)`; an item comes in several phrasings. Its bucket, 0 to 99, is "
         "`zlib.crc32(item.encode()) % 100`, the same on every machine and whatever other rows there are: below `test` it is test, the next `validation` "

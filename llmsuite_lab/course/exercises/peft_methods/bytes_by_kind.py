@@ -81,6 +81,10 @@ def _moments_as_weights(parameters, gradient_bytes):
     return _summed(parameters, lambda size, on: (size, on * gradient_bytes, on * 4 * (size < 4), on * 2 * size))
 
 
+def _moments_as_gradients(parameters, gradient_bytes):
+    return _summed(parameters, lambda size, on: (size, on * gradient_bytes, on * 4 * (size < 4), on * 2 * gradient_bytes))
+
+
 def _gradients_as_weights(parameters, gradient_bytes):
     return _summed(parameters, lambda size, on: (size, on * size, on * 4 * (size < 4), on * 8))
 
@@ -222,6 +226,7 @@ _MISTAKES = (
     Wrong(_masters_as_weights, "Your masters are as short as the weights. They are float32: 4 bytes a number."),
     Wrong(_one_moment, "AdamW keeps two moments a number, 8 bytes together."),
     Wrong(_moments_as_weights, "Your moments have the weight's type. They are float32: 4 bytes each."),
+    Wrong(_moments_as_gradients, "Your moments take two gradients' bytes. They are float32, 4 bytes each, whatever `gradient_bytes` says."),
     Wrong(_gradients_as_weights, "Your gradients have the weight's type. They take `gradient_bytes` a number."),
     Wrong(_gradients_in_float32, "You take 4 bytes for a gradient, whatever `gradient_bytes` says."),
     Wrong(_frozen_weights_missing, "The frozen weights are missing: they are not trained, and take memory all the same."),
@@ -237,10 +242,15 @@ EXERCISE = Exercise(
     id="peft_methods.bytes_by_kind",
     notebook="11_comparing_peft",
     title="the bytes of a training",
+    difficulty=2,
+    minutes=15,
     statement=(
-        "Write `bytes_by_kind(parameters, gradient_bytes)`, the memory of a training with AdamW. `parameters` is a list of `(shape, size, trained)`; "
-        "`size` is the bytes of one number (0.5 in a 4-bit base). Return a dictionary of bytes: `weights` as they are; for trained parameters alone "
-        "`gradients`, `gradient_bytes` a number, `moments`, two float32 a number, and `masters`, one float32 a number where `size` is below 4. "
+        "Write `bytes_by_kind(parameters, gradient_bytes)`: the bytes that a training with AdamW holds. `parameters` is a list of `(shape, size, trained)`; "
+        "`size` is the bytes of one of its numbers (0.5 in a 4-bit base). Return a dictionary with the sums of four kinds over all parameters:\n\n"
+        "- `weights`: `size` bytes for every number, trained or frozen\n"
+        "- `gradients`: `gradient_bytes` for every trained number\n"
+        "- `masters`: a float32 copy, 4 bytes, of every trained number whose `size` is below 4\n"
+        "- `moments`: two float32 values, 4 bytes each, for every trained number\n\n"
         "`bytes_by_kind([((512, 64), 2, False), ((8, 64), 2, True), ((512, 8), 2, True)], 4)` is "
         "`{'weights': 74752, 'gradients': 18432, 'masters': 18432, 'moments': 36864}`."
     ),

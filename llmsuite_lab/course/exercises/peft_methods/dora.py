@@ -179,6 +179,8 @@ EXERCISE = Exercise(
     id="peft_methods.dora",
     notebook="09_lora",
     title="DoRA (optional, advanced)",
+    difficulty=4,
+    minutes=30,
     statement=(
         "Write `dora(W, A, B, scaling, magnitude)`. `W` is `(d_out, d_in)`, `A` is `(r, d_in)`, `B` is `(d_out, r)`, `magnitude` is `(d_out,)`. LoRA moves the "
         "direction, `magnitude` sets the length: return the weight of shape `(d_out, d_in)` whose row i points where row i of $W + \\mathrm{scaling}\\cdot BA$ "

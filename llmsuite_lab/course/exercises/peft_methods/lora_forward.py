@@ -201,6 +201,8 @@ EXERCISE = Exercise(
     id="peft_methods.lora_forward",
     notebook="09_lora",
     title="the forward pass of LoRA",
+    difficulty=2,
+    minutes=15,
     statement=(
         "Write `lora_forward(x, W, A, B, alpha, drop)`, $h = Wx + \\frac{\\alpha}{r}\\,BA\\,\\mathrm{drop}(x)$ for every row of `x`, `(…, d_in)`, with "
         "any number of axes before the features. `W` is `(d_out, d_in)`, `A` is `(r, d_in)`, `B` is `(d_out, r)`; `drop` is the dropout, a function of a "

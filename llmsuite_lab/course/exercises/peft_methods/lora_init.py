@@ -156,6 +156,8 @@ EXERCISE = Exercise(
     id="peft_methods.lora_init",
     notebook="09_lora",
     title="how a LoRA begins",
+    difficulty=2,
+    minutes=10,
     statement=(
         "Write `lora_init(d_in, d_out, r, generator)` for the update $\\Delta W = BA$ of a weight of shape `(d_out, d_in)`. Return the pair `A`, "
         "`(r, d_in)`, and `B`, `(d_out, r)`, both float32 leaves that require a gradient. `A` is normal with mean 0 and standard deviation "

@@ -194,6 +194,8 @@ EXERCISE = Exercise(
     id="peft_methods.merge_lora",
     notebook="09_lora",
     title="merge once, and back",
+    difficulty=3,
+    minutes=20,
     statement=(
         "Write `merge_lora(layer, merged)`. `layer` is a dictionary: `W`, `(d_out, d_in)`, `A`, `(r, d_in)`, `B`, `(d_out, r)`, `alpha`, and `merged`, whether "
         "$\\frac{\\alpha}{r}BA$ is in `W` already. The argument `merged` is the state that is wanted. Return the layer in that state, with the same keys: "

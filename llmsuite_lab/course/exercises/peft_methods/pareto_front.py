@@ -33,6 +33,10 @@ def _equals_beat(methods):
     return _kept(methods, lambda m, t, n, s: m <= n and t >= s)
 
 
+def _beats_itself(methods):
+    return [name for name, n, s in methods if not any(m <= n and t >= s for _, m, t in methods) and not math.isnan(s)]
+
+
 def _smaller_alone(methods):
     return _kept(methods, lambda m, t, n, s: m < n and t >= s)
 
@@ -204,6 +208,7 @@ def _cases() -> list[Case]:
 _MISTAKES = (
     Wrong(_better_in_both, "You drop a method only when another is better in both. With the same score and more parameters it is beaten as well."),
     Wrong(_equals_beat, "Two methods that are equal in both drop each other in yours. Neither is better: both stay."),
+    Wrong(_beats_itself, "In yours a method beats itself, for it is as good as itself in both. Nothing is left."),
     Wrong(_smaller_alone, "At equal size yours keeps the lower score, too. It is beaten."),
     Wrong(_higher_alone, "At equal score yours keeps the larger one, too. It is beaten."),
     Wrong(_more_parameters_better, "You prefer more parameters. Fewer are better."),
@@ -227,6 +232,8 @@ EXERCISE = Exercise(
     id="peft_methods.pareto_front",
     notebook="11_comparing_peft",
     title="the Pareto front",
+    difficulty=2,
+    minutes=15,
     statement=(
         "Write `pareto_front(methods)`. `methods` is a list of `(name, parameters, score)`, all names different; fewer parameters are better, and a "
         "higher score is. A method is beaten when another is at least as good in both and better in one. Return the names of those that no other beats, "

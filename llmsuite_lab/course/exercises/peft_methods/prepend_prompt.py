@@ -258,6 +258,8 @@ EXERCISE = Exercise(
     id="peft_methods.prepend_prompt",
     notebook="10_prompt_tuning",
     title="a soft prompt, put in once",
+    difficulty=3,
+    minutes=20,
     statement=(
         "Write `prepend_prompt(prompt, embeddings, mask, labels, cached)`. `prompt` is `(n, d)`. `embeddings`, `(batch, seq, d)`, are padded **on the left**; "
         "`mask`, `(batch, seq)`, is 1 at tokens and 0 at padding; `labels`, `(batch, seq)`, have -100 where nothing is to be learned. Return the three for "

@@ -221,6 +221,8 @@ EXERCISE = Exercise(
     id="peft_methods.prompt_neighbours",
     notebook="10_prompt_tuning",
     title="the neighbours of a learned prompt",
+    difficulty=2,
+    minutes=15,
     statement=(
         "Write `prompt_neighbours(prompt, embeddings, k)`. `prompt` is `(n, d)`, `embeddings` is `(vocabulary, d)`, neither scaled. For each vector of "
         "the prompt find the `k` tokens whose embeddings have the highest cosine with it. Return the pair of their ids and their cosines, both `(n, k)`, "

@@ -223,11 +223,13 @@ EXERCISE = Exercise(
     id="peft_methods.rank_budget",
     notebook="11_comparing_peft",
     title="a budget of ranks",
+    difficulty=3,
+    minutes=15,
     statement=(
         "Write `rank_budget(importance, budget)`, the idea of AdaLoRA. `importance` gives, for the name of each matrix, the importance of each of its rank-one "
         "terms, none below 0, in any order. Keep the `budget` most important terms of all matrices together; a term of importance 0 is never kept. Return a "
-        "dictionary of the matrices' ranks, how many terms each one keeps, also where that is 0. No two terms above 0 are equal. "
-        "`rank_budget({'q': [5.0, 1.0], 'v': [4.0, 3.0], 'o': [0.5, 0.2]}, 3)` is `{'q': 1, 'v': 2, 'o': 0}`."
+        "dictionary of the matrices' ranks, how many terms each one keeps, also where that is 0; with a budget of 0 every rank is. "
+        "No two terms above 0 are equal. `rank_budget({'q': [5.0, 1.0], 'v': [4.0, 3.0], 'o': [0.5, 0.2]}, 3)` is `{'q': 1, 'v': 2, 'o': 0}`."
     ),
     name="rank_budget",
     starter="def rank_budget(importance, budget):\n    ...",

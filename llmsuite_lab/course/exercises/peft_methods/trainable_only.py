@@ -300,6 +300,8 @@ EXERCISE = Exercise(
     id="peft_methods.trainable_only",
     notebook="10_prompt_tuning",
     title="train these, freeze the rest",
+    difficulty=3,
+    minutes=20,
     statement=(
         "Write `trainable_only(model, pattern, lr)`. Open (`requires_grad`) the parameters whose names, as `named_parameters()` gives them, contain the text "
         "`pattern`, even those that came frozen, and freeze all others. Return the pair of a `torch.optim.AdamW` with rate `lr` over the open parameters "

@@ -239,6 +239,8 @@ EXERCISE = Exercise(
     id="reasoning.imports_of",
     notebook="03_program_aided_language_models",
     title="look before you run",
+    difficulty=3,
+    minutes=20,
     statement=(
         "Before a model's program runs, you want to know what it would import. Write `imports_of(program)`: the set of top-level module names "
         "that the `import` statements of `program` (valid Python source) name, wherever they stand, without running any of it. A relative import "

@@ -176,6 +176,8 @@ EXERCISE = Exercise(
     id="reasoning.majority_vote",
     notebook="03_program_aided_language_models",
     title="let the chains vote",
+    difficulty=2,
+    minutes=10,
     statement=(
         "Write `majority_vote(answers)`. `answers` holds one number per sampled chain of thought, or `None` where a chain had no answer. Return "
         "`(value, share)`: the most frequent number and the share of **all** chains that gave it. Without any answer (or any chain) return `(None, 0.0)`. "

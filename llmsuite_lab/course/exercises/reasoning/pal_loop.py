@@ -181,6 +181,8 @@ EXERCISE = Exercise(
     id="reasoning.pal_loop",
     notebook="03_program_aided_language_models",
     title="close the loop",
+    difficulty=2,
+    minutes=15,
     statement=(
         "Write `pal_loop(question, complete, run)`. `complete(prompt)` is the model and returns text; `run(program)` is the interpreter and returns a number, "
         "or `None` when the program fails. Ask for a program with the prompt `Q: {question}\\n# solution in Python:\\n`, run it once, just as it came, and ask "

@@ -172,6 +172,8 @@ EXERCISE = Exercise(
     id="reasoning.read_answer",
     notebook="03_program_aided_language_models",
     title="read the answer of a chain of thought",
+    difficulty=3,
+    minutes=20,
     statement=(
         "Write `read_answer(text)`. `text` is what a model wrote after *Let's think step by step*. Return the number (a `float`) that it calls the answer "
         '("… the answer is 74."): the number right behind the words `answer is`, in upper or lower case, with only a colon and white space between. Take the '

@@ -157,6 +157,8 @@ EXERCISE = Exercise(
     id="retrieval.mean_pooling",
     notebook="02_retrieval_augmented_generation",
     title="one vector per text",
+    difficulty=2,
+    minutes=15,
     statement=(
         "Write `sentence_vectors(hidden, mask)`. `hidden` holds the encoder's vectors, shape `(batch, seq, d)`; `mask` is `True` for real tokens and `False` "
         "for padding, shape `(batch, seq)`. Padding may stand anywhere, and every text has at least one real token. Return the mean over the real tokens of "

@@ -183,6 +183,8 @@ EXERCISE = Exercise(
     id="retrieval.pack_the_budget",
     notebook="02_retrieval_augmented_generation",
     title="pack a prompt into its budget",
+    difficulty=3,
+    minutes=20,
     statement=(
         "Write `pack(passages, question, budget, answer_tokens)`. `passages` come best first; a token is a word here (`len(text.split())`). Return the list of "
         "passages to put into the prompt: in order, as many as fit together with the question and `answer_tokens` tokens of answer into `budget` (exactly "

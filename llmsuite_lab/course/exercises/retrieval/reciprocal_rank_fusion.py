@@ -174,6 +174,8 @@ EXERCISE = Exercise(
     id="retrieval.reciprocal_rank_fusion",
     notebook="02_retrieval_augmented_generation",
     title="fuse two rankings",
+    difficulty=2,
+    minutes=15,
     statement=(
         "Write `fuse(rankings, k=60)`. `rankings` is a list of rankings, any number of them, each a list of different passage ids, best first. Return one list "
         "of all ids, best first, by\n\n"

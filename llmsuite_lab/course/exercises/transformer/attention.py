@@ -188,6 +188,8 @@ EXERCISE = Exercise(
     id="transformer.attention",
     notebook="01_transformers_from_scratch",
     title="scaled dot-product attention",
+    difficulty=2,
+    minutes=15,
     statement=(
         "Write `attention(Q, K, V, mask)`. `Q` is `(batch, heads, queries, d_k)`, `K` is `(batch, heads, keys, d_k)`, `V` is "
         "`(batch, heads, keys, d_v)`; `mask` is boolean, `(queries, keys)`, True where the query may look. Return "

@@ -118,6 +118,8 @@ EXERCISE = Exercise(
     id="transformer.causal_mask",
     notebook="01_transformers_from_scratch",
     title="the causal mask",
+    difficulty=2,
+    minutes=10,
     statement=(
         "Write `causal_mask(queries, keys)`. It returns a boolean tensor of shape `(queries, keys)`, True where the query may look: at its own "
         "position and at earlier ones. The queries are the last `queries` of the `keys` positions, so `causal_mask(2, 3)` is "

@@ -151,6 +151,8 @@ EXERCISE = Exercise(
     id="transformer.induction_score",
     notebook="01_transformers_from_scratch",
     title="spot an induction head",
+    difficulty=3,
+    minutes=15,
     statement=(
         "A model reads `n` random tokens twice. `A` is one head's attention map, shape `(2n, 2n)`, `A[query, key]`. Write `induction_score(A, n)`: "
         "the mean attention that the tokens of the second copy pay to the token that FOLLOWED their first occurrence. A head that scores near 1 "

@@ -169,6 +169,8 @@ EXERCISE = Exercise(
     id="transformer.layer_norm",
     notebook="01_transformers_from_scratch",
     title="LayerNorm, and where epsilon stands",
+    difficulty=2,
+    minutes=10,
     statement=(
         "Write `layer_norm(x, g, b, eps)`. `x` is `(batch, seq, d_model)`, `g` and `b` are `(d_model,)`. Return "
         "$(x-\\mu)/\\sqrt{\\sigma^2+\\varepsilon}\\cdot g+b$ with mean and (biased) variance over the features of each token."

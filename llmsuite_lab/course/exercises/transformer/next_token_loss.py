@@ -171,6 +171,8 @@ EXERCISE = Exercise(
     id="transformer.next_token_loss",
     notebook="01_transformers_from_scratch",
     title="the loss of a language model",
+    difficulty=3,
+    minutes=15,
     statement=(
         "Write `next_token_loss(logits, ids)`. `logits` is `(batch, seq, vocabulary)`, `ids` is `(batch, seq)`: the logits at position `t` score "
         "the token at `t + 1`. Return the mean of $-\\log p$ over all `batch * (seq - 1)` predictions, finite for logits in the thousands. "

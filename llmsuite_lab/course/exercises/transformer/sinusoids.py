@@ -160,6 +160,8 @@ EXERCISE = Exercise(
     id="transformer.sinusoids",
     notebook="01_transformers_from_scratch",
     title="sinusoidal positions",
+    difficulty=3,
+    minutes=15,
     statement=(
         "Write `sinusoids(n_positions, d_model)` (`d_model` even). Return a tensor of shape `(n_positions, d_model)` with "
         "$PE(pos, 2i)=\\sin(pos/10000^{2i/d_{model}})$ and $PE(pos, 2i+1)=\\cos(pos/10000^{2i/d_{model}})$; row 0 is `0, 1, 0, 1, …`."

@@ -117,6 +117,8 @@ EXERCISE = Exercise(
     id="transformer.split_heads",
     notebook="01_transformers_from_scratch",
     title="split a vector into heads",
+    difficulty=2,
+    minutes=10,
     statement=(
         "Write `split_heads(x, n_heads)`: from `(batch, seq, n_heads * d_head)` to `(batch, n_heads, seq, d_head)`. Head `h` of token `t` is "
         "`x[b, t, h*d_head : (h+1)*d_head]`."

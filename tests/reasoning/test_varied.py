@@ -1,0 +1,88 @@
+"""PAL on varied worlds: what it is trained on is clean and in the usual form, what it is measured on is whole, and one record holds all of it."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.reasoning import varied
+from llmsuite_lab.reasoning.evaluation import from_rows
+from llmsuite_lab.reasoning.prompting import prompt
+from llmsuite_lab.reasoning.training import pairs
+from llmsuite_lab.world import leakage
+from llmsuite_lab.world.elsewhere import problems as elsewhere
+
+
+@pytest.fixture(scope="module")
+def chosen():
+    return varied.training_problems(300, seed=4)
+
+
+def test_scenes_and_running_stories_are_mixed_and_seeded(chosen):
+    scenes = sum(p.templates[0].startswith("varied.") for p in chosen)
+    assert 150 < scenes < 210
+    assert varied.training_problems(50, seed=4) == chosen[:50]
+    assert varied.training_problems(50, seed=5) != chosen[:50]
+    assert all(p.templates[0].startswith("varied.") for p in varied.training_problems(40, scenes=1.0))
+
+
+def test_nothing_held_out_is_trained_on(chosen):
+    texts = [p.text for p in chosen]
+    for which, held in varied.held_out().items():
+        assert leakage.leaks(texts, held) == [], which
+    assert set(varied.held_out()) == {"test", *elsewhere.SETS}
+
+
+def test_a_problem_that_leaks_is_left_out(chosen, monkeypatch):
+    caught = chosen[3]
+    monkeypatch.setattr(varied, "held_out", lambda: {"test": [caught.text]})
+    assert caught not in varied.training_problems(6, seed=4)
+
+
+def test_the_form_is_that_of_the_shipped_adapter(chosen):
+    for (asked, written), problem in zip(pairs("pal", chosen[:40], 0), chosen, strict=False):
+        assert asked.startswith(prompt("pal", problem.text).rstrip("\n"))
+        assert written.endswith((f"answer = {problem.lines[-1].target}\n", f" {problem.answer}.\n"))
+
+
+class Solver:
+    """Answers every prompt with the same program."""
+
+    def complete(self, prompts, max_new_tokens=64, stop=()):
+        return [type("Written", (), {"text": "answer = 12\n", "completion_tokens": 5})() for _ in prompts]
+
+
+@pytest.fixture
+def measured(monkeypatch, tmp_path):
+    rows = [{"input": "Ann has 5 plums and eats 2. How many are left?", "target": 3.0}, {"input": "What is 3 times 4?", "target": 12.0}]
+    (tmp_path / "svamp.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setattr(varied.LanguageModel, "load", lambda adapter: Solver())
+    small = replace(varied.VariedSettings(), steps=5)
+    monkeypatch.delenv("LLMSUITE_REAL_DATA", raising=False)
+    without = varied.solved("adapter", 1, small)
+    monkeypatch.setenv("LLMSUITE_REAL_DATA", str(tmp_path))
+    return without, varied.solved("adapter", 1, small)
+
+
+def test_one_record_holds_every_set_and_the_leaks(measured):
+    without, found = measured
+    sizes = {which: len(rows) for which, rows in found.items()}
+    assert sizes == {"test": 120, "seen": 60, "numbers": 60, "single": 96, "several": 96, "svamp": 2, "leaks": 4}
+    assert found["leaks"] == {"test": 0, "single": 0, "several": 0, "svamp": 0}
+    assert "svamp" not in without
+    assert [r.correct for r in from_rows(found["svamp"])] == [False, True]
+    told = elsewhere.load("single")
+    assert [r.correct for r in from_rows(found["single"])] == [p.answer == 12 for p in told]
+    assert [r.digits for r in from_rows(found["single"])] == [5 if p.large else 2 for p in told]
+    json.dumps(found)
+    assert [row["correct"] for row in varied.public({"one": "adapter"}).results["one"]] == [False, True]
+
+
+def test_svamp_is_asked_for_by_name_and_a_folder_without_it_is_none(monkeypatch, tmp_path):
+    monkeypatch.delenv("LLMSUITE_REAL_DATA", raising=False)
+    with pytest.raises(LabError, match="LLMSUITE_REAL_DATA"):
+        varied.public({"one": "adapter"})
+    monkeypatch.setenv("LLMSUITE_REAL_DATA", str(tmp_path))
+    with pytest.raises(LabError, match="LLMSUITE_REAL_DATA"):
+        varied.public({"one": "adapter"})

@@ -1,0 +1,83 @@
+"""A question set of one's own: read, held against its corpus, and every figure follows from it."""
+
+import json
+
+import pytest
+
+from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.retrieval import experiments, figures, measuring, own_questions
+from llmsuite_lab.retrieval.corpus import Corpus
+from llmsuite_lab.retrieval.pipeline import RAG
+from llmsuite_lab.retrieval.retriever import Retriever
+
+NOTES = {
+    "cat.md": "# Cat\n\nThe cat Mimi is fed 3 times a day.\n\n## Doctor\n\nHer doctor has 18 patients.\n",
+    "garden.txt": "The roses are cut in March. There are 12 roses.",
+    "car.txt": "The tyres of the car need 2 bar.",
+}
+ASKED = [
+    {"question": "How often is the cat Mimi fed?", "answer": "3"},
+    {"question": "How many roses are there?", "answer": "12", "id": "roses", "gold": ["garden.txt#0"]},
+    {"question": "How many patients has the doctor?", "answer": "18"},
+    {"question": "Who is the captain of the ferry Zorvat?", "answer": None},
+    {"question": "Which colour has the balloon?"},
+]
+
+
+@pytest.fixture
+def material(tmp_path):
+    (tmp_path / "notes").mkdir()
+    for name, text in NOTES.items():
+        (tmp_path / "notes" / name).write_text(text, encoding="utf-8")
+
+    def written(rows):
+        (tmp_path / "q.jsonl").write_text("\n".join(json.dumps(row) for row in rows) + "\n", encoding="utf-8")
+        return tmp_path / "notes", tmp_path / "q.jsonl"
+
+    return written
+
+
+def test_questions_find_their_passages(material, embedder):
+    folder, file = material(ASKED)
+    book = own_questions.load(folder, file)
+    assert [(q.id, q.answer, q.kind, q.gold) for q in book.questions] == [
+        ("q1", "3", "one", ("cat.md#0",)),
+        ("roses", "12", "one", ("garden.txt#0",)),
+        ("q3", "18", "one", ("cat.md#1",)),
+        ("q4", None, "unanswerable", ()),
+        ("q5", None, "unanswerable", ()),
+    ]
+    assert own_questions.load(Corpus.read(folder, embedder), file) == book
+
+
+def test_what_is_no_question_is_named(material):
+    for rows, kind, said in [
+        ([{"question": "How many?", "answer": "99"}], ValueError, "stands in no passage: '99'"),
+        ([{"question": "How many?", "answer": "12", "gold": ["cat.md#0"]}], ValueError, "do not hold it"),
+        ([*ASKED, {"q": "x"}], LabError, "line 6 of q.jsonl"),
+        ([["x"]], LabError, "line 1"),
+        ([{"question": " ", "answer": "x"}], LabError, "line 1 of q.jsonl: question must be"),
+        ([{"question": "x", "answer": 3}], LabError, "answer a text or null"),
+        ([], LabError, "no question"),
+    ]:
+        with pytest.raises(kind, match=said):
+            own_questions.load(*material(rows))
+    with pytest.raises(LabError, match="cannot be read"):
+        own_questions.load(material(ASKED)[0], "nowhere.jsonl")
+
+
+def test_every_figure_follows_from_the_own_book(material, embedder, copycat):
+    book = own_questions.load(*material(ASKED))
+    found = measuring.on(book, copycat, embedder)
+    assert found["questions"] == {"one": 3, "two": 0, "unanswerable": 2}
+    assert found["correct"]["gold"] == [True, True, True]
+    assert found["correct"]["closed book"] == [False] * 3
+    drawn = figures.follow(found)
+    assert set(drawn) == {"accuracy", "outcomes", "abstention", "attacked", "rankings"}
+    heights = [bar.get_height() for bar in drawn["accuracy"].axes[0].patches]
+    assert heights[list(found["correct"]).index("gold")] == 1.0
+    shares = experiments.retrieval_quality(Retriever(book.passages, embedder), book.questions)
+    assert shares["recall@3"].n == 3
+    assert experiments.with_passages(RAG(Retriever(book.passages, embedder), copycat), book.of_kind("one"), "mine").accuracy.n == 3
+    with pytest.raises(ValueError, match="three passages, a question"):
+        measuring.on(own_questions.load(*material(ASKED[:3])), copycat, embedder)
