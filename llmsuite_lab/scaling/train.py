@@ -33,7 +33,7 @@ from llmsuite_lab.scaling.checkpoint import load_sharded, save_sharded
 from llmsuite_lab.scaling.ddp import DataParallel
 from llmsuite_lab.scaling.deepspeed import with_deepspeed
 from llmsuite_lab.scaling.fsdp import fully_sharded
-from llmsuite_lab.scaling.launch import process_group
+from llmsuite_lab.scaling.launch import leave, process_group
 from llmsuite_lab.scaling.layout import local_loss, local_rows, world
 from llmsuite_lab.scaling.what_runs import check_accelerate
 from llmsuite_lab.scaling.zero1 import Zero1
@@ -194,3 +194,4 @@ def _parser() -> argparse.ArgumentParser:
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     main(sys.argv[1:])
+    leave()

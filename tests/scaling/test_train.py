@@ -94,6 +94,22 @@ def test_a_launcher_of_the_field_runs_it_as_it_is(alone, tmp_path, name):
     assert found["losses"] == pytest.approx(alone, rel=2e-5)
 
 
+def test_the_interpreter_is_not_taken_down_under_gloos_threads(tmp_path):
+    """gloo's threads hand tensors back late and abort a process that is being taken down: one launch of six, without `leave`."""
+    options = [text for name, value in SIZES.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    script = f"""
+import atexit, os, runpy, sys
+atexit.register(os.abort)  # what such a thread does
+sys.argv[1:] = {[*options, "--out", str(tmp_path / "run.json")]!r}
+print("said before the end", end="")
+runpy.run_module("llmsuite_lab.scaling.train", run_name="__main__")
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "RANK"} | {"PYTHONPATH": str(repo_dir())}
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=LIMIT_S, env=environment)
+    assert (ended.returncode, ended.stdout) == (0, "said before the end"), ended.stderr[-2000:]
+    assert len(json.loads((tmp_path / "run.json").read_text())["losses"]) == SIZES["steps"]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="process groups as Unix has them")
 @pytest.mark.parametrize(
