@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import pytest
 
 from llmsuite_lab.core.paths import repo_dir
 from llmsuite_lab.scaling.deepspeed import MISSING
-from llmsuite_lab.scaling.launch import process_group, ranks
+from llmsuite_lab.scaling.launch import leave, process_group, ranks
 from llmsuite_lab.scaling.train import ENGINES, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* ranks share")
@@ -104,10 +105,14 @@ sys.argv[1:] = {[*options, "--out", str(tmp_path / "run.json")]!r}
 print("said before the end", end="")
 runpy.run_module("llmsuite_lab.scaling.train", run_name="__main__")
 """
-    environment = {name: value for name, value in os.environ.items() if name != "RANK"} | {"PYTHONPATH": str(repo_dir())}
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+    environment = os.environ | {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "PYTHONPATH": str(repo_dir())} | place
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=LIMIT_S, env=environment)
     assert (ended.returncode, ended.stdout) == (0, "said before the end"), ended.stderr[-2000:]
     assert len(json.loads((tmp_path / "run.json").read_text())["losses"]) == SIZES["steps"]
+    assert leave() is None  # no launcher: nothing is ended
 
 
 @pytest.mark.slow
