@@ -8,6 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from llmsuite_lab.core.paths import repo_dir
+from llmsuite_lab.lm.language_model import LanguageModel
 from tests.conftest import WordEmbedder
 
 README = (repo_dir() / "README.md").read_text(encoding="utf-8")
@@ -40,7 +41,7 @@ def price(item: str, count: int = 1) -> float:
 
 @pytest.fixture
 def material(tmp_path, monkeypatch, tiny_model):
-    """A folder of a person's own: a model (a random one that knows few words, for speed), a module of functions, documents and questions."""
+    """A folder of a person's own: a model (a random one that knows few words, for speed; the course's too), functions, documents and questions."""
     tiny_model.config.max_position_embeddings = 4096
     tiny_model.save_pretrained(tmp_path / "my-model")
     words = ["[?]", "</s>", *(f"word{i}" for i in range(257))]
@@ -53,6 +54,12 @@ def material(tmp_path, monkeypatch, tiny_model):
     (tmp_path / "my-notes").mkdir()
     (tmp_path / "my-notes" / "pets.md").write_text(NOTES, encoding="utf-8")
     (tmp_path / "my-questions.jsonl").write_text(QUESTIONS, encoding="utf-8")
+    monkeypatch.setattr(LanguageModel, "load", staticmethod(lambda name="my-model", adapter=None, load=LanguageModel.load: load(name)))
+    (tmp_path / "my-problems.jsonl").write_text('{"question": "What is 3 and 2?", "answer": 5}\n', encoding="utf-8")
+    (tmp_path / "my-pages").mkdir()
+    (tmp_path / "my-pages" / "pets.md").write_text(NOTES, encoding="utf-8")
+    (tmp_path / "my-pages" / "questions.jsonl").write_text(QUESTIONS.splitlines()[0], encoding="utf-8")
+    (tmp_path / "my-pages" / "claims.jsonl").write_text('{"claim": "There are 12 roses.", "label": "supports"}', encoding="utf-8")
     (tmp_path / "my_tools.py").write_text(TOOLS, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)

@@ -106,6 +106,12 @@ def loop() -> Any:
     return drawn
 
 
+def follow(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Every figure of this section that questions, pages and claims change, by name, from what `measuring.on` found; "claims" where there are any."""
+    drawn = {"by_kind": dots_by_kind(found["answers"]), "cost": draw_cost(found["answers"])}
+    return drawn | ({"claims": draw_confusion(found["confusion"])} if any(sum(row.values()) for row in found["confusion"].values()) else {})
+
+
 def dots_by_kind(methods: Mapping[str, Sequence[Answer]], title: str = "What looking things up is worth, by kind of question") -> Any:
     """Exact match by kind of question, one dot with its 95 % interval per method. Raises ValueError for no methods."""
     if not methods:
@@ -114,7 +120,9 @@ def dots_by_kind(methods: Mapping[str, Sequence[Answer]], title: str = "What loo
 
 
 def _dots(methods: Mapping[str, Mapping[str, Interval]], title: str) -> Any:
-    kinds = [k for k in (*TRAINED_KINDS, *UNTRAINED_KINDS) if any(k in table for table in methods.values())]
+    there = {kind: None for table in methods.values() for kind in table}
+    known = [kind for kind in (*TRAINED_KINDS, *UNTRAINED_KINDS) if kind in there]
+    kinds = [*known, *(kind for kind in there if kind not in known)]
     drawn, ax = figure(10.0, 1.6 + 0.46 * len(kinds))
     step = 0.62 / max(1, len(methods) - 1)
     for m, (name, table) in enumerate(methods.items()):
@@ -124,7 +132,7 @@ def _dots(methods: Mapping[str, Mapping[str, Interval]], title: str) -> Any:
                 ax.plot([i.low, i.high], [y, y], color=colour, linewidth=2, alpha=0.45)
                 ax.plot(i.mean, y, "o", color=colour, markersize=8, label=name if row == 0 else None)
     trained = sum(kind in TRAINED_KINDS for kind in kinds)
-    if 0 < trained < len(kinds):
+    if 0 < trained < len(known) == len(kinds):
         ax.axhline(trained - 0.5, color=COLOURS["bound"], linestyle="--", linewidth=1.4)
         ax.text(1.03, trained - 0.42, "never trained", va="top", fontsize=12, style="italic")
         ax.text(1.03, trained - 0.58, "trained kinds", va="bottom", fontsize=12, style="italic")

@@ -14,11 +14,31 @@ from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.world.almanac_frozen import load_almanac, load_claims, load_questions
 from llmsuite_lab.world.almanac_questions import TRAINED_KINDS, UNTRAINED_KINDS
 from llmsuite_lab.world.almanac_reworded import reworded
+from llmsuite_lab.world.elsewhere.pages import World
 
 PER_KIND = 12  # questions of each kind that a run is scored on, of the 25 frozen ones
 UNTUNED_PER_KIND = 5  # the untuned model's long prompts cost minutes
 FEW_SHOT_STEPS = 6  # turns that the untuned model gets: a correct answer takes two to five
 SAMPLED_KINDS = ("founder_birthplace", "birthplace_river", "publisher_product", *UNTRAINED_KINDS)  # what narrower mixtures are asked
+
+
+def on(world: World) -> dict[str, Any]:
+    """Every way of answering the questions of a world of one's own (`own_world.load`), and its claims checked: "answers" by method and the "confusion".
+
+    `figures.follow` draws what comes back. Raises ValueError for a world without questions.
+    """
+    if not world.questions:
+        raise ValueError(f"the world {world.name!r} has no questions")
+    base, tuned, questions = LanguageModel.load(), LanguageModel.load(adapter="react"), world.questions
+    examples = evaluation.react_shots()
+    answers = {
+        "no tool": evaluation.direct(base, questions),
+        "chain of thought": evaluation.chain_of_thought(base, questions),
+        "few-shot ReAct": evaluation.react_answers(base, questions, world.pages, examples=examples, max_steps=FEW_SHOT_STEPS)[0],
+        "tuned ReAct": evaluation.react_answers(tuned, questions, world.pages)[0],
+    }
+    verdicts = check_claims(tuned, world.claims, lambda: almanac_tools(world.pages)) if world.claims else []
+    return {"answers": answers, "confusion": confusion(world.claims, verdicts)}
 
 
 def answers_and_claims(adapter: Path | str) -> dict[str, Any]:

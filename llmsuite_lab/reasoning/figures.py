@@ -1,84 +1,105 @@
 """The figures of notebook 03 and its deck, from the recorded runs; one message each, said in the title.
 
-A figure whose record does not exist yet says so, with the command that makes it: no picture of numbers that nobody measured.
+A figure whose record does not exist yet says so, with the command that makes it: no picture of numbers that nobody measured. Those that a problem set changes
+take what `measuring.on` found on another one; their titles then say what is drawn, since what it shows is not known beforehand.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmsuite_lab.core.diagrams import arrow, box, canvas, from_records, say
+from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.metrics import mean_interval
 from llmsuite_lab.core.plots import bars_with_intervals, lines_with_bands, loss_curve
-from llmsuite_lab.reasoning import records
+from llmsuite_lab.reasoning import evaluation, records
 from llmsuite_lab.reasoning.evaluation import Result, accuracy, accuracy_by
 
 SERIES = {"direct": "base", "chain of thought": "baseline", "program-aided": "tuned"}
+TUNED = {"chain of thought": "cot", "program-aided": "pal"}  # the adapter of each
+
+
+Found = Mapping[str, Mapping[str, Sequence[Result]]]  # what `measuring.on` returns: results by "untuned" and "tuned", then by method
+
+
+def follow(found: Found) -> dict[str, Any]:
+    """Every figure of this section that a problem set changes, by name, drawn from what `measuring.on` found; what it does not tell is left out."""
+    told = {by_steps: all(r.steps for r in found["tuned"]["pal"]), equation_truth: any(r.equations for r in found["tuned"]["cot"])}
+    return {draw.__name__: draw(found) for draw in (tuned_or_not, by_size, by_steps, equation_truth, seen_and_unseen) if told.get(draw, True)}
 
 
 @from_records
-def by_size(results: dict[str, list[Result]] | None = None) -> Any:
-    """Accuracy over the operands' digits for the three methods; `results` by series name, else the recorded runs."""
-    return _lines(lambda r: r.digits, "With programs, no fall with longer numbers is seen", "digits of the operands", results)
+def by_size(found: Found | None = None) -> Any:
+    """Accuracy over the operands' digits for the three methods: the recorded runs, or `found`."""
+    title = "With programs, no fall with longer numbers is seen" if found is None else "Right answers by the length of the numbers"
+    return _lines(lambda r: r.digits, title, "digits of the operands", found)
 
 
 @from_records
-def by_steps(results: dict[str, list[Result]] | None = None) -> Any:
-    """Accuracy over the number of arithmetic steps for the three methods; `results` by series name, else the recorded runs."""
-    return _lines(lambda r: r.steps, "The method matters more than the number of steps", "arithmetic steps", results)
+def by_steps(found: Found | None = None) -> Any:
+    """Accuracy over the number of arithmetic steps for the three methods: the recorded runs, or `found`."""
+    if found is not None and not all(r.steps for r in found["tuned"]["pal"]):
+        raise LabError('the problems do not say how many steps they take: give each row its "steps"')
+    title = "The method matters more than the number of steps" if found is None else "Right answers by the number of steps"
+    return _lines(lambda r: r.steps, title, "arithmetic steps", found)
 
 
-def _lines(key: Any, title: str, xlabel: str, results: dict[str, list[Result]] | None) -> Any:
-    if results is None:
+def _lines(key: Any, title: str, xlabel: str, found: Found | None) -> Any:
+    if found is None:
         series = {"direct": accuracy_by(records.base("direct"), key)}
-        series |= {name: records.by(records.runs(kind), key) for name, kind in (("chain of thought", "cot"), ("program-aided", "pal"))}
+        series |= {name: records.by(records.runs(kind), key) for name, kind in TUNED.items()}
     else:
-        series = {name: accuracy_by(rows, key) for name, rows in results.items()}
-    x = sorted(next(iter(series.values())))
-    lines = {name: [found[value] for value in x] for name, found in series.items()}
+        series = {"direct": accuracy_by(found["untuned"]["direct"], key)}
+        series |= {name: accuracy_by(found["tuned"][kind], key) for name, kind in TUNED.items()}
+    x = sorted(set.intersection(*(set(shares) for shares in series.values())))
+    lines = {name: [shares[value] for value in x] for name, shares in series.items()}
     return lines_with_bands(x, lines, title=title, xlabel=xlabel, ylabel="right answers", colours=SERIES, ylim=(-0.03, 1.03))
 
 
 @from_records
-def equation_truth() -> Any:
-    """Of the equations the recorded chains of thought state, how many are true, by operand size; a problem counts once, with its mean over the seeds."""
-    found = records.runs("cot")
-    sizes = sorted({r.digits for r in found[0].results["test"]})
-    values = {f"{d}": mean_interval(shares) for d in sizes if (shares := records.equation_truth(found, (d,)))}
+def equation_truth(found: Found | None = None) -> Any:
+    """Of the equations the chains of thought state, how many are true, by operand size; a problem counts once, recorded ones with their mean over the seeds."""
+    if found is None:
+        runs = records.runs("cot")
+        sizes = sorted({r.digits for r in runs[0].results["test"]})
+        shares = {f"{d}": records.equation_truth(runs, (d,)) for d in sizes}
+    else:
+        chains = found["tuned"]["cot"]
+        shares = {f"{d}": evaluation.equation_truth(evaluation.of_size(chains, (d,))) for d in sorted({r.digits for r in chains})}
+    values = {size: mean_interval(rows) for size, rows in shares.items() if rows}
+    if not values:
+        raise LabError("no chain of thought stated an equation")
+    title = "The longer the numbers, the fewer equations are true" if found is None else "Stated equations that are true, by the length of the numbers"
     return bars_with_intervals(
-        values, title="The longer the numbers, the fewer equations are true", xlabel="digits of the operands", ylabel="true equations",
-        colours=dict.fromkeys(values, "baseline"), ylim=(0, 1.1),
-    )  # fmt: skip
-
-
-@from_records
-def seen_and_unseen() -> Any:
-    """Sentences from training against sentences never seen, both adapters, averaged over seeds."""
-    values: dict[str, Any] = {}
-    for which, label in (("seen", "sentences seen in training"), ("test", "sentences never seen")):
-        values[label] = {
-            name: mean_interval(records.mean_over_seeds(records.runs(kind), which))
-            for name, kind in (("chain of thought", "cot"), ("program-aided", "pal"))
-        }
-    return bars_with_intervals(
-        values, title="The method carries over to sentences never seen", ylabel="right answers", colours=SERIES, ylim=(0, 1.1)
+        values, title=title, xlabel="digits of the operands", ylabel="true equations", colours=dict.fromkeys(values, "baseline"), ylim=(0, 1.1)
     )
 
 
 @from_records
-def tuned_or_not() -> Any:
-    """The untuned model with four solved examples in the prompt, against the tuned one without any."""
-    untuned = {"direct": "direct", "chain of thought": "cot", "program-aided": "pal"}
-    values: dict[str, Any] = {"untuned": {name: accuracy(records.base(method)) for name, method in untuned.items()}}
-    tuned = {
-        name: mean_interval(records.mean_over_seeds(records.runs(kind)))
-        for name, kind in (("chain of thought", "cot"), ("program-aided", "pal"))
-    }
-    return bars_with_intervals(
-        values | {"tuned": tuned},
-        title="A model this small has to be shown how, by training",
-        ylabel="right answers",
-        colours=SERIES,
-        ylim=(0, 1.1),
-    )
+def seen_and_unseen(found: Found | None = None) -> Any:
+    """Sentences from training against sentences never seen, both adapters, averaged over seeds; or against the problems of `found`."""
+    title = "The method carries over to sentences never seen" if found is None else "From the sentences of the training to yours"
+    seen = {name: mean_interval(records.mean_over_seeds(records.runs(kind), "seen")) for name, kind in TUNED.items()}
+    values: dict[str, Any] = {"sentences seen in training": seen}
+    if found is None:
+        values["sentences never seen"] = {name: mean_interval(records.mean_over_seeds(records.runs(kind))) for name, kind in TUNED.items()}
+    else:
+        values["your problems"] = {name: accuracy(found["tuned"][kind]) for name, kind in TUNED.items()}
+    return bars_with_intervals(values, title=title, ylabel="right answers", colours=SERIES, ylim=(0, 1.1))
+
+
+@from_records
+def tuned_or_not(found: Found | None = None) -> Any:
+    """The untuned model with four solved examples in the prompt, against the tuned one without any: the recorded runs, or `found`."""
+    names = {"direct": "direct", **TUNED}
+    if found is None:
+        title = "A model this small has to be shown how, by training"
+        untuned = {name: accuracy(records.base(method)) for name, method in names.items()}
+        tuned = {name: mean_interval(records.mean_over_seeds(records.runs(kind))) for name, kind in TUNED.items()}
+    else:
+        title = "Untuned, with four solved examples, and tuned"
+        untuned = {name: accuracy(found["untuned"][method]) for name, method in names.items()}
+        tuned = {name: accuracy(found["tuned"][kind]) for name, kind in TUNED.items()}
+    return bars_with_intervals({"untuned": untuned, "tuned": tuned}, title=title, ylabel="right answers", colours=SERIES, ylim=(0, 1.1))
 
 
 @from_records

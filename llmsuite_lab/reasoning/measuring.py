@@ -1,16 +1,18 @@
 """What the recipes of this section measure: a tuned adapter and the untuned model on the frozen problems, both adapters on public sets."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.runs import Outcome
 from llmsuite_lab.lm.language_model import LanguageModel
-from llmsuite_lab.reasoning.evaluation import as_rows, evaluate, solves
+from llmsuite_lab.reasoning.evaluation import Result, as_rows, evaluate, solves
+from llmsuite_lab.reasoning.own_problems import OwnProblem
 from llmsuite_lab.reasoning.training import training_problems
 from llmsuite_lab.world import readers
-from llmsuite_lab.world.word_problems import load, twins
+from llmsuite_lab.world.word_problems import Problem, load, twins
 
 EVALUATED = 120  # problems of the frozen test set a run is scored on: four of each size and number of steps
 SHOTS = 4
@@ -27,14 +29,23 @@ def solved(kind: str, adapter: Path | str) -> dict[str, Any]:
     return {which: as_rows(evaluate(lm, kind, problems)) for which, problems in chosen.items()}
 
 
+def on(problems: Sequence[Problem | OwnProblem]) -> dict[str, dict[str, list[Result]]]:
+    """Every method on problems of one's own (`own_problems.load`), as the recorded runs have them for the course's: by "untuned" and "tuned", then by method.
+
+    The figures of this section that a problem set changes take what comes back. Raises ValueError for no problems.
+    """
+    tuned = {kind: evaluate(LanguageModel.load(adapter=kind), kind, problems) for kind in ("cot", "pal")}
+    return {"untuned": _untuned(problems), "tuned": tuned}
+
+
 def untuned() -> Outcome:
     """The untuned model's answers by method, as rows: direct without examples, the other two after four solved training problems."""
-    lm, problems = LanguageModel.load(), load("test")
-    examples = training_problems(SHOTS, seed=77)
-    found = {}
-    for method, n in UNTUNED_ITEMS.items():
-        found[method] = as_rows(evaluate(lm, method, problems[:n], examples=() if method == "direct" else examples))
-    return Outcome({"shots": SHOTS, "items": UNTUNED_ITEMS}, found)
+    return Outcome({"shots": SHOTS, "items": UNTUNED_ITEMS}, {method: as_rows(rows) for method, rows in _untuned(load("test")).items()})
+
+
+def _untuned(problems: Sequence[Problem | OwnProblem]) -> dict[str, list[Result]]:
+    lm, examples = LanguageModel.load(), training_problems(SHOTS, seed=77)
+    return {m: evaluate(lm, m, problems[:n], examples=() if m == "direct" else examples) for m, n in UNTUNED_ITEMS.items()}
 
 
 def sizes(stories: int = STORIES, digits: tuple[int, int] = SIZES) -> Outcome:

@@ -38,18 +38,17 @@ def follow(found: Mapping[str, Any]) -> dict[str, Any]:
     """Every figure of this section that a question set or corpus changes, by name, drawn from what `measuring.on` (or a record) holds."""
     development = found["development"]
     drawn = {
-        "accuracy": accuracy(found["correct"]),
+        "accuracy": accuracy(found["correct"], "Right answers, by what stood in the prompt"),
         "outcomes": outcomes(found["verdicts"], found["questions"]["one"]),
-        "abstention": abstention(development["signals"], development["answerable"]),
+        "abstention": abstention(development["signals"], development["answerable"], "How well each signal tells what the documents leave out"),
     }
     more = {"attacked": ("attacked", attacked), "rankings": ("quality", rankings)}
     return drawn | {name: draw(found[held]) for name, (held, draw) in more.items() if held in found}
 
 
-def accuracy(correct: Mapping[str, Sequence[bool]] | None = None) -> Any:
+def accuracy(correct: Mapping[str, Sequence[bool]] | None = None, title: str = "What stands in the prompt decides what comes out") -> Any:
     """Share of right answers by what stood in the prompt, with intervals."""
     shares = records.accuracies(dict(correct or records.load()["correct"]))
-    title = "What stands in the prompt decides what comes out"
     return bars_with_intervals(shares, title=title, ylabel="answers right", colours=_CONDITIONS, ylim=(0, 1.08))
 
 
@@ -79,7 +78,11 @@ def outcomes(verdicts: Mapping[str, Sequence[str]] | None = None, answerable: in
     return drawn
 
 
-def abstention(signals: Sequence[Sequence[float]] | None = None, answerable: Sequence[bool] | None = None) -> Any:
+def abstention(
+    signals: Sequence[Sequence[float]] | None = None,
+    answerable: Sequence[bool] | None = None,
+    title: str = "How well each signal tells what the handbook leaves out",
+) -> Any:
     """For each signal, and for all together: unanswerable questions declined against answerable ones refused, on development questions."""
     if signals is None or answerable is None:
         development = records.load()["development"]
@@ -93,7 +96,7 @@ def abstention(signals: Sequence[Sequence[float]] | None = None, answerable: Seq
     ax.axvline(0.10, color=COLOURS["bound"], linestyle="--", linewidth=1.4)
     ax.text(0.11, 0.04, "goal: under 0.10 refused", fontsize=11)
     ax.set(xlabel="answerable questions refused", ylabel="unanswerable ones declined", xlim=(-0.01, 0.6), ylim=(0, 1.02))
-    ax.set_title("How well each signal tells what the handbook leaves out")
+    ax.set_title(title)
     ax.legend(loc="lower right")
     return drawn
 

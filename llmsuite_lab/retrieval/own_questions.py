@@ -3,55 +3,50 @@
     {"question": "How often is the cat fed?", "answer": "3 times"}          its gold passages are those in which the answer stands, word for word
     {"question": "Who is the ferry's captain?", "answer": null}             a question that the corpus does not answer
 
-`world.handbook.load()` of notebook 02 gives way to `load(corpus, questions)`: experiments, records and figures take the one as the other.
+`load()` is the course's own book; `load(corpus, questions)` is another, and experiments, records and figures take the one as the other.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.text import one_line
 from llmsuite_lab.retrieval.corpus import Corpus
 from llmsuite_lab.retrieval.documents import Passage, read_folder
+from llmsuite_lab.world import handbook
 from llmsuite_lab.world.handbook import Handbook, Question
+from llmsuite_lab.world.readers import usable_rows
+
+FORM = 'a row is {"question": "…", "answer": "…"}, the answer word for word as it stands in a passage, or null where none has it'
 
 
-def load(corpus: Corpus | str | Path, questions: str | Path) -> Handbook:
+def load(corpus: Corpus | str | Path | None = None, questions: str | Path | None = None) -> Handbook:
     """The book of a corpus (or of a folder of documents) and a JSON Lines file of questions, in their order; "id" and "gold" (passage ids) are optional.
 
-    Raises LabError for a file that is missing or has no such rows, naming the line; ValueError for an answer that stands in no passage.
+    Without both, the course's book. Raises LabError for a file that is missing or has rows that cannot be used, naming the first of them and why; ValueError
+    for one of the two without the other.
     """
+    if (corpus is None) != (questions is None):
+        raise ValueError(f"corpus={corpus!r}, questions={questions!r}: give both, or neither for the course's own")
+    if corpus is None:
+        return handbook.load()
     passages = list(corpus.retriever.passages.values()) if isinstance(corpus, Corpus) else read_folder(corpus)[0]
-    file = Path(questions)
-    try:
-        lines = file.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LabError(f"the questions in {file} cannot be read ({error})") from error
-    asked = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            text, answer = row["question"], row.get("answer")
-            given = [str(one) for one in row.get("gold") or ()]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise LabError(f'line {number} of {file.name} is not {{"question": "…", "answer": "…"}} ({error!r})') from error
-        if not isinstance(text, str) or not text.strip() or not (answer is None or (isinstance(answer, str) and answer.strip())):
-            raise LabError(f"line {number} of {file.name}: question must be a text, answer a text or null")
-        asked.append(_question(str(row.get("id", f"q{number}")), text, answer, given, passages))
-    if not asked:
-        raise LabError(f"there is no question in {file}")
-    return Handbook(file.stem, "test", 0, tuple(passages), tuple(asked))
+    asked, _ = usable_rows(Path(questions), lambda where, row: _question(where, row, passages), FORM, skip_bad=None)
+    return Handbook(Path(questions).stem, "test", 0, tuple(passages), tuple(asked))
 
 
-def _question(name: str, text: str, answer: str | None, given: Sequence[str], passages: Sequence[Passage]) -> Question:
+def _question(where: str, row: Any, passages: Sequence[Passage]) -> Question:
+    text, answer = (row.get("question"), row.get("answer")) if isinstance(row, dict) else (None, None)
+    if not isinstance(text, str) or not text.strip() or not (answer is None or (isinstance(answer, str) and answer.strip())):
+        raise ValueError("question must be a text, answer a text or null")
+    name = str(row.get("id", f"q{where.rpartition(' ')[2]}"))
     if answer is None:
         return Question(name, text, None, "unanswerable", (), "")
     holding = [p.id for p in passages if answer in one_line(p.text)]  # as the model is shown it
+    given = row.get("gold") or []
+    if not isinstance(given, list):
+        raise ValueError(f"gold is a list of passage ids, not {given!r}")
     gold = [one for one in given if one in holding] if given else holding
     if not gold:
-        where = f"the passages {', '.join(given)} do not hold it" if given else "it stands in no passage"
-        raise ValueError(f"{text!r}: the answer must stand in a passage word for word, and {where}: {answer!r}. Null means that there is none")
+        raise ValueError(f"the answer {answer!r} stands in no passage{' named as gold' if given else ''}")
     return Question(name, text, answer, "one", tuple(gold), "")

@@ -43,6 +43,12 @@ def _formats(run: Run) -> Outcome:
     return measuring.formats()
 
 
+def _own_gate(run: Run) -> Outcome:
+    from llmsuite_lab.retrieval import own_gate_measuring
+
+    return own_gate_measuring.measure()
+
+
 def _scale(run: Run) -> Outcome:
     from llmsuite_lab.retrieval import scale
 
@@ -56,5 +62,10 @@ RECIPES = (
     Recipe("retrieval", "the gate, and the untuned reader under every condition on held-out questions", _held_out),
     Recipe("retrieval_attacks", "the untuned reader on passages that give orders, and on the same without, under each defence", _attacks),
     Recipe("retrieval_formats", "one passage against three, the answer in them, in two forms of prompt", _formats),
+    Recipe(
+        "retrieval_own_gate",
+        "the gate that takes its threshold from a corpus, on others' corpora (LLMSUITE_REAL_DATA names the folder of squad.jsonl and hotpotqa.jsonl)",
+        _own_gate,
+    ),
     Recipe("retrieval_scale", "exact, IVF, HNSW and BM25 search from a thousand to a hundred thousand passages", _scale),
 )

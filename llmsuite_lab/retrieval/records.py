@@ -3,6 +3,7 @@
     retrieval          results: "gate", its "development", then by condition "correct", "exact", "verdicts", … of every question
     retrieval_attacks  results: rows of `experiments.Attacked`
     retrieval_formats  results: exact match by passages in each worked example ("one", "three"), then by passages in the prompt
+    retrieval_own_gate results: by corpus its "form", how many were "asked", and by gate who was "declined": "answerable", "unanswerable", "elsewhere"
     reader             results: "answerable", "verdicts" and "exact" by number of passages
     retrieval_scale    results: rows of `scale.Measured`
 """
@@ -58,6 +59,22 @@ def _formats(examples: str) -> dict[str, list[bool]]:
     if not isinstance(examples, str) or examples not in found:
         raise ValueError(f"examples={examples!r} was not measured; the recorded run has {', '.join(found)}")
     return found[examples]
+
+
+def own_gate() -> dict[str, dict[str, dict[str, Interval]]]:
+    """corpus → gate → the share of its questions that were declined: "answerable", "unanswerable" and, where asked, "elsewhere". Corpora of one form are
+    one: "another author" is all of `world.elsewhere.corpora`. Raises LabError when the record is missing or damaged."""
+    pooled: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for found in records.read("retrieval_own_gate").results.values():
+        gates = pooled.setdefault(found["form"], {})
+        for name, sorts in found["declined"].items():
+            for sort, shares in sorts.items():
+                gates.setdefault(name, {}).setdefault(sort, []).extend(shares)
+
+    def intervals(sorts: dict[str, list[float]]) -> dict[str, Interval]:
+        return {sort: mean_interval(shares) for sort, shares in sorts.items() if shares}
+
+    return {form: {name: intervals(sorts) for name, sorts in gates.items()} for form, gates in pooled.items()}
 
 
 def search_by_size() -> tuple[list[Measured], dict]:

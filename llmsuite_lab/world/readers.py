@@ -7,6 +7,7 @@
 | svamp | input, target; or Body, Question, Answer, Equation | Problem |
 | hotpotqa | question, answer, type; the full format adds level, context, supporting_facts | MultiHop |
 | fever | claim, label (verifiable, evidence) | Verdict |
+| squad | title, context, question, answers (text); no text where the context does not answer it (2.0) | Reading |
 | dialogsum | dialogue, summary (topic); its test file has summary1 to summary3 and topic1 to topic3 | Dialogue |
 | samsum | dialogue, summary | Dialogue |
 
@@ -58,6 +59,16 @@ class Verdict:
     claim: str
     label: str
     pages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A question about a paragraph of the page `title`, with the answers that people marked in it; none where it does not say."""
+
+    title: str
+    context: str
+    question: str
+    answers: tuple[str, ...]
 
 
 # the Penn Treebank's names for characters that mean something in its trees, as FEVER's page names carry them
@@ -122,6 +133,14 @@ def _fever(row: dict) -> Verdict:
     )
 
 
+def _squad(row: dict) -> Reading:
+    context, answers = text_of(row, "context"), row["answers"]
+    said = answers["text"] if isinstance(answers, dict) else None
+    if not isinstance(said, list) or not all(isinstance(one, str) and one in context for one in said):
+        raise ValueError("'answers' is not {\"text\": […]} with texts that stand in 'context'")
+    return Reading(text_of(row, "title").replace("_", " "), context, text_of(row, "question"), tuple(said))
+
+
 def _unescaped(text: str) -> str:
     return unicodedata.normalize("NFC", _ESCAPED.sub(lambda m: _ESCAPES[m[1]], text))  # claims and page names are compared
 
@@ -154,6 +173,7 @@ FORMATS: dict[str, Format] = {
     "svamp": Format(_svamp, "ChilleD/SVAMP", None, "test"),
     "hotpotqa": Format(_hotpotqa, "hotpotqa/hotpot_qa", "distractor", "validation"),
     "fever": Format(_fever, "fever/fever", "v1.0", "labelled_dev", "refs/convert/parquet", _one_per_claim),
+    "squad": Format(_squad, "rajpurkar/squad_v2", "squad_v2", "validation"),
     "dialogsum": Format(read_dialogue, "knkarthick/dialogsum", None, "validation"),
     "samsum": Format(read_dialogue, "knkarthick/samsum", None, "test"),
 }
@@ -232,11 +252,11 @@ def _rows(path: Path, advice: str) -> Iterator[tuple[str, Any]]:
                 yield f"{path.name}, line {number}", _Torn(f"not JSON ({error})")
 
 
-def usable_rows(path: Path, parse: Callable[[str, Any], T], form: str, *, skip_bad: bool = False) -> tuple[list[T], list[tuple[str, str]]]:
+def usable_rows(path: Path, parse: Callable[[str, Any], T], form: str, *, skip_bad: bool | None = False) -> tuple[list[T], list[tuple[str, str]]]:
     """(what `parse` made of the rows of a person's own file, the bad ones as (where, reason)). `parse` takes (where, value), raises ValueError if it is bad.
 
-    form: what a row looks like, in a sentence. A line that is no JSON is a bad row; with `skip_bad` bad rows are left out. Raises LabError for a missing or
-    empty file, for bad rows (the first ones by line, and how many) unless they are skipped, and where none is left.
+    form: what a row looks like, in a sentence. A line that is no JSON is a bad row; with `skip_bad` bad rows are left out, and None means that there is no
+    such choice. Raises LabError for a missing or empty file, for bad rows (the first ones by line, and how many) unless they are skipped, where none is left.
     """
     rows, bad = [], []
     for where, value in _rows(path, "Give the path of a file of your own: JSON Lines, or a JSON list."):
@@ -250,7 +270,8 @@ def usable_rows(path: Path, parse: Callable[[str, Any], T], form: str, *, skip_b
     if bad and not skip_bad:
         shown = "; ".join(f"{where}: {reason}" for where, reason in bad[:_SHOWN])
         more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-        raise LabError(f"{len(bad)} of {len(bad) + len(rows)} rows cannot be used ({shown}{more}): mend them, or go on without them (--skip-bad)")
+        choice = "" if skip_bad is None else ", or go on without them (--skip-bad)"
+        raise LabError(f"{len(bad)} of {len(bad) + len(rows)} rows cannot be used ({shown}{more}): mend them{choice}")
     if not rows:
         raise LabError(f"{path.name} holds no row that can be used: {form}")
     return rows, bad

@@ -7,6 +7,7 @@ from llmsuite_lab.world import almanac_frozen, almanac_questions
 LEFT_OUT = {
     "agents.varied": "trains a model and evaluates it; what it draws is in test_varied.py",
     "agents.measuring": "evaluates a trained model: minutes; its parts are fed here",
+    "agents.figures.follow": "draws what agents.measuring returns: test_own_world.py",
     "agents.training.train": "trains a model",
     "agents.training.training_set": "needs the model's tokenizer; `draw_items`, which it encodes, is fed here",
     "agents.training.encode_trajectory": "as training_set",

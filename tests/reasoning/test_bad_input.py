@@ -15,6 +15,7 @@ LEFT_OUT = {
     "reasoning.training.examples": "needs the model's tokenizer; `pairs`, which it encodes, is fed here",
     "reasoning.figures.by_size": "draws what reasoning.records reads, which is fed here",
     "reasoning.figures.by_steps": "as by_size",
+    "reasoning.figures.follow": "draws what reasoning.measuring returns: test_own_problems.py",
     "reasoning.figures.equation_truth": "as by_size",
     "reasoning.records.by_story": "reads a record that is not made yet: test_records.py",
     "reasoning.workers": "started by Interpreter, which is fed here",

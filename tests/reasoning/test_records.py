@@ -83,9 +83,10 @@ def test_every_figure_draws_from_the_records(folder):
     ):
         drawn = draw()
         assert drawn.axes[0].get_title(loc="left")
-    live = figures.by_size({"direct": _results(lambda i: False), "program-aided": _results(lambda i: True)})
+    right, wrong = _results(lambda i: True), _results(lambda i: False)
+    live = figures.by_size({"untuned": {"direct": wrong}, "tuned": {"cot": wrong, "pal": right}})
     heights = {line.get_label(): list(line.get_ydata()) for line in live.axes[0].get_lines()}
-    assert heights == {"direct": [0.0] * 6, "program-aided": [1.0] * 6}
+    assert heights == {"direct": [0.0] * 6, "chain of thought": [0.0] * 6, "program-aided": [1.0] * 6}
 
 
 def test_a_figure_without_its_record_says_so(no_records):

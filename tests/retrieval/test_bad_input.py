@@ -17,6 +17,7 @@ from tests.retrieval.test_documents import pdf
 LEFT_OUT = {
     "retrieval.varied": "trains a reader and evaluates it; what it draws is in test_varied.py",
     "retrieval.measuring": "evaluates real models: minutes; its parts are fed here",
+    "retrieval.own_gate_measuring": "measures on public sets: test_own_gate_measuring.py",
     "retrieval.reader.train": "trains a model",
     "retrieval.reader.examples": "needs the model's tokenizer",
     "retrieval.reader.pairs": "embeds whole handbooks; what it draws from is fed in the world's test",

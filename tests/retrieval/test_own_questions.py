@@ -9,6 +9,7 @@ from llmsuite_lab.retrieval import experiments, figures, measuring, own_question
 from llmsuite_lab.retrieval.corpus import Corpus
 from llmsuite_lab.retrieval.pipeline import RAG
 from llmsuite_lab.retrieval.retriever import Retriever
+from llmsuite_lab.world import handbook
 
 NOTES = {
     "cat.md": "# Cat\n\nThe cat Mimi is fed 3 times a day.\n\n## Doctor\n\nHer doctor has 18 patients.\n",
@@ -51,19 +52,23 @@ def test_questions_find_their_passages(material, embedder):
 
 
 def test_what_is_no_question_is_named(material):
-    for rows, kind, said in [
-        ([{"question": "How many?", "answer": "99"}], ValueError, "stands in no passage: '99'"),
-        ([{"question": "How many?", "answer": "12", "gold": ["cat.md#0"]}], ValueError, "do not hold it"),
-        ([*ASKED, {"q": "x"}], LabError, "line 6 of q.jsonl"),
-        ([["x"]], LabError, "line 1"),
-        ([{"question": " ", "answer": "x"}], LabError, "line 1 of q.jsonl: question must be"),
-        ([{"question": "x", "answer": 3}], LabError, "answer a text or null"),
-        ([], LabError, "no question"),
+    for rows, said in [
+        ([{"question": "How many?", "answer": "99"}], "line 1: the answer '99' stands in no passage"),
+        ([{"question": "How many?", "answer": "12", "gold": ["cat.md#0"]}], "stands in no passage named as gold"),
+        ([{"question": "How many?", "answer": "12", "gold": "cat.md#0"}], "gold is a list"),
+        ([*ASKED, {"q": "x"}], "q.jsonl, line 6"),
+        ([["x"]], "row 1: question must be"),
+        ([{"question": " ", "answer": "x"}], "q.jsonl, line 1: question must be"),
+        ([{"question": "x", "answer": 3}], "answer a text or null"),
+        ([], "q.jsonl is empty"),
     ]:
-        with pytest.raises(kind, match=said):
+        with pytest.raises(LabError, match=said):
             own_questions.load(*material(rows))
-    with pytest.raises(LabError, match="cannot be read"):
+    with pytest.raises(LabError, match="No file at"):
         own_questions.load(material(ASKED)[0], "nowhere.jsonl")
+    with pytest.raises(ValueError, match="give both"):
+        own_questions.load(material(ASKED)[0])
+    assert own_questions.load() == handbook.load()
 
 
 def test_every_figure_follows_from_the_own_book(material, embedder, copycat):

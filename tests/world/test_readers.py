@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from llmsuite_lab.core.errors import LabError
-from llmsuite_lab.world.readers import FORMATS, MultiHop, Problem, Verdict, read
+from llmsuite_lab.world.readers import FORMATS, MultiHop, Problem, Reading, Verdict, read
 from llmsuite_lab.world.rows import Dialogue
 
 ROWS = {
@@ -20,6 +20,7 @@ ROWS = {
         "label": "SUPPORTS",
         "evidence": [[[1, 2, "Soul_Food_-LRB-film-RRB-", 0]], [[1, 3, "Soul_Food_-LRB-film-RRB-", 4], [1, 3, "Fox_2000", 0]]],
     },
+    "squad": {"title": "Cat_(pet)", "context": "It sleeps.", "question": "What does it do?", "answers": {"text": ["sleeps"], "answer_start": [3]}},
     "dialogsum": {
         "fname": "dev_0",
         "dialogue": "#Person1#: Hello: you?\n#Person2#: Fine.\nReally.",
@@ -34,6 +35,7 @@ READ = {
     "svamp": Problem("How many are left?", 17.0),
     "hotpotqa": MultiHop("Same river?", "no", "comparison"),
     "fever": Verdict("A film was made.", "supports", ("Soul Food (film)", "Fox 2000")),
+    "squad": Reading("Cat (pet)", "It sleeps.", "What does it do?", ("sleeps",)),
     "dialogsum": Dialogue((("Person1", "Hello: you?"), ("Person2", "Fine. Really.")), "They greet.", "greeting"),
     "samsum": Dialogue((("Ann", "Hi"), ("Bob", "Bye")), "Ann and Bob talk."),
 }
@@ -142,7 +144,7 @@ def test_the_other_published_forms_of_svamp_and_hotpotqa(tmp_path):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_missing_key_is_named_with_its_line(name, tmp_path):
-    key = {"gsm-hard": "code", "svamp": "target", "fever": "label", "dialogsum": "summary", "samsum": "summary"}.get(name, "answer")
+    key = {"gsm-hard": "code", "svamp": "target", "fever": "label", "dialogsum": "summary", "samsum": "summary", "squad": "answers"}.get(name, "answer")
     broken = {k: v for k, v in ROWS[name].items() if k != key}
     with pytest.raises(LabError, match=rf"rows.jsonl, line 3: the key '{key}' of the {name} format is missing"):
         read(name, written(tmp_path, f"{json.dumps(ROWS[name])}\n\n{json.dumps(broken)}\n"))
