@@ -3,7 +3,7 @@
     loss = − (1/n) Σ_t log p(x_t | x_1 … x_{t−1})          nats per token, on text held out of training
 
 Two yardsticks without any network: the unigram model p(x_t) and the bigram model p(x_t | x_{t−1}), counted on the training text. A loss
-below the bigram line can only come from looking further back than one token.
+well below the bigram line comes from looking further back than one token.
 
     bigram, Witten–Bell:  p(b | a) = (count(a b) + T(a) p(b)) / (count(a) + T(a)),    T(a): how many different tokens follow a
 
