@@ -162,7 +162,7 @@ class LabChatModel(BaseChatModel):
                 except StopIteration as ended:
                     done = ended.value
                     break
-                ready = native_format.speakable(written, [tool["function"]["name"] for tool in tools]) if tools else written
+                ready = native_format.speakable(written) if tools else written
                 if len(ready) > len(shown):
                     chunk = ChatGenerationChunk(message=AIMessageChunk(ready[len(shown) :]))
                     shown = ready

@@ -7,6 +7,7 @@
 The other form is `react_format`, for a model that was tuned on it or whose template shows no tools. What is read out of a text: `lm.tool_calls`.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from llmsuite_lab.lm.tool_calls import read_reply
 
 _ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool"}
 _TAGS = ("<tool_call>", "<function=", "<think>")
+_BEGINS = ("<|python_tag|>", "{", "[")
+_NAMED = re.compile(r"\w+(?:\{|\Z)")  # a call by name, or a first word that may become one
 
 
 def conversation_of(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
@@ -57,11 +60,10 @@ def message_of(raw: str, call_id: str, *, only_first: bool = False) -> AIMessage
     return AIMessage(reply.text, tool_calls=calls[:1] if only_first else calls, additional_kwargs={} if calls else {"thought": ""})
 
 
-def speakable(written: str, names: Sequence[str]) -> str:
+def speakable(written: str) -> str:
     """As much of an unfinished turn as is text for certain: nothing that is, or could become, a call or a thought."""
     text = written.lstrip()
-    begins = [f"{name}{{" for name in names] + ["<|python_tag|>", "{", "["]
-    if any(begin.startswith(text) or text.startswith(begin) for begin in begins):
+    if any(begin.startswith(text) or text.startswith(begin) for begin in _BEGINS):
         return ""
     text = text[: min((at for tag in _TAGS if (at := text.find(tag)) >= 0), default=len(text) - held_back(text, _TAGS))]
-    return text.rstrip()
+    return "" if _NAMED.match(text) else text.rstrip()

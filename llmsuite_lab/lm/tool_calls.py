@@ -25,7 +25,7 @@ _TAGGED_FUNCTION = re.compile(r"<function=([^\s>]+)>(.*?)(?:</function>|\Z)", re
 _PARAMETER = re.compile(r"<parameter=([^\s>]+)>\n?(.*?)\n?(?:</parameter>|\Z)", re.DOTALL)
 _THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _MARKERS = re.compile(r"^(?:\[TOOL_CALLS\]|<\|python_tag\|>)\s*")
-_NAMED = re.compile(r"^(\w+)\s*(?=\{)")
+_NAMED = re.compile(r"^(\w+)(?=\{)")  # nothing in between: `Result {"total": 3}` is an answer
 _KEYS = {"name", "arguments", "parameters", "id", "type"}
 _MARK = "\uf8ff"  # a character for private use: where a call's arguments begin in the template's text
 

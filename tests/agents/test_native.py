@@ -166,6 +166,8 @@ def test_control_tokens_in_tools_roles_and_names_are_refused(tokenizer):
     [
         ("An answer {with} braces", "An answer {with} braces", []),
         ('{"answer": 3}', '{"answer": 3}', []),
+        ('Result {"total": 3}', 'Result {"total": 3}', []),
+        ('Foo <think>so</think>{"total": 3}', 'Foo {"total": 3}', []),
         ('{"name": "Ada", "age": 3}', '{"name": "Ada", "age": 3}', []),
         ('{"name": "price", "parameters": {"item": "lamp"}}', "", [("price", {"item": "lamp"})]),
         ('{"name": "a", "arguments": {}}; {"name": "b", "arguments": {"x": 1}}', "", [("a", {}), ("b", {"x": 1})]),

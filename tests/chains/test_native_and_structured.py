@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import json
+from random import Random
 from typing import Literal
 
 import pytest
@@ -19,6 +20,7 @@ from llmsuite_lab.chains.chat_model import LabChatModel
 from llmsuite_lab.chains.native_format import speakable
 from llmsuite_lab.lm.language_model import Completion, LanguageModel
 from llmsuite_lab.lm.structured import structured
+from llmsuite_lab.lm.tool_calls import read_reply
 from tests.agents.test_native import HERMES, price, wanted
 
 
@@ -88,7 +90,25 @@ def test_a_streamed_turn_says_text_as_it_comes_and_its_call_at_the_end(model):
         assert joined.usage_metadata == whole.usage_metadata
         assert joined.response_metadata["finish_reason"] == whole.response_metadata["finish_reason"] == "eos"
     for text, ready in {"pri": "", "price{": "", "price is": "price is", "<to": "", "A <too": "A", "A <b": "A <b", '{"na': "", " Well \n": "Well"}.items():
-        assert speakable(text, ["price"]) == ready, text
+        assert speakable(text) == ready, text
+
+
+PIECES = ["Foo", "price", " ", "\n", ".", "<", ";", '{"a": 1}', '{"name": "a", "arguments": {}}', "<think>", "</think>", "<tool_call>", "</tool_call>"]
+PIECES += ["[TOOL_CALLS]", "<|python_tag|>", "<function=f>", "<parameter=x>1</parameter>", "</function>"]
+
+
+def test_what_is_streamed_is_what_is_read_in_the_end_whatever_is_written(model):
+    for written, said in [('Result {"total": 3}', 'Result {"total": 3}'), ('price {"item": "lamp"}', 'price {"item": "lamp"}'), ('other{"item": "lamp"}', "")]:
+        bound = model(lambda prompt, written=written: written).bind_tools([tool_from(price)])
+        whole, chunks = bound.invoke("How much?"), list(bound.stream("How much?"))
+        joined = sum(chunks[1:], chunks[0])
+        assert (joined.content, [made["args"] for made in joined.tool_calls]) == (whole.content, [made["args"] for made in whole.tool_calls])
+        assert (whole.content, len(whole.tool_calls)) == (said, int(not said))
+    rng = Random(0)
+    for _ in range(4000):
+        written = "".join(rng.choices(PIECES, k=rng.randint(1, 6)))
+        text = read_reply(written).text
+        assert all(text.startswith(speakable(written[:i])) for i in range(len(written) + 1)), written
 
 
 def test_a_forced_tool_is_begun_in_its_own_form(model):
