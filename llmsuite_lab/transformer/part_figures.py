@@ -1,6 +1,7 @@
 """Pictures of single parts: what temperature does to a distribution, how the learning rate runs, what is lost when a part is taken out."""
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from jaxtyping import Float
@@ -74,8 +75,8 @@ def as_rows(found: Mapping[str, Sequence[float]]) -> dict[str, str]:
     }
 
 
-def recall_curves(found: Mapping[int, Mapping[str, Sequence[tuple[int, Interval]]]], chance: float) -> Any:
-    """Accuracy over tokens read, one panel per number of entries: {entries: {model: [(tokens, accuracy)]}}; bands are intervals over seeds.
+def recall_curves(found: Mapping[int, Mapping[str, Sequence[tuple[int, Sequence[float]]]]], chance: float) -> Any:
+    """Accuracy over tokens read, one panel per number of entries: {entries: {model: [(tokens, each seed's)]}}; bands: worst to best seed.
 
     Raises ValueError for no panel.
     """
@@ -86,12 +87,12 @@ def recall_curves(found: Mapping[int, Mapping[str, Sequence[tuple[int, Interval]
         for name, marks in curves.items():
             ink = COLOURS["tuned" if name == "attention" else "baseline"]
             tokens, shares = zip(*marks)
-            ax.plot(tokens, [share.mean for share in shares], "o-", color=ink, label=name)
-            ax.fill_between(tokens, [s.low for s in shares], [s.high for s in shares], color=ink, alpha=0.18, linewidth=0)
+            ax.plot(tokens, [fmean(share) for share in shares], "o-", color=ink, label=name)
+            ax.fill_between(tokens, [min(share) for share in shares], [max(share) for share in shares], color=ink, alpha=0.18, linewidth=0)
         ax.axhline(chance, color=COLOURS["bound"], linestyle="--", linewidth=1.4, label="guessing")
         ax.set_xscale("log")
         ax.set(ylim=(0, 1.05), xlabel="tokens read")
         ax.set_title(f"{entries} entries", fontsize=13)
     axes[0, 0].set_ylabel("right answers (share)")
-    axes[0, -1].legend(loc="lower right", fontsize=12)
+    axes[0, -1].legend(loc="center right", fontsize=12)
     return drawn

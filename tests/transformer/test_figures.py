@@ -5,7 +5,6 @@ import torch
 
 from llmsuite_lab.core import sliders
 from llmsuite_lab.core.history import History
-from llmsuite_lab.core.metrics import Interval
 from llmsuite_lab.transformer import explorer, figures, head_scores, part_figures
 from llmsuite_lab.transformer.config import llama_config
 from llmsuite_lab.transformer.decoder import Decoder
@@ -162,9 +161,9 @@ def test_what_is_lost_is_the_difference_to_the_whole_model():
 
 
 def test_recall_is_drawn_by_number_of_entries():
-    sure = Interval(0.5, 0.4, 0.6, 3)
-    marks = {"attention": [(720, sure), (1440, sure)], "LSTM": [(720, sure), (1440, sure)]}
+    marks = {"attention": [(720, [0.4, 0.6]), (1440, [1.0, 1.0])], "LSTM": [(720, [0.2, 0.3]), (1440, [0.2, 0.3])]}
     drawn = part_figures.recall_curves({8: marks, 64: marks}, chance=0.25)
+    assert drawn.axes[0].lines[0].get_ydata() == pytest.approx([0.5, 1.0])
     assert [ax.get_title(loc="left") for ax in drawn.axes] == ["8 entries", "64 entries"]
     with pytest.raises(ValueError, match="nothing to draw"):
         part_figures.recall_curves({}, 0.25)

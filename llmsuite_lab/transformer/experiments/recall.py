@@ -102,12 +102,12 @@ def gain(records: Sequence[Record], entries: int) -> Interval:
     return mean_interval(paired_differences(*scores), differences=True)
 
 
-def curves(records: Sequence[Record], entries: int) -> dict[str, list[tuple[int, Interval]]]:
-    """{model: (tokens, accuracy) at each mark}, interval over seeds."""
+def curves(records: Sequence[Record], entries: int) -> dict[str, list[tuple[int, list[float]]]]:
+    """{model: (tokens, accuracy of each seed) at each mark}."""
     found = {}
     for name in MODELS:
         runs = [_row(record, name, entries)["curve"] for record in records]
-        found[name] = [(marks[0][0], mean_interval([share for _, share in marks])) for marks in zip(*runs, strict=True)]
+        found[name] = [(marks[0][0], [share for _, share in marks]) for marks in zip(*runs, strict=True)]
     return found
 
 
