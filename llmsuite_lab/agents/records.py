@@ -5,16 +5,19 @@
     react_refused                                             results: "undisturbed", "refused" (such rows), "steps"
     react_wordings                                            results: such rows over pages of "trained" and of "own" sentences
     react_closed_book, react_one_retrieval                    results: "questions", answered in one turn
+    react_elsewhere, react_varied                             results: such rows by world of another author; react_varied: the sets of `react` too
     react_baselines                                           results: "answers" (such rows by method) and the "steps" taken
 """
 
 import random
+from collections.abc import Sequence
 
 from llmsuite_lab.core import records
 from llmsuite_lab.core.errors import within
 from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.core.records import Record, mean_over_seeds, paired_differences
 from llmsuite_lab.world.almanac_questions import TRAINED_KINDS
+from llmsuite_lab.world.elsewhere import pages
 
 
 def runs() -> list[Record]:
@@ -80,6 +83,26 @@ def by_wording(kinds: tuple[str, ...]) -> dict[str, Interval]:
     found = {name: [row for row in rows if row["kind"] in kinds] for name, rows in records.read("react_wordings").results.items()}
     lost = mean_interval(paired_differences(correct_in(found["trained"]), correct_in(found["own"])), differences=True)
     return {name: mean_interval([row["correct"] for row in rows]) for name, rows in found.items()} | {"lost": lost}
+
+
+def elsewhere(found: Sequence[Record]) -> dict[str, Interval]:
+    """Exact match in the worlds of another author: of "all" questions, of those whose answer is on the pages ("answered"), of the others ("not there").
+
+    found: runs of `react_varied` or `react_elsewhere`; a question's score is its mean over them.
+    """
+
+    def score(run: Record) -> dict[tuple[str, int, bool], float]:
+        rows = {name: run.results[name] for name in pages.names()}
+        truths = {name: [question.answer != pages.NOT_ENOUGH for question in pages.load(name).questions] for name in rows}
+        return {
+            (name, i, there): float(row["correct"])
+            for name in rows
+            for i, (row, there) in enumerate(zip(rows[name], truths[name], strict=True))
+        }
+
+    means = mean_over_seeds(found, score)
+    chosen = {"all": (True, False), "answered": (True,), "not there": (False,)}
+    return {name: mean_interval([mean for (_, _, there), mean in means.items() if there in wanted]) for name, wanted in chosen.items()}
 
 
 def _by_place(run: Record) -> dict[tuple[str, int], float]:

@@ -1,7 +1,8 @@
 """What this section reads off its recorded runs: training seeds of each adapter, the untuned model, and the public sets.
 
     pal, cot, direct, short_pal, …    results by set ("test", "seen"), rows of `evaluation.Result`
-    pal_varied                        the same with more sets, and under "leaks" how many held-out texts the training shares a run of words with
+    pal_elsewhere                     "single" and "several", problems of another author: each story with small numbers, then each with large ones
+    pal_varied                        these, those at home, and under "leaks" how many held-out texts the training shares a run of words with
     reasoning_base                    such rows by method
     reasoning_sizes                   such rows by adapter and number of digits, a story in the same place
     reasoning_public                  right or wrong, by set and adapter
@@ -15,6 +16,7 @@ from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.core.records import Record
 from llmsuite_lab.reasoning import evaluation
 from llmsuite_lab.reasoning.evaluation import Result, from_rows, scores
+from llmsuite_lab.world.elsewhere.problems import SETS
 
 
 def runs(name: str) -> list[Record]:
@@ -45,6 +47,22 @@ def mean_over_seeds(
 ) -> list[float]:
     """One number per problem: its score averaged over the runs. Raises ValueError when the runs answered different problems."""
     return list(records.mean_over_seeds(found, lambda run: scores(run.results[which], score)).values())
+
+
+def by_told_story(found: Sequence[Record], which: Sequence[str] = SETS) -> list[float]:
+    """One number per story of another author: right answers averaged over its two tellings, small numbers and large, and over the runs."""
+    means = []
+    for one in which:
+        tellings = mean_over_seeds(found, one)
+        small, large = tellings[: len(tellings) // 2], tellings[len(tellings) // 2 :]
+        means += [(a + b) / 2 for a, b in zip(small, large, strict=True)]
+    return means
+
+
+def elsewhere_gain() -> Interval:
+    """PAL trained on varied stories minus the shipped PAL on the stories of another author, paired by story."""
+    varied, shipped = (by_told_story(runs(name)) for name in ("pal_varied", "pal_elsewhere"))
+    return mean_interval([a - b for a, b in zip(varied, shipped, strict=True)], differences=True)
 
 
 def equation_truth(found: Sequence[Record], digits: Sequence[int], which: str = "test") -> list[float]:

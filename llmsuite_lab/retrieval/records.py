@@ -5,6 +5,7 @@
     retrieval_formats  results: exact match by passages in each worked example ("one", "three"), then by passages in the prompt
     retrieval_own_gate results: by corpus its "form", how many were "asked", and by gate who was "declined": "answerable", "unanswerable", "elsewhere"
     reader             results: "answerable", "verdicts" and "exact" by number of passages
+    reader_varied      results: such at "home", and by corpus of another author, there with whom the "gate declines"; reader_elsewhere: the latter
     retrieval_scale    results: rows of `scale.Measured`
 """
 
@@ -16,6 +17,7 @@ from llmsuite_lab.core.records import Record, mean_over_seeds
 from llmsuite_lab.retrieval.abstention import Gate
 from llmsuite_lab.retrieval.experiments import Attacked
 from llmsuite_lab.retrieval.scale import Measured
+from llmsuite_lab.world.elsewhere import corpora
 
 
 def load() -> dict:
@@ -97,6 +99,22 @@ def reader_shares(found: Sequence[Record], run: str = "top-1") -> dict[str, Inte
         return mean_interval([mean for (_, has), mean in means.items() if has == known])
 
     return {"right": share("correct", True), "refused": share("declined", True), "declined": share("declined", False)}
+
+
+def elsewhere(found: Sequence[Record], run: str = "top-3") -> dict[str, Interval]:
+    """Reader and gate together in the corpora of another author: "right", the share of answerable questions answered right, and "declined", that of the
+    others declined by the gate or by the reader. found: runs of `reader_varied` or `reader_elsewhere`; a question's score is its mean over them."""
+
+    def score(made: Record) -> dict[tuple[str, int, bool], float]:
+        marks = {}
+        for name in corpora.names():
+            book = made.results[name]
+            for i, (known, verdict, gated) in enumerate(zip(book["answerable"], book["verdicts"][run], book["gate declines"], strict=True)):
+                marks[name, i, known] = float(not gated and verdict == "correct") if known else float(gated or verdict == "declined")
+        return marks
+
+    means = mean_over_seeds(found, score)
+    return {name: mean_interval([mean for (_, _, has), mean in means.items() if has == known]) for name, known in (("right", True), ("declined", False))}
 
 
 def _marks(answerable: Sequence[bool], given: Sequence[str], verdict: str) -> dict[tuple[int, bool], float]:

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from llmsuite_lab.agents import varied
+from llmsuite_lab.agents import records, varied
 from llmsuite_lab.agents.demonstrations import demonstrate, render_observation, render_turn
 from llmsuite_lab.agents.react import parse_turn
 from llmsuite_lab.world import leakage
@@ -145,3 +145,10 @@ def test_the_record_holds_every_world(monkeypatch):
     right = Counter(row["kind"] for row in found["sea"] if row["correct"])
     assert right == {"not stated": 8, "foreign": 8, "no page": 8}
     json.dumps(found)
+
+
+def test_answers_elsewhere_are_read_with_and_without_those_that_no_page_holds(recorded):
+    rows = {name: [{"correct": q.answer == NOT_ENOUGH} for q in elsewhere.load(name).questions] for name in elsewhere.names()}
+    found = records.elsewhere([recorded("react_varied", rows), recorded("react_varied", rows, seed=1)])
+    assert {name: share.mean for name, share in found.items()} == {"all": found["not there"].n / found["all"].n, "answered": 0.0, "not there": 1.0}
+    assert (found["all"].n, found["answered"].n + found["not there"].n) == (128, 128)

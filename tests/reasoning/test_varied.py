@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from llmsuite_lab.core.errors import LabError
-from llmsuite_lab.reasoning import varied
-from llmsuite_lab.reasoning.evaluation import from_rows
+from llmsuite_lab.core.records import write
+from llmsuite_lab.reasoning import records, varied
+from llmsuite_lab.reasoning.evaluation import Result, as_rows, from_rows
 from llmsuite_lab.reasoning.prompting import prompt
 from llmsuite_lab.reasoning.training import pairs
 from llmsuite_lab.world import leakage
@@ -86,3 +87,14 @@ def test_svamp_is_asked_for_by_name_and_a_folder_without_it_is_none(monkeypatch,
     monkeypatch.setenv("LLMSUITE_REAL_DATA", str(tmp_path))
     with pytest.raises(LabError, match="LLMSUITE_REAL_DATA"):
         varied.public({"one": "adapter"})
+
+
+def test_a_story_of_another_author_counts_once_with_both_its_tellings(no_records, recorded):
+    def rows(*right):
+        return as_rows([Result(2, 0, bool(one), "right", 1, tokens=1) for one in right])
+
+    write(recorded("pal_elsewhere", {"single": rows(1, 0, 0, 0), "several": rows(0, 0)}))
+    write(recorded("pal_varied", {"single": rows(1, 0, 1, 0), "several": rows(1, 1), "leaks": {"test": 0}}))
+    write(recorded("pal_varied", {"single": rows(1, 0, 1, 1), "several": rows(1, 0), "leaks": {"test": 0}}, seed=1))
+    assert records.by_told_story(records.runs("pal_varied")) == [1.0, 0.25, 0.75]
+    assert (records.elsewhere_gain().mean, records.elsewhere_gain().n) == (pytest.approx((0.5 + 0.25 + 0.75) / 3), 3)

@@ -10,6 +10,7 @@ from llmsuite_lab.retrieval import figures, records
 from llmsuite_lab.retrieval.abstention import SIGNALS, Gate
 from llmsuite_lab.retrieval.experiments import DEFENCES, Attacked
 from llmsuite_lab.retrieval.injection import ATTACKS
+from llmsuite_lab.world.elsewhere import corpora
 
 ROWS = [
     Attacked("none", "", (False, False, False), (True, True, False)),
@@ -72,3 +73,12 @@ def test_a_record_that_is_not_made_names_its_command(no_records):
     ):
         with pytest.raises(LabError, match=f"`llmsuite train {name} --seed 0`"):
             read()
+
+
+def test_reader_and_gate_elsewhere_are_one_system(recorded):
+    """Two answerable questions, two others, in each corpus: what the gate declines is not answered, whatever the reader said."""
+    book = {"answerable": [True, True, False, False], "gate declines": [False, True, True, False]}
+    said = {"top-3": ["correct", "correct", "wrong", "declined"], "top-1": ["wrong"] * 4}
+    runs = [recorded("reader_varied", {name: book | {"verdicts": said} for name in corpora.names()}, seed) for seed in (0, 1)]
+    assert {name: (share.mean, share.n) for name, share in records.elsewhere(runs).items()} == {"right": (0.5, 8), "declined": (1.0, 8)}
+    assert {name: share.mean for name, share in records.elsewhere(runs, "top-1").items()} == {"right": 0.0, "declined": 0.5}
