@@ -127,6 +127,23 @@ def flat_parameters(flat: Iterable[Layout]) -> list[Tensor]:
 
 
 @torch.no_grad()
+def gather(layout: Layout, values: Tensor, part: Tensor) -> None:
+    """Give a freed flat buffer its memory again, filled from all ranks' parts, and make the parameters views of it. One that is in memory is left alone."""
+    if values.untyped_storage().nbytes() == 0:
+        values.untyped_storage().resize_(values.numel() * values.element_size())
+        all_gather(values, part)
+        for p, view in zip(layout.parameters, layout.views(values), strict=True):
+            p.data = view
+
+
+def free(layout: Layout, values: Tensor) -> None:
+    """Give the flat buffer's memory back; its parameters are empty until `gather`."""
+    for p in layout.parameters:
+        p.data = p.data.new_empty(0)  # a read by mistake is a wrong shape, not freed memory
+    values.untyped_storage().resize_(0)
+
+
+@torch.no_grad()
 def move_gradient(p: nn.Parameter, layout: Layout, j: int, full: Tensor | None) -> Tensor:
     """Add p.grad, the layout's j-th, to the layout's full gradient (made now if there is none) and free it."""
     full = layout.buffer() if full is None else full
@@ -144,3 +161,19 @@ def outer_blocks(model: nn.Module) -> list[nn.Module]:
             blocks += list(module)
             inside |= {part for block in module for part in block.modules()}
     return blocks
+
+
+def by_block(model: nn.Module, blocks: Sequence[nn.Module]) -> tuple[list[Layout], list[list[int]]]:
+    """All parameters as layouts, and for each block the numbers of its own; last, those of what is no block's own: outside of all, or in several."""
+    owners: dict[nn.Parameter, set[int]] = {p: set() for p in model.parameters()}
+    for k, block in enumerate(blocks):
+        for p in block.parameters():
+            owners[p].add(k)
+    home = {p: min(ks) if len(ks) == 1 else len(blocks) for p, ks in owners.items()}
+    flat: list[Layout] = []
+    units = []
+    for k in range(len(blocks) + 1):
+        own = layouts(p for p in owners if home[p] == k)
+        units.append(list(range(len(flat), len(flat) + len(own))))
+        flat += own
+    return flat, units

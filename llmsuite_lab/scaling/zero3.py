@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from llmsuite_lab.scaling.layout import all_gather, flat_parameters, layouts, move_gradient, outer_blocks, same_start
+from llmsuite_lab.scaling.layout import by_block, flat_parameters, free, gather, move_gradient, outer_blocks, same_start
 from llmsuite_lab.scaling.sharding import Scatter, Sharded
 
 
@@ -41,17 +41,7 @@ class Zero3(Sharded):
     ) -> None:
         same_start(model)
         given = outer_blocks(model) if blocks is None else list(blocks)
-        owners: dict[nn.Parameter, set[int]] = {p: set() for p in model.parameters()}
-        for k, block in enumerate(given):
-            for p in block.parameters():
-                owners[p].add(k)
-        home = {p: min(ks) if len(ks) == 1 else len(given) for p, ks in owners.items()}
-        self.units: list[list[int]] = []  # numbers of the layouts that are gathered together; the last unit is what is no block's own
-        flat = []
-        for k in range(len(given) + 1):
-            own = layouts(p for p in owners if home[p] == k)
-            self.units.append(list(range(len(flat), len(flat) + len(own))))
-            flat += own
+        flat, self.units = by_block(model, given)  # numbers of the layouts that are gathered together; the last unit is what is no block's own
         self.buffers = flat_parameters(flat)
         super().__init__(model, make_optimizer, groups, flat, [layout.own(values).clone() for layout, values in zip(flat, self.buffers, strict=True)])
         self.place = {p: (i, j) for i, layout in enumerate(flat) for j, p in enumerate(layout.parameters)}
@@ -61,8 +51,9 @@ class Zero3(Sharded):
             p.register_post_accumulate_grad_hook(self._arrived)
         for k, block in enumerate(given):
             self._around(block, k)
+        rest = {p for i in self.units[-1] for p in flat[i].parameters}
         for module in model.modules():
-            if any(home[p] == len(given) for p in module.parameters(recurse=False)):
+            if any(p in rest for p in module.parameters(recurse=False)):
                 self._around(module, len(given))
         self._free_all()
 
@@ -79,21 +70,13 @@ class Zero3(Sharded):
         module.register_forward_pre_hook(lambda module, inputs: self._gather(k))
         module.register_forward_hook(after)
 
-    @torch.no_grad()
     def _gather(self, k: int) -> None:
         for i in self.units[k]:
-            layout, values = self.layouts[i], self.buffers[i]
-            if values.untyped_storage().nbytes() == 0:
-                values.untyped_storage().resize_(values.numel() * values.element_size())
-                all_gather(values, self.shards[i])
-                for p, view in zip(layout.parameters, layout.views(values), strict=True):
-                    p.data = view
+            gather(self.layouts[i], self.buffers[i], self.shards[i])
 
     def _free(self, k: int) -> None:
         for i in self.units[k]:
-            for p in self.layouts[i].parameters:
-                p.data = p.data.new_empty(0)  # a read by mistake is a wrong shape, not freed memory
-            self.buffers[i].untyped_storage().resize_(0)
+            free(self.layouts[i], self.buffers[i])
 
     def _free_all(self) -> None:
         for k in range(len(self.units)):

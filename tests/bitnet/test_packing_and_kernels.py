@@ -87,7 +87,7 @@ def test_the_largest_sums_do_not_overflow(kernel, form):
         packed = pack(torch.full((5, columns), sign, dtype=torch.int8), form=form)
         for q in (127, -127):
             for path in kernel.paths():
-                assert set(kernel.integers(packed, torch.full((1, columns), q, dtype=torch.int8), path).flatten().tolist()) == {sign * q * columns}
+                assert set(kernel.integers(packed, torch.full((7, columns), q, dtype=torch.int8), path).flatten().tolist()) == {sign * q * columns}
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -26,6 +26,8 @@ LEFT_OUT: dict[str, str] = {
     "scaling.layout.Layout.views": "takes a buffer of its own making, inside a stage",
     "scaling.layout.Layout.own": "takes a buffer of its own making, inside a stage",
     "scaling.layout.Layout.pieces": "takes a buffer of its own making, inside a stage",
+    "scaling.layout.gather": "takes a buffer of a stage's making",
+    "scaling.layout.free": "takes a buffer of a stage's making",
     "scaling.deepspeed.with_deepspeed": "needs DeepSpeed, which is an extra: tests/scaling/test_deepspeed.py",
     "scaling.timing.step_times": "trains for seconds; its arguments are checked in tests/scaling/test_experiments.py",
     "scaling.experiments.parity": "trains for seconds; its arguments are checked in tests/scaling/test_experiments.py",
@@ -115,6 +117,7 @@ def valid(call, folder):
         "scaling.layout.used_anywhere": call(list(model.parameters()), set()),
         "scaling.layout.flat_parameters": call([]),
         "scaling.layout.outer_blocks": call(fresh_model),
+        "scaling.layout.by_block": call(fresh_model, []),
     }
     calls |= {
         "scaling.memory.parameters": call(CONFIG),

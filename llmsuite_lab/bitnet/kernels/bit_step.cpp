@@ -27,7 +27,7 @@ struct Worker : Thread {
     std::vector<float> h;
     Room q;
     Worker(const Model& m, int path, long widest, long positions)
-        : Thread(path, positions), m(m), path(path), group(m.rows_a_byte == 4 ? choose<4, 1>(path) : choose<5, 1>(path)), h(widest), q(padded(widest)) {}
+        : Thread(path, positions), m(m), path(path), group(m.rows_a_byte == 4 ? choose<4>(path) : choose<5>(path)), h(widest), q(padded(widest)) {}
     template <class Use> void product(const Matrix& M, const float* x, Use use) {   // use(row, value) for the rows that are this thread's
         const long columns = padded(M.columns), bytes = (M.rows + m.rows_a_byte - 1) / m.rows_a_byte;
         float s;
@@ -36,7 +36,7 @@ struct Worker : Thread {
         s *= M.scale;
         for (long g = first(bytes); g < last(bytes); g++) {
             int32_t raw[5];
-            group(M.w + g * columns, q.at, columns, raw);
+            group(M.w + g * columns, q.at, columns, 1, raw);
             for (long r = 0, i = g * m.rows_a_byte; r < m.rows_a_byte && i < M.rows; r++, i++) use(i, (float)(raw[r] - sum) * s);
         }
     }

@@ -22,7 +22,7 @@ from llmsuite_lab.core.native import load
 from llmsuite_lab.transformer.step_engine import HEADER, PATHS
 
 SOURCE = Path(__file__).with_name("ternary.cpp")
-HEADERS = (SOURCE.with_suffix(".h"), HEADER)
+HEADERS = (SOURCE.with_suffix(".h"), SOURCE.with_name("rounding.h"), HEADER)
 MOST_THREADS = 1024
 
 

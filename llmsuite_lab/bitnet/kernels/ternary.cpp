@@ -5,18 +5,17 @@ namespace {
 // use(vector, row, sum of weight * x) for every vector and row; sum (n): of each x
 template <int ROWS, class Use>
 void multiply(const uint8_t* w, const int8_t* x, const int32_t* sum, long d_out, long columns, long n, int path, int threads, Use use) {
-    const Group by[] = {choose<ROWS, 1>(path), choose<ROWS, 2>(path), choose<ROWS, VECTORS>(path)};
+    const Group group = choose<ROWS>(path);
     const long groups = (d_out + ROWS - 1) / ROWS;
-    #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-    for (long g = 0; g < groups; g++) {
-        int32_t raw[ROWS * VECTORS];
-        const long rows = d_out - g * ROWS < ROWS ? d_out - g * ROWS : ROWS;
-        for (long b = 0, take; b < n; b += take) {
-            const int which = n - b >= VECTORS && path != 1 ? 2 : n - b >= 2 ? 1 : 0;   // AVX2 has registers for two vectors
-            take = which == 2 ? VECTORS : which + 1;
-            by[which](w + g * columns, x + b * columns, columns, raw);
-            for (long j = 0; j < take; j++)
-                for (long r = 0; r < rows; r++) use(b + j, g * ROWS + r, raw[r * take + j] - sum[b + j]);
+    #pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        std::vector<int32_t> raw(ROWS * n);
+        #pragma omp for schedule(static)
+        for (long g = 0; g < groups; g++) {
+            const long rows = d_out - g * ROWS < ROWS ? d_out - g * ROWS : ROWS;
+            group(w + g * columns, x, columns, n, raw.data());
+            for (long b = 0; b < n; b++)
+                for (long r = 0; r < rows; r++) use(b, g * ROWS + r, raw[b * ROWS + r] - sum[b]);
         }
     }
 }

@@ -3,164 +3,157 @@
 // Forms: 4 rows a byte (2 bits each), 5 rows (base 3, stored as the fraction v/243 in 1/256ths: multiply by 3, look at what overflows).
 // Columns are a multiple of 64. Every path gives the same integers.
 #pragma once
-#include "decode.h"
+#include "rounding.h"
 
 namespace {
 constexpr long VECTORS = 4;                    // vectors that share one reading of the weights
 constexpr long BLOCK = 64;                      // columns are filled up to a multiple of it
 
-// raw[r * B + b] = sum over the columns of digit r times vector b
-using Group = void (*)(const uint8_t* w, const int8_t* x, long columns, int32_t* raw);
+// raw[b * ROWS + r] = sum over the columns of digit r times vector b, for n vectors that lie `columns` apart
+using Group = void (*)(const uint8_t* w, const int8_t* x, long columns, long n, int32_t* raw);
 
 template <int ROWS> inline int digit(unsigned byte, int row) {
     static const unsigned power[] = {1, 3, 9, 27, 81};
     return ROWS == 4 ? byte >> 2 * row & 3 : (byte * power[row] & 255) * 3 >> 8;
 }
-template <int ROWS, int B> void portable(const uint8_t* w, const int8_t* x, long columns, int32_t* raw) {
-    int32_t sum[ROWS * B] = {};
-    for (long k = 0; k < columns; k++)
-        for (int r = 0; r < ROWS; r++)
-            for (int b = 0; b < B; b++) sum[r * B + b] += digit<ROWS>(w[k], r) * x[b * columns + k];
-    for (int i = 0; i < ROWS * B; i++) raw[i] = sum[i];
+template <int ROWS> void portable(const uint8_t* w, const int8_t* x, long columns, long n, int32_t* raw) {
+    for (long b = 0; b < n; b++, x += columns, raw += ROWS) {
+        int32_t sum[ROWS] = {};
+        for (long k = 0; k < columns; k++)
+            for (int r = 0; r < ROWS; r++) sum[r] += digit<ROWS>(w[k], r) * x[k];
+        for (int r = 0; r < ROWS; r++) raw[r] = sum[r];
+    }
 }
 
 #ifdef X86
+// Sums stay in registers only where their loops are unrolled early and their type is the instructions' own: g++ 12 copied each one in every step.
+#define EACH _Pragma("GCC unroll 8")
+typedef short Halves __attribute__((vector_size(32)));
+typedef int Words __attribute__((vector_size(64)));
+
+// The processor reads ahead by itself, but neither across a page nor for a slow reader. One vector is read as fast as the memory gives, and asks for
+// the next page's beginning (asking for every line cost up to a fifth); several are slow, and ask for every line.
+template <int B> INLINE void ask(const uint8_t* w) {                      // past the end it is a hint that nobody follows
+    w += 4096;
+    if (B > 1) _mm_prefetch((const char*)w, _MM_HINT_T1);
+    else if ((uintptr_t)w % 4096 < 64) _mm_prefetch((const char*)w, _MM_HINT_T0);
+}
+
+// --- AVX2: pairs of products are added up in 16 bits, for SPAN columns: 64 steps of at most 2 * 2 * 127 stay below 2^15 ------------------------
+constexpr long SPAN = 64 * 32;
+
 template <int ROWS> AVX2 inline void digits(__m256i t, __m256i* out) {
-    if (ROWS == 4) {                           // rows 1 and 3 are left where they stand in a half: 4 times too large, put right once at the end
-        const __m256i low = _mm256_set1_epi8(3), high = _mm256_set1_epi8(12), half = _mm256_srli_epi16(t, 4);
-        out[0] = _mm256_and_si256(t, low);
-        out[1] = _mm256_and_si256(t, high);
-        out[2] = _mm256_and_si256(half, low);
-        out[3] = _mm256_and_si256(half, high);
-    } else {                                   // 3t/256: 0 below 86, 1 below 171, else 2
-        const __m256i one = _mm256_set1_epi8(86), two = _mm256_set1_epi8((char)171), zero = _mm256_setzero_si256();
-        for (int r = 0; r < ROWS; r++) {
-            const __m256i a = _mm256_cmpeq_epi8(_mm256_max_epu8(t, one), t), b = _mm256_cmpeq_epi8(_mm256_max_epu8(t, two), t);
-            out[r] = _mm256_sub_epi8(zero, _mm256_add_epi8(a, b));
+    if (ROWS == 4) {
+        EACH for (int r = 0; r < 4; r++) out[r] = _mm256_and_si256(_mm256_srli_epi16(t, 2 * r), _mm256_set1_epi8(3));
+    } else {                                   // 3t/256: 0 below 86, 1 below 171, else 2; t - 128 trebles like t, and can be compared
+        t = _mm256_xor_si256(t, _mm256_set1_epi8((char)128));
+        EACH for (int r = 0; r < ROWS; r++) {
+            const __m256i one = _mm256_cmpgt_epi8(t, _mm256_set1_epi8(85 - 128)), two = _mm256_cmpgt_epi8(t, _mm256_set1_epi8(170 - 128));
+            out[r] = _mm256_sub_epi8(_mm256_setzero_si256(), _mm256_add_epi8(one, two));
             t = _mm256_add_epi8(t, _mm256_add_epi8(t, t));
         }
     }
 }
-template <int ROWS, int B> AVX2 void avx2(const uint8_t* w, const int8_t* x, long columns, int32_t* raw) {
+AVX2 inline __m128i totals(Halves a, Halves b, Halves c, Halves d) {
     const __m256i one = _mm256_set1_epi16(1);
-    __m256i wide[ROWS * B];
-    for (auto& v : wide) v = _mm256_setzero_si256();
-    for (long k = 0; k < columns;) {
-        const long most = 32 * (ROWS == 4 ? 16 : 64);                     // 16 steps of at most 2 * 8 * 127, or 64 of 2 * 2 * 127: below 2^15
-        const long end = k + most < columns ? k + most : columns;
-        __m256i narrow[ROWS * B], code[ROWS];
-        for (auto& v : narrow) v = _mm256_setzero_si256();
-        for (; k < end; k += 32) {
-            _mm_prefetch((const char*)(w + k + 8192), _MM_HINT_T0);       // past the end it is a hint that nobody follows
+    const __m256i ab = _mm256_hadd_epi32(_mm256_madd_epi16((__m256i)a, one), _mm256_madd_epi16((__m256i)b, one));
+    const __m256i cd = _mm256_hadd_epi32(_mm256_madd_epi16((__m256i)c, one), _mm256_madd_epi16((__m256i)d, one));
+    const __m256i all = _mm256_hadd_epi32(ab, cd);
+    return _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
+}
+// raw += digits of a span times B vectors. w: packed, or the digits, SPAN bytes a row
+template <int ROWS, int B, bool PACKED> AVX2 void avx2_span(const uint8_t* w, const int8_t* x, long columns, long span, int32_t* raw) {
+    Halves sum[ROWS][B];
+    EACH for (int r = 0; r < ROWS; r++)
+        EACH for (int b = 0; b < B; b++) sum[r][b] = Halves{};
+    for (long k = 0; k < span; k += 32) {
+        __m256i v[B], code[ROWS];
+        EACH for (int b = 0; b < B; b++) v[b] = _mm256_loadu_si256((const __m256i*)(x + b * columns + k));
+        if (PACKED) {
+            ask<B>(w + k);
             digits<ROWS>(_mm256_loadu_si256((const __m256i*)(w + k)), code);
-            for (int b = 0; b < B; b++) {
-                const __m256i v = _mm256_loadu_si256((const __m256i*)(x + b * columns + k));
-                for (int r = 0; r < ROWS; r++) narrow[r * B + b] = _mm256_add_epi16(narrow[r * B + b], _mm256_maddubs_epi16(code[r], v));
+        }
+        EACH for (int r = 0; r < ROWS; r++) {
+            if (!PACKED) code[r] = _mm256_load_si256((const __m256i*)(w + r * SPAN + k));
+            EACH for (int b = 0; b < B; b++) sum[r][b] += (Halves)_mm256_maddubs_epi16(code[r], v[b]);
+        }
+    }
+    EACH for (int b = 0; b < B; b++) {
+        __m128i* four = (__m128i*)(raw + b * ROWS);
+        _mm_storeu_si128(four, _mm_add_epi32(_mm_loadu_si128(four), totals(sum[0][b], sum[1][b], sum[2][b], sum[3][b])));
+        if (ROWS == 5) raw[b * ROWS + 4] += _mm_cvtsi128_si32(totals(sum[ROWS - 1][b], Halves{}, Halves{}, Halves{}));
+    }
+}
+template <int ROWS> AVX2 void avx2(const uint8_t* w, const int8_t* x, long columns, long n, int32_t* raw) {
+    for (long i = 0; i < ROWS * n; i++) raw[i] = 0;
+    for (long k = 0; k < columns; k += SPAN) {
+        const long span = columns - k < SPAN ? columns - k : SPAN;
+        if (n == 1) avx2_span<ROWS, 1, true>(w + k, x + k, columns, span, raw);
+        else if (n == 2) avx2_span<ROWS, 2, true>(w + k, x + k, columns, span, raw);
+        else {                                 // unpacked once, in the nearest cache, for all vectors
+            alignas(32) uint8_t code[ROWS * SPAN];
+            for (long j = 0; j < span; j += 32) {
+                __m256i row[ROWS];
+                ask<VECTORS>(w + k + j);
+                digits<ROWS>(_mm256_loadu_si256((const __m256i*)(w + k + j)), row);
+                EACH for (int r = 0; r < ROWS; r++) _mm256_store_si256((__m256i*)(code + r * SPAN + j), row[r]);
             }
-        }
-        for (int i = 0; i < ROWS * B; i++) wide[i] = _mm256_add_epi32(wide[i], _mm256_madd_epi16(narrow[i], one));
-    }
-    for (int i = 0; i < ROWS * B; i++) {
-        __m128i s = _mm_add_epi32(_mm256_castsi256_si128(wide[i]), _mm256_extracti128_si256(wide[i], 1));
-        s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-        raw[i] = _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1))) >> (ROWS == 4 ? i / B % 2 * 2 : 0);
-    }
-}
-
-template <int ROWS> VNNI inline void digits(__m512i t, __m512i* out) {
-    if (ROWS == 4) {                           // left where they stand: 4^r too large, put right once at the end
-        for (int r = 0; r < 4; r++) out[r] = _mm512_and_si512(t, _mm512_set1_epi8((char)(3 << 2 * r)));
-    } else {
-        const __m512i one = _mm512_set1_epi8(1), two = _mm512_set1_epi8(2);
-        for (int r = 0; r < ROWS; r++) {
-            const __mmask64 a = _mm512_cmpge_epu8_mask(t, _mm512_set1_epi8(86)), b = _mm512_cmpge_epu8_mask(t, _mm512_set1_epi8((char)171));
-            out[r] = _mm512_mask_mov_epi8(_mm512_maskz_mov_epi8(a, one), b, two);
-            t = _mm512_add_epi8(t, _mm512_add_epi8(t, t));
+            for (long b = 0; b < n; b += 2)
+                (n - b > 1 ? avx2_span<ROWS, 2, false> : avx2_span<ROWS, 1, false>)(code, x + b * columns + k, columns, span, raw + b * ROWS);
         }
     }
 }
-template <int ROWS, int B> VNNI void vnni(const uint8_t* w, const int8_t* x, long columns, int32_t* raw) {
-    __m512i sum[ROWS * B], code[ROWS];
-    for (auto& v : sum) v = _mm512_setzero_si512();
-    for (long k = 0; k < columns; k += BLOCK) {
-        _mm_prefetch((const char*)(w + k + 4096), _MM_HINT_T0);
-        digits<ROWS>(_mm512_loadu_si512(w + k), code);
-        for (int b = 0; b < B; b++) {
-            const __m512i v = _mm512_loadu_si512(x + b * columns + k);
-            for (int r = 0; r < ROWS; r++) sum[r * B + b] = _mm512_dpbusd_epi32(sum[r * B + b], code[r], v);
+
+// --- AVX-512 VNNI: no digit is unpacked. The byte t times x, and parts of it that are cheaper to have, give the digits' sums ------------------
+//     4 rows: t mod 4, 16, 64, 256 hold the lowest 1, 2, 3, 4 digits                  sum of digit r: (this one - the one before) / 4^r
+//     5 rows: t, 3t, 9t, ... mod 256; trebling carries the next digit out              sum of digit r: (3 * this one - the one after) / 256
+constexpr long WIDE = 1 << 15;                  // columns whose sums, 256 times too large, stay below 2^31
+
+VNNI inline void totals(Words a, Words b, Words c, Words d, uint32_t* out) {
+    const __m512i ab = (__m512i)((Words)_mm512_unpacklo_epi32((__m512i)a, (__m512i)b) + (Words)_mm512_unpackhi_epi32((__m512i)a, (__m512i)b));
+    const __m512i cd = (__m512i)((Words)_mm512_unpacklo_epi32((__m512i)c, (__m512i)d) + (Words)_mm512_unpackhi_epi32((__m512i)c, (__m512i)d));
+    const __m512i all = (__m512i)((Words)_mm512_unpacklo_epi64(ab, cd) + (Words)_mm512_unpackhi_epi64(ab, cd));
+    const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
+    _mm_storeu_si128((__m128i*)out, _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1)));
+}
+template <int ROWS, int B> VNNI void vnni_span(const uint8_t* w, const int8_t* x, long columns, long span, int32_t* raw) {
+    constexpr int PARTS = ROWS == 4 ? 4 : 6;
+    Words sum[8][B];
+    EACH for (int r = 0; r < 8; r++)
+        EACH for (int b = 0; b < B; b++) sum[r][b] = Words{};
+    for (long k = 0; k < span; k += BLOCK) {
+        ask<B>(w + k);
+        __m512i v[B], t = _mm512_loadu_si512(w + k);
+        EACH for (int b = 0; b < B; b++) v[b] = _mm512_loadu_si512(x + b * columns + k);
+        EACH for (int r = 0; r < PARTS; r++) {
+            const __m512i part = ROWS == 4 && r < 3 ? _mm512_and_si512(t, _mm512_set1_epi8((char)((4 << 2 * r) - 1))) : t;
+            EACH for (int b = 0; b < B; b++) sum[r][b] = (Words)_mm512_dpbusd_epi32((__m512i)sum[r][b], part, v[b]);
+            if (ROWS == 5) t = _mm512_add_epi8(t, _mm512_add_epi8(t, t));
         }
     }
-    for (int r = 0; r < ROWS; r++)
-        for (int b = 0; b < B; b++) raw[r * B + b] = _mm512_reduce_add_epi32(sum[r * B + b]) >> (ROWS == 4 ? 2 * r : 0);
-}
-AVX2 int32_t round_avx2(const float* x, int8_t* q, long d, float k) {
-    long i = 0;
-    const __m256 scale = _mm256_set1_ps(k);
-    __m256i total = _mm256_setzero_si256();
-    for (; i + 8 <= d; i += 8) {
-        const __m256i v = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + i), scale));
-        const __m128i h = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-        _mm_storel_epi64((__m128i*)(q + i), _mm_packs_epi16(h, h));
-        total = _mm256_add_epi32(total, v);
+    EACH for (int b = 0; b < B; b++) {
+        uint32_t s[8];                         // may wrap around: what comes of them does not
+        EACH for (int r = 0; r < PARTS; r += 4) totals(sum[r][b], sum[r + 1][b], sum[r + 2][b], sum[r + 3][b], s + r);
+        EACH for (int r = 0; r < ROWS; r++)
+            raw[b * ROWS + r] += ROWS == 4 ? (int32_t)(s[r] - (r ? s[r - 1] : 0)) >> 2 * r : (int32_t)(3 * s[r] - s[r + 1]) >> 8;
     }
-    int32_t lane[8], sum = 0;
-    _mm256_storeu_si256((__m256i*)lane, total);
-    for (int32_t v : lane) sum += v;
-    for (; i < d; i++) sum += q[i] = (int8_t)__builtin_rintf(x[i] * k);
-    return sum;
 }
-AVX2 float largest_avx2(const float* x, long d, float m) {
-    long i = 0;
-    const __m256 sign = _mm256_set1_ps(-0.0f);
-    __m256 top = _mm256_set1_ps(m), strange = _mm256_setzero_ps();        // 0 x is nan where x is nan or infinite
-    for (; i + 8 <= d; i += 8) {
-        const __m256 v = _mm256_loadu_ps(x + i);
-        top = _mm256_max_ps(top, _mm256_andnot_ps(sign, v));
-        strange = _mm256_add_ps(strange, _mm256_mul_ps(v, _mm256_setzero_ps()));
-    }
-    float lane[8], odd[8], bad = 0;
-    _mm256_storeu_ps(lane, top);
-    _mm256_storeu_ps(odd, strange);
-    for (int j = 0; j < 8; j++) { m = lane[j] > m ? lane[j] : m; bad += odd[j]; }
-    for (; i < d; i++) { const float a = __builtin_fabsf(x[i]); m = a > m ? a : m; bad += 0 * x[i]; }
-    return bad == 0 ? m : NAN;
+template <int ROWS> VNNI void vnni(const uint8_t* w, const int8_t* x, long columns, long n, int32_t* raw) {
+    for (long i = 0; i < ROWS * n; i++) raw[i] = 0;
+    for (long k = 0; k < columns; k += WIDE)
+        for (long b = 0, take; b < n; b += take) {
+            take = n - b >= VECTORS ? VECTORS : n - b >= 2 ? 2 : 1;
+            const auto products = take == VECTORS ? vnni_span<ROWS, VECTORS> : take == 2 ? vnni_span<ROWS, 2> : vnni_span<ROWS, 1>;
+            products(w + k, x + b * columns + k, columns, columns - k < WIDE ? columns - k : WIDE, raw + b * ROWS);
+        }
 }
 #endif
 
-template <int ROWS, int B> Group choose(int path) {
+template <int ROWS> Group choose(int path) {
 #ifdef X86
-    if (path == 2) return vnni<ROWS, B>;
-    if (path == 1) return avx2<ROWS, B>;
+    if (path == 2) return vnni<ROWS>;
+    if (path == 1) return avx2<ROWS>;
 #endif
-    return portable<ROWS, B>;
+    return portable<ROWS>;
 }
-// q (columns): round(x * 127/m), zeros behind the d features; s = m/127, m = max(max |x|, eps). A vector with nan or infinity: s is nan, q zeros.
-// Returns the sum of q.
-inline int32_t quantize(const float* x, int8_t* q, float* s, long d, long columns, float eps, int path) {
-    float m = eps;
-#ifdef X86
-    if (path) m = largest_avx2(x, d, m); else
-#endif
-    {
-        float bad = 0;
-        for (long i = 0; i < d; i++) { const float a = __builtin_fabsf(x[i]); m = a > m ? a : m; bad += 0 * x[i]; }
-        m = bad == 0 ? m : NAN;
-    }
-    *s = m / 127;
-    for (long i = std::isnan(m) ? 0 : d; i < columns; i++) q[i] = 0;
-    if (std::isnan(m)) return 0;
-#ifdef X86
-    if (path) return round_avx2(x, q, d, 127 / m);
-#endif
-    int32_t sum = 0;
-    for (long i = 0; i < d; i++) sum += q[i] = (int8_t)__builtin_rintf(x[i] * (127 / m));
-    return sum;
-}
-
-// Room for n bytes that begins where a vector register's loads do not cross two lines of the cache.
-struct Room {
-    std::vector<int8_t> held;
-    int8_t* at;
-    explicit Room(long n) : held(n + 64), at(held.data() + (64 - (uintptr_t)held.data() % 64)) {}
-};
 }  // namespace

@@ -13,6 +13,7 @@ likeliest tokens are compared first. llama.cpp comes in the wheel `xllamacpp`; w
 import math
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import cycle
@@ -28,7 +29,7 @@ from llmsuite_lab.bitnet.model import bit_decoder, layer_shapes, model_bytes, pa
 from llmsuite_lab.bitnet.packing import FORMS, Ternary, pack
 from llmsuite_lab.core.errors import LabError, within
 from llmsuite_lab.core.llama_cpp import LlamaCpp, wheel
-from llmsuite_lab.core.runtime import available_cores
+from llmsuite_lab.core.runtime import available_cores, return_freed_memory
 from llmsuite_lab.course.bench import Row, clock, compare, interleaved, say, seconds_unit
 from llmsuite_lab.transformer.config import TransformerConfig, llama_config
 from llmsuite_lab.transformer.decoder import Decoder
@@ -45,7 +46,7 @@ SAME = 0.75  # share of positions at which both must find the same token likelie
 
 
 def rows() -> list[Row]:
-    """All rows; some minutes on two free cores, and 3 GB. Raises LabError where there is no compiled kernel."""
+    """All rows; some minutes on two free cores, and 2 GB. Raises LabError where there is no compiled kernel."""
     if (reason := cpu.why_not()) is not None:
         raise LabError(f"there is nothing of ours to measure here: {reason}")
     products = [row for shape in sorted(set(layer_shapes(paper_config("3B")))) for row in shape_rows(*shape)]
@@ -80,10 +81,17 @@ def block_rows(n: int = 11, shapes: Sequence[tuple[int, int]] | None = None, col
     return [*rows, compare(f"{name}: {fastest} against itself", seconds_unit(), again, took[0])]
 
 
-def batch_rows(n: int = 5, size: str = "70B", budget: float = 160e9, tokens: int = 512, shapes: Sequence[tuple[int, int]] | None = None) -> list[Row]:
+def batch_rows(
+    n: int = 5,
+    size: str = "70B",
+    budget: float = 160e9,
+    tokens: int = 512,
+    shapes: Sequence[tuple[int, int]] | None = None,
+    cold_bytes: int = COLD_BYTES,
+) -> list[Row]:
     """Tokens a second at the batch that fits: how many sequences of `tokens` keys and values, for each head, lie beside the weights of the model in `budget`
     bytes is a calculation; the time of a step is measured, as that of one block's products at that batch, times the blocks. Packed against torch's fastest,
-    and that one against itself, which tells the clock's noise. A quarter of a minute, and 3 GB. Raises LabError where there is no compiled kernel, ValueError
+    and that one against itself, which tells the clock's noise. A quarter of a minute, and 1.5 GB. Raises LabError where there is no compiled kernel, ValueError
     for a size that is not known or a budget beside which no sequence fits.
     """
     if (reason := cpu.why_not()) is not None:
@@ -93,40 +101,42 @@ def batch_rows(n: int = 5, size: str = "70B", budget: float = 160e9, tokens: int
     held = {form: model_bytes(config, form) for form in (None, "two_bits")}
     few, many = (energy.largest_batch(budget, weights, sequence) for weights in held.values())
     within(f"the sequences that fit beside {held[None] / 1e9:.0f} GB of weights", few, 1, 10**6)
-    generator, shapes = torch.Generator().manual_seed(0), list(shapes or layer_shapes(config))
-    prepacked = choose_layout(torch.bfloat16, torch.device("cpu")) == "prepacked"
-    dtype = torch.bfloat16 if prepacked else torch.float32
-    ours, theirs = [], []
-    for d_out, d_in in shapes:  # one tile of random weights, repeated: the time does not depend on them
-        rows = math.gcd(d_out, TILE) if d_out % 4 == 0 else d_out  # four rows share a byte
-        tile = torch.randint(-1, 2, (rows, d_in), generator=generator, dtype=torch.int8)
-        W = pack(tile)
-        ours.append(replace(W, bytes=W.bytes.repeat(d_out // rows, 1), shape=(d_out, d_in)))
-        theirs.append(Packed(tile.to(dtype).repeat(d_out // rows, 1), None, choose_layout(dtype, torch.device("cpu"))))
-    x = {(batch, d_in): torch.randn(batch, d_in, generator=generator) for batch in {few, many} for _, d_in in shapes}
+    within("n", n, 1, 10**6)
+    rounds = [[0.0] * n for _ in range(3)]  # seconds of a block's products: packed, torch's fastest, that again
+    for (d_out, d_in), times in Counter(shapes or layer_shapes(config)).items():  # one shape at a time: a whole block takes 2 GB
+        return_freed_memory()
+        for total, seconds in zip(rounds, _batch_s(d_out, d_in, many, few, n, cold_bytes)):
+            total[:] = (before + times * one for before, one in zip(total, seconds))
 
-    def rate(weights: float, step: Callable[[int], None]) -> Callable[[], float]:
-        def step_s(batch: int) -> float:
-            began = clock()
-            with torch.inference_mode():
-                step(batch)
-            return config.n_layers * max(clock() - began, 1e-12)
+    def rates(form: str | None, took: Sequence[float]) -> list[float]:
+        return [energy.throughput(budget, held[form], sequence, lambda batch, s=s: config.n_layers * s) for s in took]
 
-        return lambda: energy.throughput(budget, weights, sequence, step_s)
-
-    def packed_step(batch: int) -> None:
-        for W, (_, d_in) in zip(ours, shapes):
-            cpu.multiply(W, x[batch, d_in])
-
-    def full_step(batch: int) -> None:
-        for product, (_, d_in) in zip(theirs, shapes):
-            product(x[batch, d_in].to(dtype))
-
-    full = rate(held[None], full_step)
-    values, took, again = interleaved(rate(held["two_bits"], packed_step), full, full, n=n)
-    what = f"{'prepacked BF16' if prepacked else 'float32'}, batch {few}"
+    values, took, again = (rates(form, seconds) for form, seconds in zip(("two_bits", None, None), rounds))
+    what = f"{'prepacked BF16' if _fastest()[1] == 'prepacked' else 'float32'}, batch {few}"
     name, unit = f"{size}, {budget / 1e9:.0f} GB: packed, batch {many}", f"tokens/{seconds_unit()}"
     return [compare(f"{name} against {what}", unit, values, took), compare(f"{what} against itself", unit, again, took)]
+
+
+def _batch_s(d_out: int, d_in: int, many: int, few: int, n: int, cold_bytes: int) -> list[list[float]]:
+    """Seconds of one matrix's product, `n` times each: packed at a batch of `many`, torch's fastest at `few`, and that again."""
+    generator, (dtype, layout) = torch.Generator().manual_seed(0), _fastest()
+    rows = math.gcd(d_out, TILE) if d_out % 4 == 0 else d_out  # one tile of random weights, repeated: the time does not depend on them
+    tile, repeated = torch.randint(-1, 2, (rows, d_in), generator=generator, dtype=torch.int8), (d_out // rows, 1)
+    theirs = [Packed(tile.to(dtype).repeat(repeated), None, layout) for _ in range(-(-cold_bytes // (dtype.itemsize * d_out * d_in)))]
+    W = pack(tile)  # four rows share a byte
+    W = replace(W, bytes=W.bytes.repeat(repeated), shape=(d_out, d_in))
+    ours = [replace(W, bytes=W.bytes.clone()) for _ in range(-(-cold_bytes // W.bytes.numel()))]
+    x, y = (torch.randn(batch, d_in, generator=generator) for batch in (many, few))
+    full = _timed(theirs, lambda product: product(y.to(dtype)))
+    return interleaved(_timed(ours, lambda W: cpu.multiply(W, x)), full, full, n=n)
+
+
+def _fastest() -> tuple[torch.dtype, str]:
+    """What torch multiplies a batch fastest in: prepacked BF16 where the processor has its instructions, else float32."""
+    device = torch.device("cpu")
+    prepacked = choose_layout(torch.bfloat16, device) == "prepacked"
+    dtype = torch.bfloat16 if prepacked else torch.float32
+    return dtype, choose_layout(dtype, device)
 
 
 def published_row(n: int = ROUNDS) -> Row:
