@@ -88,7 +88,7 @@ class Corpus:
         """A `RAG` over this corpus that says `unknown` where nothing fits.
 
         Its gate is the shipped one with a threshold for this corpus (`own_gate`): a handful of `questions` that it answers makes it better, `unanswerable`
-        ones better still. `gate=False`, or a corpus of one passage: no gate. Further options as for `RAG`.
+        ones stricter, with both sorts. `gate=False`, or a corpus of one passage: no gate. Further options as for `RAG`.
         """
         rag = RAG(self.retriever, lm, unknown=unknown, **options)
         if gate and len(self) > 1:

@@ -43,7 +43,8 @@ def follow(found: Mapping[str, Any]) -> dict[str, Any]:
         "abstention": abstention(development["signals"], development["answerable"], "How well each signal tells what the documents leave out"),
     }
     more = {"attacked": ("attacked", attacked), "rankings": ("quality", rankings)}
-    return drawn | {name: draw(found[held]) for name, (held, draw) in more.items() if held in found}
+    drawn |= {name: draw(found[held]) for name, (held, draw) in more.items() if held in found}
+    return drawn | ({"readers": readers(found)} if "read" in found else {})
 
 
 def accuracy(correct: Mapping[str, Sequence[bool]] | None = None, title: str = "What stands in the prompt decides what comes out") -> Any:
@@ -101,9 +102,11 @@ def abstention(
     return drawn
 
 
-def readers() -> Any:
-    """Recorded: the untuned reader behind its gate against the tuned one (mean over its seeds), with one and with three passages."""
-    found = records.load()
+def readers(found: Mapping[str, Any] | None = None) -> Any:
+    """The untuned reader behind its gate against the tuned one, with one and with three passages: recorded (mean over its seeds), or `found`."""
+    title = "A reader that was trained to read" if found is None else "Untuned behind its gate, and trained to read"
+    tuned = records.readers() if found is None else [found["read"]]
+    found = records.load() if found is None else found
     declined, refused = records.declined_shares(found)
     known = slice(None, found["questions"]["one"])
     untuned = {
@@ -111,13 +114,11 @@ def readers() -> Any:
         "refused": refused,
         "declined": declined,
     }
-    series = {"untuned with gate": untuned} | {f"tuned, {run}": records.reader_shares(records.readers(), run) for run in ("top-1", "top-3")}
+    series = {"untuned with gate": untuned} | {f"tuned, {run}": records.reader_shares(tuned, run) for run in ("top-1", "top-3")}
     names = {"right": "answerable:\nright", "refused": "answerable:\nrefused", "declined": "no answer:\ndeclined"}
     groups = {label: {name: shares[key] for name, shares in series.items()} for key, label in names.items()}
     colours = {"untuned with gate": "base", "tuned, top-1": "tuned", "tuned, top-3": "third"}
-    return bars_with_intervals(
-        groups, title="A reader that was trained to read", ylabel="share of questions", colours=colours, ylim=(0, 1.12)
-    )
+    return bars_with_intervals(groups, title=title, ylabel="share of questions", colours=colours, ylim=(0, 1.12))
 
 
 def search_latency(rows: Sequence[scale.Measured] | None = None) -> Any:

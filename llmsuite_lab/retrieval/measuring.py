@@ -24,10 +24,11 @@ from llmsuite_lab.world import handbook
 ATTACKED = 24  # questions whose passage is planted with every order
 
 
-def on(book: handbook.Handbook, lm: LanguageModel, embedder: Embedder | None = None) -> dict:
+def on(book: handbook.Handbook, lm: LanguageModel, embedder: Embedder | None = None, tuned: LanguageModel | None = None) -> dict:
     """Every condition on a book of one's own (`own_questions.load`), as `held_out` has it for the course's; the gate has a threshold for this corpus.
 
-    `figures.follow` draws what comes back. Raises ValueError for a book of fewer than three passages or without a question of either sort.
+    `tuned`: the trained reader (None: the shipped one). `figures.follow` draws what comes back. Raises ValueError for a book of fewer than three passages or
+    without a question of either sort.
     """
     if len(book.passages) < 3 or not book.of_kind("one") or not book.of_kind("unanswerable"):
         raise ValueError("a book needs three passages, a question that it answers and one that it does not (answer null)")
@@ -39,7 +40,8 @@ def on(book: handbook.Handbook, lm: LanguageModel, embedder: Embedder | None = N
     development = {"signals": [list(map(float, row)) for row in signals], "answerable": truths}
     measured = measure(lm, embedder, fitted, len(asked), 24, len(asked), book=book)
     planted = experiments.attack(rag, book, experiments.every(book.of_kind("one"), ATTACKED))
-    return {"gate": asdict(fitted), "development": development, **measured, "attacked": planted, "quality": _quality(rag.retriever, book)}
+    read = _read(LanguageModel.load(adapter="reader") if tuned is None else tuned, rag.retriever, asked)
+    return {"gate": asdict(fitted), "development": development, **measured, "attacked": planted, "quality": _quality(rag.retriever, book), "read": read}
 
 
 def held_out() -> Outcome:
@@ -130,8 +132,11 @@ def formats(questions: int = 120, passages: tuple[int, ...] = (1, 3), budget: in
 
 def read_by(adapter: Path | str) -> dict:
     """A tuned reader (`retrieval.reader`) on all held-out questions with one and with three passages, no gate: plain data for its record."""
-    lm, book = LanguageModel.load(adapter=adapter), handbook.load()
-    retriever, asked = Retriever(book.passages, Embedder.load()), book.of_kind("one", "unanswerable")
+    book = handbook.load()
+    return _read(LanguageModel.load(adapter=adapter), Retriever(book.passages, Embedder.load()), book.of_kind("one", "unanswerable"))
+
+
+def _read(lm: LanguageModel, retriever: Retriever, asked: Sequence[handbook.Question]) -> dict:
     found: dict = {"answerable": [q.answer is not None for q in asked], "verdicts": {}, "exact": {}}
     for k in (1, 3):
         run = experiments.with_passages(RAG(retriever, lm, k=k, form=zero_shot), asked, f"top-{k}")

@@ -91,11 +91,12 @@ def readers() -> list[Record]:
     return records.read_all("reader")
 
 
-def reader_shares(found: Sequence[Record], run: str = "top-1") -> dict[str, Interval]:
-    """Share of answerable questions right and refused, of unanswerable ones declined: a question's score is its mean over the seeds."""
+def reader_shares(found: Sequence[Record | dict], run: str = "top-1") -> dict[str, Interval]:
+    """Share of answerable questions right and refused, of unanswerable ones declined, of records or their results: a score is its mean over the seeds."""
+    results = [made if isinstance(made, dict) else made.results for made in found]
 
     def share(verdict: str, known: bool) -> Interval:
-        means = mean_over_seeds(found, lambda made: _marks(made.results["answerable"], made.results["verdicts"][run], verdict))
+        means = mean_over_seeds(results, lambda made: _marks(made["answerable"], made["verdicts"][run], verdict))
         return mean_interval([mean for (_, has), mean in means.items() if has == known])
 
     return {"right": share("correct", True), "refused": share("declined", True), "declined": share("declined", False)}

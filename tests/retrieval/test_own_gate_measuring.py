@@ -5,6 +5,7 @@ import json
 import pytest
 
 from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.paths import repo_dir
 from llmsuite_lab.core.records import Record
 from llmsuite_lab.retrieval import own_gate_measuring, records
 from llmsuite_lab.retrieval.own_gate import adapted
@@ -57,6 +58,17 @@ def test_the_record_is_read_by_form(folder, embedder, monkeypatch):
     assert set(shares) == {"SQuAD 2.0"}
     assert shares["SQuAD 2.0"]["no questions"]["answerable"].n == 24
     assert done.results["squad"]["asked"] == {"answerable": 12, "unanswerable": 12, "elsewhere": 1, "passages": 12}
+
+
+def test_what_readme_says_of_it_is_what_was_recorded():
+    text = " ".join((repo_dir() / "README.md").read_text(encoding="utf-8").split())
+    shares = records.own_gate()
+    gates = own_gate_measuring.GATES[1:]
+    theirs, squads = ([f"{shares[form][gate]['unanswerable'].mean:.2f}"[1:] for gate in gates] for form in ("another author", "SQuAD 2.0"))
+    assert f"it declined {theirs[0]} without questions of yours, {theirs[1]} with five that are answered" in text
+    assert f"{theirs[2]} with five of each sort" in text
+    refused = f"{shares['SQuAD 2.0']['five of each']['answerable'].mean:.2f}"[1:]
+    assert f"paragraphs {squads[0]}, {squads[1]} and {squads[2]}, and at the last {refused} of the answerable ones" in text
 
 
 def test_without_a_folder_it_says_which_files_it_wants(monkeypatch, embedder, tmp_path):

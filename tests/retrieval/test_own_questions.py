@@ -8,6 +8,7 @@ from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.retrieval import experiments, figures, measuring, own_questions
 from llmsuite_lab.retrieval.corpus import Corpus
 from llmsuite_lab.retrieval.pipeline import RAG
+from llmsuite_lab.retrieval.prompting import zero_shot
 from llmsuite_lab.retrieval.retriever import Retriever
 from llmsuite_lab.world import handbook
 
@@ -73,12 +74,19 @@ def test_what_is_no_question_is_named(material):
 
 def test_every_figure_follows_from_the_own_book(material, embedder, copycat):
     book = own_questions.load(*material(ASKED))
-    found = measuring.on(book, copycat, embedder)
+    found = measuring.on(book, copycat, embedder, copycat)
     assert found["questions"] == {"one": 3, "two": 0, "unanswerable": 2}
     assert found["correct"]["gold"] == [True, True, True]
     assert found["correct"]["closed book"] == [False] * 3
     drawn = figures.follow(found)
-    assert set(drawn) == {"accuracy", "outcomes", "abstention", "attacked", "rankings"}
+    assert set(drawn) == {"accuracy", "outcomes", "abstention", "attacked", "rankings", "readers"}
+    titles = {name: figure.axes[0].get_title(loc="left") for name, figure in drawn.items() if name in ("accuracy", "abstention", "readers")}
+    recorded = {name: getattr(figures, name)().axes[0].get_title(loc="left") for name in titles}
+    assert not any(titles[name] == recorded[name] for name in titles), "a title says nothing that was not measured"
+    bars = [bar.get_height() for bar in drawn["readers"].axes[0].patches]
+    readers = [RAG(Retriever(book.passages, embedder), copycat, k=k, form=zero_shot) for k in (1, 3)]
+    answered = [experiments.with_passages(reader, book.questions, "") for reader in readers]
+    assert bars[1:3] == [sum(o.verdict == "correct" for o in run.outcomes) / 3 for run in answered]
     heights = [bar.get_height() for bar in drawn["accuracy"].axes[0].patches]
     assert heights[list(found["correct"]).index("gold")] == 1.0
     shares = experiments.retrieval_quality(Retriever(book.passages, embedder), book.questions)

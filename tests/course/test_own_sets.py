@@ -1,0 +1,48 @@
+"""In notebooks 02 to 04 one name takes a question set or corpus of one's own, and what draws or asks anything that it changes is given it."""
+
+import ast
+import json
+
+import pytest
+
+from llmsuite_lab.core.paths import repo_dir
+
+# by notebook: figures that are drawn from what was measured on the set, and the functions that load the course's own set, with how often they stand:
+# where the course's world is what is explained or what a claim was judged on
+NOTEBOOKS = {
+    "02_retrieval_augmented_generation": ({"accuracy", "outcomes", "abstention", "attacked", "rankings", "readers"}, {"handbook.load": 1}),
+    "03_program_aided_language_models": ({"by_size", "by_steps", "equation_truth", "tuned_or_not", "seen_and_unseen"}, {"word_problems.load": 1}),
+    "04_react_agents": ({"dots_by_kind", "draw_cost", "draw_confusion"}, {"load_almanac": 1, "load_questions": 2, "load_claims": 0}),
+}
+
+
+def code(name: str) -> ast.Module:
+    """The notebook's cells as one program."""
+    cells = json.loads((repo_dir() / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return ast.parse("\n".join(source for source in sources if "%pip" not in source))
+
+
+def calls(program: ast.Module) -> list[tuple[str, ast.Call]]:
+    """Every call with its name as it is written."""
+    return [(ast.unparse(node.func), node) for node in ast.walk(program) if isinstance(node, ast.Call)]
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_one_name_is_all_that_is_changed(name):
+    program = code(name)
+    given = [node for node in ast.walk(program) if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "OWN"]
+    assert len(given) == 1
+    assert not ast.literal_eval(given[0].value), "the course's own set is what stands in the repository"
+    loaded = [called for called, node in calls(program) if called.startswith("own_") and any("OWN" in ast.unparse(argument) for argument in node.args)]
+    assert loaded
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_every_figure_that_it_changes_is_given_what_was_measured(name):
+    drawn, own = NOTEBOOKS[name]
+    found = calls(code(name))
+    figures = [(called, node) for called, node in found if called.partition("figures.")[2] in drawn]
+    assert {called.partition("figures.")[2] for called, _ in figures} == drawn
+    assert not [called for called, node in figures if not node.args]
+    assert {loader: sum(called == loader for called, _ in found) for loader in own} == own
