@@ -17,7 +17,9 @@ from llmsuite_lab.core.plots import COLOURS, bars_with_intervals, figure, heat_m
 from llmsuite_lab.world.almanac_claims import LABELS
 from llmsuite_lab.world.almanac_questions import TRAINED_KINDS, UNTRAINED_KINDS
 
-METHOD_COLOURS = {"no tool": "base", "chain of thought": "baseline", "few-shot ReAct": "third", "tuned ReAct": "tuned"}
+METHOD_COLOURS = {
+    "no tool": "base", "chain of thought": "baseline", "few-shot ReAct": "third", "tuned ReAct": "tuned", "no page": "base", "one retrieval, then answer": "third",
+}  # fmt: skip
 KIND_NAMES = {
     "compare_magazines": "which magazine was first?", "compare_rivers": "which river is longer?", "same_birthplace": "born in the same city?",
     "publisher_product": "product of the publisher", "editor_birth_year": "birth year of the editor", "founder_birthplace": "birthplace of the founder",
@@ -151,6 +153,13 @@ def recorded_by_kind() -> Any:
     results = records.read("react_baselines").results["answers"]
     methods = {name: by_kind([Answer(**row) for row in rows]) for name, rows in results.items()}
     return _dots({**methods, "tuned ReAct": tuned_by_kind()}, "What looking things up is worth, by kind of question")
+
+
+def in_one_turn() -> Any:
+    """Recorded: two adapters that answer in one turn, without a page and after one retrieval, against ReAct averaged over its seeds; all three are tuned."""
+    single = {"no page": "react_closed_book", "one retrieval, then answer": "react_one_retrieval"}
+    methods = {name: by_kind([Answer(**row) for row in records.read(recipe).results["questions"]]) for name, recipe in single.items()}
+    return _dots({**methods, "tuned ReAct": tuned_by_kind()}, "Search before the answer, or between the thoughts?")
 
 
 def transfer() -> Any:

@@ -14,7 +14,7 @@ from llmsuite_lab.core.plots import bars_with_intervals, lines_with_bands, loss_
 from llmsuite_lab.reasoning import evaluation, records
 from llmsuite_lab.reasoning.evaluation import Result, accuracy, accuracy_by
 
-SERIES = {"direct": "base", "chain of thought": "baseline", "program-aided": "tuned"}
+SERIES = {"direct": "base", "direct, untuned": "base", "direct, tuned": "third", "chain of thought": "baseline", "program-aided": "tuned"}
 TUNED = {"chain of thought": "cot", "program-aided": "pal"}  # the adapter of each
 
 
@@ -29,14 +29,14 @@ def follow(found: Found) -> dict[str, Any]:
 
 @from_records
 def by_size(found: Found | None = None) -> Any:
-    """Accuracy over the operands' digits for the three methods: the recorded runs, or `found`."""
+    """Accuracy over the operands' digits for each method, the direct answer untuned and tuned: the recorded runs, or `found`."""
     title = "With programs, no fall with longer numbers is seen" if found is None else "Right answers by the length of the numbers"
     return _lines(lambda r: r.digits, title, "digits of the operands", found)
 
 
 @from_records
 def by_steps(found: Found | None = None) -> Any:
-    """Accuracy over the number of arithmetic steps for the three methods: the recorded runs, or `found`."""
+    """Accuracy over the number of arithmetic steps for each method, as `by_size`: the recorded runs, or `found`."""
     if found is not None and not all(r.steps for r in found["tuned"]["pal"]):
         raise LabError('the problems do not say how many steps they take: give each row its "steps"')
     title = "The method matters more than the number of steps" if found is None else "Right answers by the number of steps"
@@ -45,10 +45,10 @@ def by_steps(found: Found | None = None) -> Any:
 
 def _lines(key: Any, title: str, xlabel: str, found: Found | None) -> Any:
     if found is None:
-        series = {"direct": accuracy_by(records.base("direct"), key)}
+        series = {"direct, untuned": accuracy_by(records.base("direct"), key), "direct, tuned": records.by(records.runs("direct"), key)}
         series |= {name: records.by(records.runs(kind), key) for name, kind in TUNED.items()}
     else:
-        series = {"direct": accuracy_by(found["untuned"]["direct"], key)}
+        series = {"direct, untuned": accuracy_by(found["untuned"]["direct"], key)}
         series |= {name: accuracy_by(found["tuned"][kind], key) for name, kind in TUNED.items()}
     x = sorted(set.intersection(*(set(shares) for shares in series.values())))
     lines = {name: [shares[value] for value in x] for name, shares in series.items()}

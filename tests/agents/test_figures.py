@@ -43,6 +43,6 @@ def test_cost_bars_add_up():
 
 
 def test_a_missing_record_names_the_command(no_records):
-    for draw in (figures.recorded_by_kind, figures.transfer, figures.fact_checking, figures.loss):
+    for draw in (figures.recorded_by_kind, figures.in_one_turn, figures.transfer, figures.fact_checking, figures.loss):
         with pytest.raises(LabError, match="`llmsuite train react"):
             draw()

@@ -63,7 +63,7 @@ def test_every_figure_follows_from_them(file, models):
     drawn = figures.follow(found)
     assert set(drawn) == {"by_size", "by_steps", "equation_truth", "seen_and_unseen", "tuned_or_not"}
     lines = {line.get_label(): [float(y) for y in line.get_ydata()] for line in drawn["by_size"].axes[0].get_lines()}
-    assert lines == {"direct": [1.0, 0.0, 0.0], "chain of thought": [0.0, 1.0, 0.0], "program-aided": [0.0, 1.0, 0.0]}  # one, two, four digits
+    assert lines == {"direct, untuned": [1.0, 0.0, 0.0], "chain of thought": [0.0, 1.0, 0.0], "program-aided": [0.0, 1.0, 0.0]}  # one, two, four digits
     assert [float(bar.get_height()) for bar in drawn["equation_truth"].axes[0].patches] == [0.5, 0.5, 0.5]
     titles = {name: figure.axes[0].get_title(loc="left") for name, figure in drawn.items()}
     assert not any(titles[name] == getattr(figures, name)().axes[0].get_title(loc="left") for name in titles), "a title says nothing that was not measured"

@@ -22,6 +22,7 @@ def folder(no_records, recorded):
     """A data folder with two seeds of each adapter, the untuned model and the public sets."""
     history = History(3, [1.0, 0.5, 0.2], [1e-3] * 3, [1.0] * 3, [100] * 3, [50] * 3, [1.0] * 3)
     marks = {("pal", 0): lambda i: True, ("pal", 1): lambda i: i < 6, ("cot", 0): lambda i: i < 4, ("cot", 1): lambda i: i < 2}
+    marks[("direct", 0)] = lambda i: i < 1
     for (kind, seed), right in marks.items():
         rows = as_rows(_results(right))
         write(recorded(kind, {"test": rows, "seen": rows[:5]}, seed=seed, history=history))
@@ -83,10 +84,12 @@ def test_every_figure_draws_from_the_records(folder):
     ):
         drawn = draw()
         assert drawn.axes[0].get_title(loc="left")
+    recorded = {line.get_label(): float(line.get_ydata()[0]) for line in figures.by_size().axes[0].get_lines()}
+    assert (recorded["direct, tuned"], recorded["program-aided"]) == (0.5, 1.0)
     right, wrong = _results(lambda i: True), _results(lambda i: False)
     live = figures.by_size({"untuned": {"direct": wrong}, "tuned": {"cot": wrong, "pal": right}})
     heights = {line.get_label(): list(line.get_ydata()) for line in live.axes[0].get_lines()}
-    assert heights == {"direct": [0.0] * 6, "chain of thought": [0.0] * 6, "program-aided": [1.0] * 6}
+    assert heights == {"direct, untuned": [0.0] * 6, "chain of thought": [0.0] * 6, "program-aided": [1.0] * 6}
 
 
 def test_a_figure_without_its_record_says_so(no_records):
