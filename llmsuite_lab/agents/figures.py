@@ -18,7 +18,8 @@ from llmsuite_lab.world.almanac_claims import LABELS
 from llmsuite_lab.world.almanac_questions import TRAINED_KINDS, UNTRAINED_KINDS
 
 METHOD_COLOURS = {
-    "no tool": "base", "chain of thought": "baseline", "few-shot ReAct": "third", "tuned ReAct": "tuned", "no page": "base", "one retrieval, then answer": "third",
+    "no tool": "base", "chain of thought": "baseline", "few-shot ReAct": "third", "tuned ReAct": "tuned",
+    "no page": "base", "one retrieval, then answer": "third",
 }  # fmt: skip
 KIND_NAMES = {
     "compare_magazines": "which magazine was first?", "compare_rivers": "which river is longer?", "same_birthplace": "born in the same city?",

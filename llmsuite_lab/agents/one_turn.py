@@ -95,3 +95,11 @@ def answers(lm: LanguageModel, questions: Sequence[Question], almanac: Almanac, 
     """Scored answers of one turn each, closed book or, given `pages`, after those of one retrieval."""
     front = [""] * len(questions) if pages is None else pages.before(questions, almanac)
     return in_one_turn(lm, questions, [before + opening_text(question) for before, question in zip(front, questions, strict=True)])
+
+
+def all_there(questions: Sequence[Question], almanac: Almanac, pages: Pages | None = None) -> dict[str, list[bool]]:
+    """By kind of question: whether the values of all its facts stand in the pages of one retrieval. What is not there no reader can read."""
+    found: dict[str, list[bool]] = {}
+    for question, front in zip(questions, (pages or Pages()).before(questions, almanac), strict=True):
+        found.setdefault(question.kind, []).append(all(str(value).casefold() in front.casefold() for _, _, value in question.hops))
+    return found

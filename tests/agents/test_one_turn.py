@@ -69,3 +69,15 @@ def test_what_a_refusal_costs_is_measured_on_the_same_questions(scripted, monkey
     assert [row["question"] for row in found["undisturbed"]] == [row["question"] for row in found["refused"]]
     assert all(row["correct"] for row in found["undisturbed"])
     assert all(row["refusals"] == 1 for row in found["refused"])
+
+
+def test_a_retrieval_holds_all_the_facts_or_not(frozen):
+    class Named:
+        """Every page that a question's facts stand on."""
+
+        def before(self, items, almanac):
+            return [" ".join(" ".join((page.opening, *page.details)) for page in (almanac.pages[name] for name, _, _ in item.hops)) for item in items]
+
+    questions = load_questions(("founder_birthplace", "compare_rivers"), per_kind=2)
+    assert one_turn.all_there(questions, frozen, Named()) == {"founder_birthplace": [True, True], "compare_rivers": [True, True]}
+    assert one_turn.all_there(questions, frozen, Nearest()) == {"founder_birthplace": [False, False], "compare_rivers": [False, False]}
