@@ -176,22 +176,25 @@ def verdicts(section: str) -> Any:
     return drawn
 
 
-def claims_of(section: str) -> Any:
-    """A section's rows of the ledger as cards: what is claimed, the criterion, and the control that a broken measure would fail.
+def claims_of(section: str, *ids: str) -> Any:
+    """A section's rows of the ledger as cards: what is claimed, the criterion, and the control that a broken measure would fail. With `ids`: these alone.
 
-    Raises LabError for a section without a claim.
+    Raises LabError for a section without a claim, or an id that is none of its claims.
     """
     import textwrap
 
     from llmsuite_lab.course.claims import claims
 
-    rows = [row for row in claims().values() if row.section == section]
+    rows = {row.id: row for row in claims().values() if row.section == section}
     if not rows:
         raise LabError(f"no claim belongs to the section {section!r}")
-    drawn, ax = canvas("Claimed, what would convince us, and what must not happen", 11.0, 0.3 + 1.62 * len(rows))
+    if strange := [one for one in ids if one not in rows]:
+        raise LabError(f"{strange[0]!r} is no claim of the section {section!r}: choose from {', '.join(rows)}")
+    rows = [rows[one] for one in ids or rows]
+    drawn, ax = canvas("Claimed, what would convince us, and what must not happen", 11.6, 0.3 + 1.62 * len(rows))
     for n, row in enumerate(rows):
         y = 1.62 * (len(rows) - n) - 0.7
-        box(ax, 5.5, y, 10.8, 1.5, fill="baseline", outline=True)
+        box(ax, 5.8, y, 11.4, 1.5, fill="baseline", outline=True)
         say(ax, 0.3, y + 0.5, row.id, size=14, bold=True, mono=True, across="left", ink="baseline")
         say(ax, 3.4, y + 0.62, textwrap.fill(row.claim, 80), size=12, across="left", down="top")
         say(ax, 0.3, y - 0.12, "criterion", size=12.5, bold=True, across="left", ink="accent")

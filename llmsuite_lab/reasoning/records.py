@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from llmsuite_lab.core import records
+from llmsuite_lab.core.errors import unknown
 from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.core.records import Record
 from llmsuite_lab.reasoning import evaluation
@@ -50,9 +51,14 @@ def mean_over_seeds(
 
 
 def by_told_story(found: Sequence[Record], which: Sequence[str] = SETS) -> list[float]:
-    """One number per story of another author: right answers averaged over its two tellings, small numbers and large, and over the runs."""
+    """One number per story of another author: right answers averaged over its two tellings, small numbers and large, and over the runs.
+
+    Raises ValueError for a set that there is not.
+    """
     means = []
     for one in which:
+        if one not in SETS:
+            raise ValueError(unknown("which", one, SETS))
         tellings = mean_over_seeds(found, one)
         small, large = tellings[: len(tellings) // 2], tellings[len(tellings) // 2 :]
         means += [(a + b) / 2 for a, b in zip(small, large, strict=True)]

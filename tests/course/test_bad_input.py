@@ -87,7 +87,7 @@ def valid(folder, call, writer):
         "course.claims.Measurement.record": call(on=lambda: measured),
         "course.claims.claim": call("limits.cutoff"),
         "course.concepts.here": call("00"),
-        "course.concepts.claims_of": call("retrieval"),
+        "course.concepts.claims_of": call("retrieval", "rag.accuracy"),
         "course.concepts.verdicts": call("retrieval"),
         "course.doctor.table": call([Finding("Python", "3.12")]),
         "course.execution.read_notebook": call(folder / "nb.ipynb"),

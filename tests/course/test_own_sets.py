@@ -12,7 +12,7 @@ from llmsuite_lab.core.paths import repo_dir
 NOTEBOOKS = {
     "02_retrieval_augmented_generation": ({"accuracy", "outcomes", "abstention", "attacked", "rankings", "readers"}, {"handbook.load": 1}),
     "03_program_aided_language_models": ({"by_size", "by_steps", "equation_truth", "tuned_or_not", "seen_and_unseen"}, {"word_problems.load": 1}),
-    "04_react_agents": ({"dots_by_kind", "draw_cost", "draw_confusion"}, {"load_almanac": 1, "load_questions": 2, "load_claims": 0}),
+    "04_react_agents": ({"dots_by_kind", "draw_cost", "draw_confusion"}, {"load_almanac": 1, "load_questions": 3, "load_claims": 0}),
 }
 
 

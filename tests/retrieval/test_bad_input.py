@@ -23,6 +23,7 @@ LEFT_OUT = {
     "retrieval.reader.pairs": "embeds whole handbooks; what it draws from is fed in the world's test",
     "retrieval.embedding.Embedder": "loads the real embedder: test_embedding.py",
     "retrieval.chunking.token_offsets": "takes a tokenizer: test_chunking.py",
+    "retrieval.records.elsewhere": "reads a record that is not made yet: test_records.py",
     "retrieval.experiments": "runs the whole pipeline over questions: its parts are fed here, and test_experiments.py",
     "retrieval.python_docs": "reads Python's own documentation: test_scale_and_docs.py",
     "retrieval.scale.measure": "minutes of timing; its parts are fed here",
