@@ -5,7 +5,8 @@
 The rule was chosen on the course's companies and on Python's reference. Here it meets, beside the company of the test split, small corpora of another
 author (`world.elsewhere.corpora`) and paragraphs of SQuAD 2.0, whose unanswerable questions were written by people, over the very paragraph, to look
 answerable (Rajpurkar et al. 2018, "Know What You Don't Know"; the recorded run has the first seven paragraphs of each of the first two articles of the
-development set, "Normans" and "Computational complexity theory", as squad.jsonl), with HotpotQA's questions beside them, which ask about something else altogether.
+development set, "Normans" and "Computational complexity theory", as squad.jsonl), with HotpotQA's questions beside them, which ask about
+something else altogether.
 """
 
 import os
