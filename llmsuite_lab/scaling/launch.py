@@ -228,10 +228,15 @@ def _rank(rank: int, work: bytes, environment: dict[str, str], n: int, place: st
         fn, args, kwargs, cells = cloudpickle.loads(work)  # imports fn's modules, which takes long on a busy machine: before the ranks wait for one another
         linecache.cache.update(cells)
         store = dist.FileStore(str(folder / "store"), n)
-        store.set(f"here {rank}", "")
-        store.wait([f"here {r}" for r in range(n)], timedelta(seconds=start_s))  # on a busy machine one may start long after another
+
+        def together(what: str, seconds: float) -> None:
+            store.set(f"{what} {rank}", "")
+            store.wait([f"{what} {r}" for r in range(n)], timedelta(seconds=seconds))
+
+        together("here", start_s)  # on a busy machine one may start long after another
         store.set_timeout(timedelta(seconds=limit_s))
         dist.init_process_group("gloo", store=store, rank=rank, world_size=n, timeout=timedelta(seconds=limit_s))
+        together("joined", limit_s)  # who fails at once would break off the others' joining, and they would report that
         result = cloudpickle.dumps(fn(*args, **kwargs))
         if dist.is_initialized():
             dist.barrier()  # who leaves early would break the others' last collective
