@@ -52,7 +52,10 @@ def _lines(key: Any, title: str, xlabel: str, found: Found | None) -> Any:
         series |= {name: accuracy_by(found["tuned"][kind], key) for name, kind in TUNED.items()}
     x = sorted(set.intersection(*(set(shares) for shares in series.values())))
     lines = {name: [shares[value] for value in x] for name, shares in series.items()}
-    return lines_with_bands(x, lines, title=title, xlabel=xlabel, ylabel="right answers", colours=SERIES, ylim=(-0.03, 1.03))
+    drawn = lines_with_bands(x, lines, title=title, xlabel=xlabel, ylabel="right answers", colours=SERIES, ylim=(-0.03, 1.03))
+    if found is None:  # between the program's line and the others, which is free in the recorded runs
+        drawn.axes[0].legend(loc="center", bbox_to_anchor=(0.6, 0.3), ncols=2, fontsize=12)
+    return drawn
 
 
 @from_records
