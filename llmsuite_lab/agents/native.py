@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmsuite_lab.agents.react import Step, Trajectory, _key, _taken
+from llmsuite_lab.agents.react import Step, Trajectory, done_before
 from llmsuite_lab.agents.tools import Tool, ToolResult, call
 from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.lm.tool_calls import ToolCall, read_reply
@@ -78,7 +78,7 @@ def refusal(tools: dict[str, Tool], made: ToolCall, before: Sequence[Step] = ())
         tools[made.name].argument.parse(text)
     except ValueError as error:
         return ToolResult(f"{made.name} was not run: {error}.", "bad argument")
-    if _key(made.name, text, before, tools) in _taken(before, tools):
+    if done_before(made.name, text, before, tools):
         return ToolResult(f"{made.name} was called with these arguments before. Use what it said, or answer.", "repeated")
     return text
 

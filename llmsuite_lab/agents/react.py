@@ -158,10 +158,19 @@ def take_turn(tools: dict[str, Tool], turn: ParsedTurn | None, before: Sequence[
         return ToolResult("The answer is empty. Finish with an answer.", "bad argument"), False
     if turn.name not in tools:
         return ToolResult(f"There is no action {turn.name}. Use {allowed}.", "unknown action"), False
-    if _key(turn.name, turn.argument, before, tools) in _taken(before, tools):
+    if done_before(turn.name, turn.argument, before, tools):
         return ToolResult(f"{turn.name}[{turn.argument}] was done before. Take another step.", "repeated"), False
     result = call(tools[turn.name], turn.argument)
     return result, result.kind != "bad argument"
+
+
+def done_before(name: str, argument: str, before: Sequence[Step], tools: dict[str, Tool]) -> bool:
+    """Whether a tool already ran for this very action in the steps `before`: no loop runs it twice. False for a name that no tool has.
+
+    An argument counts as its tool reads it ("3" is "03"), and an action with what it refers to: the same Lookup on another page is another action.
+    """
+    taken = {_key(step.action, step.argument, before[:i], tools) for i, step in enumerate(before) if step.ran and step.action in tools}
+    return name in tools and _key(name, argument, before, tools) in taken
 
 
 def _advance(trajectory: Trajectory, raw: str, prompt_tokens: int, completion_tokens: int, tools: dict[str, Tool]) -> None:
@@ -174,11 +183,6 @@ def _advance(trajectory: Trajectory, raw: str, prompt_tokens: int, completion_to
     result, ran = take_turn(tools, turn, trajectory.steps)
     observation = " ".join(result.text.split())
     trajectory.steps.append(Step(thought, name, argument, observation, result.kind, raw, ran, prompt_tokens, completion_tokens))
-
-
-def _taken(steps: Sequence[Step], tools: dict[str, Tool]) -> set[tuple[str, str, str]]:
-    """The actions that ran, each with what it referred to: the same Lookup on another page is another action."""
-    return {_key(step.action, step.argument, steps[:i], tools) for i, step in enumerate(steps) if step.ran and step.action in tools}
 
 
 def _key(name: str, argument: str, before: Sequence[Step], tools: dict[str, Tool]) -> tuple[str, str, str]:

@@ -78,6 +78,7 @@ def valid(folder, call, fresh, writer):
         "agents.react.Trajectory.counts": call(on=lambda: trajectories[0]),
         "agents.react.Trajectory.text": call(on=lambda: trajectories[0]),
         "agents.react.Trajectory.as_dict": call(on=lambda: trajectories[0]),
+        "agents.react.done_before": call("Search", "x", trajectories[0].steps, by_name),
         "agents.react.react": call(writer(), openings, make_tools),
         "agents.react.take_turn": call(by_name, react.ParsedTurn("I look.", "Search", world.titles("city")[0])),
         "agents.tools.Argument.parse": call("12", on=lambda: tools.Argument("n")),

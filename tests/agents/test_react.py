@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from llmsuite_lab.agents.demonstrations import demonstrate, opening_text, render_turn
-from llmsuite_lab.agents.react import parse_turn, react
+from llmsuite_lab.agents.react import done_before, parse_turn, react
 from llmsuite_lab.agents.tools import Argument, Tool, almanac_tools
 from llmsuite_lab.world.almanac import build
 from llmsuite_lab.world.almanac_claims import LABELS, draw_claim
@@ -99,6 +99,18 @@ def test_the_same_lookup_on_another_page_is_no_repetition(scripted, frozen):
     turns = [turn(f"Search[{a}]"), turn("Lookup[mayor]"), turn("Lookup[mayor]"), turn(f"Search[{b}]"), turn("Lookup[mayor]"), FINISH]
     done = run(scripted, turns, almanac_tools(frozen))
     assert [s.kind == "repeated" for s in done.steps] == [False, False, True, False, False, False]
+
+
+def test_what_was_done_before_is_one_rule_for_every_loop(scripted, frozen):
+    a, b = [page.title for page in frozen.pages.values() if page.kind == "city"][:2]
+    tools = {tool.name: tool for tool in almanac_tools(frozen)}
+    turns = [turn(f"Search[{a}]"), turn("Lookup[mayor]"), turn(f"Lookup[{'x' * 100}]"), turn(f"Search[{b}]"), FINISH]
+    steps = run(scripted, turns, tuple(tools.values())).steps
+    assert [step.ran for step in steps] == [True, True, False, True, False]
+    asked = [("Search", a.upper()), ("Lookup", "mayor"), ("Lookup", "x" * 100), ("Search", "Atlantis"), ("Finish", "Ada")]
+    assert [done_before(*action, steps, tools) for action in asked] == [True, False, False, False, False]
+    assert done_before("Lookup", "mayor", steps[:3], tools), "the page has not changed yet"
+    assert not done_before("Search", a, steps, {"Lookup": tools["Lookup"]}), "what ran is no longer among the tools"
 
 
 def test_tools_that_raise_hang_or_find_nothing_do_not_end_the_run(scripted):
