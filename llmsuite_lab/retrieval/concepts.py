@@ -89,7 +89,7 @@ def two_rankings_fused() -> Any:
     meaning = ["spare parts of the fan", "NE-656 filter", "filter order form", "cleaning the fan"]
     rankings = [[(name, float(-n)) for n, name in enumerate(names)] for names in (words, meaning)]
     fused = reciprocal_rank_fusion(rankings)[:5]
-    drawn, ax = canvas("Fuse the ranks, not the scores: found by both comes first", 10.8, 3.6)
+    drawn, ax = canvas("Fuse the ranks, not the raw scores: found by both comes first", 10.8, 3.6)
     columns = ((1.6, "BM25: words", words, "baseline"), (9.2, "vectors: meaning", meaning, "third"))
     both = set(words) & set(meaning)
     place = {name: 2.62 - 0.55 * n for n, (name, _) in enumerate(fused)}
