@@ -35,7 +35,7 @@ def recall_task() -> Any:
             for x, after in zip(centres, [*centres[1:], 4.8]):
                 arrow(ax, (x, y - 0.55), (after - 0.12, y - 0.55), ink="baseline", width=2.4)
                 arrow(ax, (x, y - 0.25), (x, y - 0.5), ink="base")
-            say(ax, 2.6, y - 0.9, "everything must pass through one vector, step by step", size=12.5, italic=True)
+            say(ax, 2.6, y - 0.9, "everything passes through one vector, step by step", size=12.5, italic=True)
     return drawn
 
 

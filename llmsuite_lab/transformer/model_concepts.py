@@ -7,7 +7,7 @@ from llmsuite_lab.core.diagrams import arrow, box, canvas, cells, matrix, say
 
 def how_far_back() -> Any:
     """What each of three models may look at before it says the next token."""
-    drawn, ax = canvas("The lower the loss, the further back it must look", 6.6, 4.6)
+    drawn, ax = canvas("No token, one token, all: how far back each looks", 6.6, 4.6)
     tokens = ["the", "list", "is", "sorted", "in", "place"]
     rows = (
         ("unigram", 0, "how frequent is each token?"),
