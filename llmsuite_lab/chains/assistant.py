@@ -18,7 +18,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 
 from llmsuite_lab.chains.agent import since_last_question, steps_of
-from llmsuite_lab.chains.memory import refers_back, resolve
+from llmsuite_lab.chains.memory import refers_back, resolve, subject_of
 from llmsuite_lab.chains.react_format import text_of
 from llmsuite_lab.chains.routing import UNCLEAR, Choice
 
@@ -132,7 +132,7 @@ def handbook_skill(rag: Runnable[str, dict[str, Any]]) -> Skill:
     def answer(question: str) -> Reply:
         found = rag.invoke(question)
         documents = found["documents"]
-        title = documents[0].metadata["title"].split(": ", 1)[-1] if documents else ""
+        title = subject_of(documents[0].metadata["title"]) if documents else ""
         return Reply(found["answer"], title, tuple(d.metadata["id"] for d in documents))
 
     return answer

@@ -3,7 +3,8 @@
     route(q) = route of argmax_e cos(q, e),     but "unclear" when that cosine is below τ
 
 A small language model cannot be trusted to choose among tools; a sentence encoder and some examples can. The examples are questions of the training
-splits, and small talk as a route of its own; what resembles nothing is met with a question back, not with a guess.
+splits, and small talk as a route of its own; what resembles nothing is met with a question back, not with a guess. Documents of one's own take the
+handbook's place with questions about them, `own`: a third are examples, a third set the threshold, and a third are held out.
 In production: `semantic-router`, or a large model's tool choice.
 """
 
@@ -62,10 +63,13 @@ class Router:
         self.vectors = embedder.embed(self.questions)  # [examples, d]
 
     @classmethod
-    def trained(cls, embedder: Embedder, per_route: int = 40, max_refused: float = 0.02) -> "Router":
-        """A router over examples of the training splits; its threshold lets all but `max_refused` of further training questions pass."""
-        router = cls(embedder, {**training_questions(per_route, seed=0), UNCLEAR: SMALL_TALK})
-        seen = router([q for questions in training_questions(per_route, seed=1).values() for q in questions])
+    def trained(cls, embedder: Embedder, per_route: int = 40, max_refused: float = 0.02, own: Sequence[str] = ()) -> "Router":
+        """A router over examples of the training splits; its threshold lets all but `max_refused` of further training questions pass.
+
+        `own`: as for `training_questions`.
+        """
+        router = cls(embedder, {**training_questions(per_route, 0, own), UNCLEAR: SMALL_TALK})
+        seen = router([q for questions in training_questions(per_route, 1, own).values() for q in questions])
         router.threshold = choose_threshold([choice.cosine for choice in seen], max_refused)
         return router
 
@@ -79,28 +83,43 @@ class Router:
         ]
 
 
-def training_questions(per_route: int, seed: int = 0) -> dict[str, list[str]]:
-    """Questions of the training splits for each application: other names, other wordings than those of `held_out_questions`."""
+def training_questions(per_route: int, seed: int = 0, own: Sequence[str] = ()) -> dict[str, list[str]]:
+    """Questions of the training splits for each application: other names, other wordings than those of `held_out_questions`.
+
+    `own`: questions about documents of one's own, in the place of the handbook's; even seeds take one third of them, odd ones another. Raises ValueError for
+    fewer than three of them, TypeError for a bare string.
+    """
     within("per_route", per_route, 1, 100_000)
     rng = Random(f"routing {seed}")
     book, world = handbook.generate("train", seed), build("train", 700 + seed)
     kinds = [TRAINED_KINDS[i % len(TRAINED_KINDS)] for i in range(per_route)]
+    documents = [q.text for q in rng.sample(book.questions, per_route)]
     return {
-        HANDBOOK: [q.text for q in rng.sample(book.questions, per_route)],
+        HANDBOOK: _third(own, seed % 2)[:per_route] if own else documents,
         SUMS: [p.text for p in islice(word_problems.problems("train", 700 + seed), per_route)],
         ALMANAC: [draw_question(world, kind, rng).text for kind in kinds],
     }
 
 
-def held_out_questions(per_route: int = 26, seed: int = 0) -> dict[str, list[str]]:
-    """Questions of the frozen test splits, and small talk that is no example."""
+def held_out_questions(per_route: int = 26, seed: int = 0, own: Sequence[str] = ()) -> dict[str, list[str]]:
+    """Questions of the frozen test splits, and small talk that is no example; with `own`, the third of it that `training_questions` leaves."""
     rng = Random(f"held out {seed}")
+    documents = [q.text for q in rng.sample(handbook.load().questions, per_route)]
     return {
-        HANDBOOK: [q.text for q in rng.sample(handbook.load().questions, per_route)],
+        HANDBOOK: _third(own, 2)[:per_route] if own else documents,
         SUMS: [p.text for p in rng.sample(word_problems.load("test"), per_route)],
         ALMANAC: [q.text for q in rng.sample(almanac_frozen.load_questions(), per_route)],
         UNCLEAR: list(HELD_OUT_SMALL_TALK[:per_route]),
     }
+
+
+def _third(own: Sequence[str], n: int) -> list[str]:
+    if isinstance(own, str):
+        raise TypeError("own is one string; pass a list of questions")
+    different = list(dict.fromkeys(own))
+    if len(different) < 3:
+        raise ValueError(f"own holds {len(different)} different questions: at least one is an example, one sets the threshold, one is held out")
+    return different[n::3]
 
 
 def measure(router: Router, questions: Mapping[str, Sequence[str]]) -> tuple[dict[str, Interval], dict[str, dict[str, int]]]:

@@ -38,17 +38,18 @@ def follow(found: Mapping[str, Any]) -> dict[str, Any]:
     """Every figure of this section that a question set or corpus changes, by name, drawn from what `measuring.on` (or a record) holds."""
     development = found["development"]
     drawn = {
-        "accuracy": accuracy(found["correct"], "Right answers, by what stood in the prompt"),
+        "accuracy": accuracy(found["correct"], own=True),
         "outcomes": outcomes(found["verdicts"], found["questions"]["one"]),
-        "abstention": abstention(development["signals"], development["answerable"], "How well each signal tells what the documents leave out"),
+        "abstention": abstention(development["signals"], development["answerable"], own=True),
     }
     more = {"attacked": ("attacked", attacked), "rankings": ("quality", rankings)}
     drawn |= {name: draw(found[held]) for name, (held, draw) in more.items() if held in found}
     return drawn | ({"readers": readers(found)} if "read" in found else {})
 
 
-def accuracy(correct: Mapping[str, Sequence[bool]] | None = None, title: str = "What stands in the prompt decides what comes out") -> Any:
-    """Share of right answers by what stood in the prompt, with intervals."""
+def accuracy(correct: Mapping[str, Sequence[bool]] | None = None, own: bool = False) -> Any:
+    """Share of right answers by what stood in the prompt, with intervals. `own`: of documents of one's own, whose title says no more than what is drawn."""
+    title = "Right answers, by what stood in the prompt" if own else "What stands in the prompt decides what comes out"
     shares = records.accuracies(dict(correct or records.load()["correct"]))
     return bars_with_intervals(shares, title=title, ylabel="answers right", colours=_CONDITIONS, ylim=(0, 1.08))
 
@@ -82,9 +83,9 @@ def outcomes(verdicts: Mapping[str, Sequence[str]] | None = None, answerable: in
 def abstention(
     signals: Sequence[Sequence[float]] | None = None,
     answerable: Sequence[bool] | None = None,
-    title: str = "How well each signal tells what the handbook leaves out",
+    own: bool = False,
 ) -> Any:
-    """For each signal, and for all together: unanswerable questions declined against answerable ones refused, on development questions."""
+    """For each signal, and for all together: unanswerable questions declined against answerable ones refused, on development questions; or on `own` ones."""
     if signals is None or answerable is None:
         development = records.load()["development"]
         signals, answerable = development["signals"], development["answerable"]
@@ -97,7 +98,7 @@ def abstention(
     ax.axvline(0.10, color=COLOURS["bound"], linestyle="--", linewidth=1.4)
     ax.text(0.11, 0.04, "goal: under 0.10 refused", fontsize=11)
     ax.set(xlabel="answerable questions refused", ylabel="unanswerable ones declined", xlim=(-0.01, 0.6), ylim=(0, 1.02))
-    ax.set_title(title)
+    ax.set_title(f"How well each signal tells what the {'documents leave' if own else 'handbook leaves'} out")
     ax.legend(loc="lower right")
     return drawn
 

@@ -10,7 +10,7 @@ from llmsuite_lab.chains.gathering import Gathered, GatheringModel
 from llmsuite_lab.chains.retriever import LabRetriever
 from llmsuite_lab.chains.trace import Recorder
 from llmsuite_lab.reasoning.interpreter import Interpreter
-from llmsuite_lab.world import almanac_frozen
+from llmsuite_lab.world import almanac_frozen, handbook
 
 LEFT_OUT = {
     "chains.applications.load": "loads the real model; LanguageModel.load checks its arguments",
@@ -80,6 +80,7 @@ def valid(folder, call, fresh, writer, retriever=None, embedder=None):
         "chains.native_format.message_of": call("An answer.", "call_0"),
         "chains.structured_output.with_request": call(messages, "more"),
         "chains.structured_output.reader": call(dict, {"properties": {"n": {"type": "string"}}}),
+        "chains.memory.conversation": call(handbook.load()),
         "chains.react_format.text_of": call(messages[0]),
         "chains.react_format.prompt_of": call(messages),
         "chains.react_format.argument_text": call({"n": "x"}),

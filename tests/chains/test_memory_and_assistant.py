@@ -1,10 +1,14 @@
 """The assistant: routes, remembers, keeps threads apart, asks back, and survives a skill that fails."""
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from llmsuite_lab.chains.assistant import APOLOGY, Assistant, Reply, almanac_skill, handbook_skill, said, sums_skill
-from llmsuite_lab.chains.memory import refers_back, resolve
+from llmsuite_lab.chains.memory import MORE, conversation, refers_back, resolve, subject_of
 from llmsuite_lab.chains.routing import UNCLEAR, Choice
+from llmsuite_lab.retrieval import own_questions
 
 PRICES = {"the Huxum kettle": "67 crowns", "the Velm lamp": "41 crowns"}
 
@@ -32,6 +36,43 @@ def test_resolving_keeps_the_sentence():
     assert resolve("Who leads project Velm?", "the lamp") == "Who leads project Velm?"
     with pytest.raises(ValueError, match="no subject"):
         resolve("How much does it cost?", " ")
+
+
+def written(tmp_path, *asked):
+    """A book of two pages and these (question, answer) pairs."""
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "boat.md").write_text("# The ferry Halda\n\nIt sails at 07:40 and costs 14 crowns.\n\n# The mill\n\nIt was built in 1790 by Jon.\n")
+    rows = [json.dumps({"question": question, "answer": answer}) for question, answer in asked]
+    (tmp_path / "q.jsonl").write_text("\n".join(rows) + "\n")
+    return own_questions.load(tmp_path / "notes", tmp_path / "q.jsonl")
+
+
+SAILS, COSTS, BUILT = ("When does the ferry Halda sail?", "07:40"), ("What does the ferry Halda cost?", "14 crowns"), ("When was the mill built?", "1790")
+
+
+@pytest.mark.parametrize(
+    ("asked", "begin", "again", "subject"),
+    [
+        ([BUILT, SAILS, COSTS], SAILS, "What does it cost?", "The ferry Halda"),
+        ([SAILS, ("What is the ferry Halda\u2019s price?", "14 crowns")], SAILS, "What is its price?", "The ferry Halda"),
+        ([SAILS, ("Who pays what on board?", "14 crowns"), BUILT], SAILS, MORE, "The ferry Halda"),  # the second one does not name it
+        ([("Who is on the ferry Halda?", None), BUILT, ("Has the mill at Tave a miller?", "Jon")], BUILT, MORE, "The mill"),  # a name stays
+    ],
+)
+def test_a_conversation_begins_with_the_books_own_questions(tmp_path, asked, begin, again, subject):
+    book = written(tmp_path, *asked)
+    question, second, about = conversation(book, "What is the price of the Daernum Classic printer?", "How much does it weigh?")
+    assert (question.text, second, about) == (begin[0], again, subject)
+    assert refers_back(second)
+    assert about in resolve(second, about)
+    assert about == subject_of(book.passage(question.gold[0]).title)
+
+
+def test_the_courses_conversation_is_the_one_that_is_named(book):
+    question, again, subject = conversation(book, "What is the price of the Daernum Classic printer?", "How much does it weigh?")
+    assert (question.answer, again, subject) == ("216 crowns", "How much does it weigh?", "the Daernum Classic printer")
+    with pytest.raises(ValueError, match="answers none"):
+        conversation(replace(book, questions=tuple(book.of_kind("unanswerable"))))
 
 
 def price(question):

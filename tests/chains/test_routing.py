@@ -32,6 +32,31 @@ def test_training_and_held_out_questions_have_nothing_in_common():
     assert not set(routing.SMALL_TALK) & set(routing.HELD_OUT_SMALL_TALK)
 
 
+def test_questions_of_ones_own_stand_in_the_handbooks_place():
+    own = [f"How deep is well {n}?" for n in range(8)]
+    first, second, held = routing.training_questions(20, 0, own), routing.training_questions(20, 1, own), routing.held_out_questions(20, own=own)
+    parts = [found[HANDBOOK] for found in (first, second, held)]
+    assert [len(part) for part in parts] == [3, 3, 2]
+    assert sorted(question for part in parts for question in part) == own, "none is asked twice, none is left out"
+    others = (routing.training_questions(20), routing.training_questions(20, 1), routing.held_out_questions(20))
+    for found, course in zip((first, second, held), others, strict=True):
+        assert {route: asked for route, asked in found.items() if route != HANDBOOK} == {r: asked for r, asked in course.items() if r != HANDBOOK}
+    assert routing.training_questions(2, own=own)[HANDBOOK] == own[::3][:2]
+    assert routing.held_out_questions(20, own=own * 2)[HANDBOOK] == held[HANDBOOK], "the same question twice is one question"
+    for make in (routing.training_questions, routing.held_out_questions):
+        with pytest.raises(ValueError, match="2 different questions"):
+            make(20, own=[*own[:2], own[0]])
+        with pytest.raises(TypeError, match="list of questions"):
+            make(20, own=own[0])
+
+
+def test_a_router_of_ones_own_questions_knows_no_handbook(embedder):
+    own = [f"Who digs well {n} of the quarry?" for n in range(6)]
+    router = Router.trained(embedder, per_route=4, own=own)
+    assert [q for q, route in zip(router.questions, router.routes, strict=True) if route == HANDBOOK] == own[::3]
+    assert router([own[2]])[0].route == HANDBOOK
+
+
 def test_measuring_counts_every_question(embedder):
     router = Router(embedder, {HANDBOOK: ["kettle price"], SUMS: ["how many pears"]}, threshold=0.3)
     shares, table = routing.measure(router, {HANDBOOK: ["kettle price now", "xyzzy"], SUMS: ["how many pears left"]})

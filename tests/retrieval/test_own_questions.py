@@ -83,6 +83,9 @@ def test_every_figure_follows_from_the_own_book(material, embedder, copycat):
     titles = {name: figure.axes[0].get_title(loc="left") for name, figure in drawn.items() if name in ("accuracy", "abstention", "readers")}
     recorded = {name: getattr(figures, name)().axes[0].get_title(loc="left") for name in titles}
     assert not any(titles[name] == recorded[name] for name in titles), "a title says nothing that was not measured"
+    development = found["development"]
+    live = {"accuracy": figures.accuracy(found["correct"], own=True), "abstention": figures.abstention(*development.values(), own=True)}
+    assert {name: titles[name] for name in live} == {name: drawing.axes[0].get_title(loc="left") for name, drawing in live.items()}
     bars = [bar.get_height() for bar in drawn["readers"].axes[0].patches]
     readers = [RAG(Retriever(book.passages, embedder), copycat, k=k, form=zero_shot) for k in (1, 3)]
     answered = [experiments.with_passages(reader, book.questions, "") for reader in readers]
