@@ -7,9 +7,11 @@
 `load()` is the course's frozen split; `load(folder)` is another, and `evaluation`, `measuring.on` and the figures take the one as the other.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
+from llmsuite_lab.core.errors import whole
 from llmsuite_lab.retrieval.chunking import by_sentences
 from llmsuite_lab.retrieval.documents import read_folder
 from llmsuite_lab.retrieval.pipeline import subject
@@ -26,10 +28,14 @@ KIND = "your questions"
 def load(folder: str | Path | None = None, per_kind: int | None = None, per_label: int | None = None) -> World:
     """Pages, questions and claims of a folder, the first `per_kind` and `per_label` of each sort (None: all); the course's without a folder.
 
-    Raises LabError for a folder without pages, and for a file that is missing or has rows that cannot be used, naming the first of them and why.
+    Raises LabError for a folder without pages, and for a file that is missing or has rows that cannot be used, naming the first of them and why;
+    ValueError for a number below 1.
     """
     if folder is None:
         return World("almanac", "test", load_almanac(), tuple(load_questions(per_kind=per_kind)), tuple(load_claims(per_label)))
+    for name, count in (("per_kind", per_kind), ("per_label", per_label)):
+        if count is not None:
+            whole(name, count, 1, 10**9)
     place = Path(folder)
     questions, _ = usable_rows(place / "questions.jsonl", _question, 'a row is {"question": "…", "answer": "…"}', skip_bad=None)
     claims: list[Claim] = []
@@ -49,8 +55,10 @@ def _pages(folder: Path) -> dict[str, Page]:
 
 def _question(where: str, row: Any) -> Question:
     answer = row.get("answer") if isinstance(row, dict) else None
-    if isinstance(answer, bool) or not isinstance(answer, str | int | float) or not str(answer).strip():
+    if isinstance(answer, bool) or not isinstance(answer, str | int | float) or not str(answer).strip() or answer != answer or answer in (math.inf, -math.inf):
         raise ValueError("answer must be a text or a number")
+    if not isinstance(row.get("kind"), str | None):
+        raise ValueError(f"kind must be a text, not {row['kind']!r}")
     if not isinstance(row.get("question"), str) or not row["question"].strip():
         raise ValueError("question must be a text")
     return Question(str(row.get("kind") or KIND), row["question"], str(answer), ())

@@ -43,6 +43,9 @@ class PackedLinear(nn.Module):
         T, gamma = ternary_weights(layer.weight.detach())
         return cls(pack(T, float(gamma), form), layer.norm)
 
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_product": None}  # of this process and its kernel: made again at the first use
+
     @property
     def weight(self) -> Ternary:
         """The packed weights."""

@@ -29,7 +29,7 @@ FORMS = {"two_bits": 4, "five_trits": 5}  # form → rows in a byte
 class Ternary:
     """A packed matrix: W ≈ scale · T, T of `shape` (d_out, d_in), four or five rows a byte as `form` says.
 
-    Raises ValueError for bytes of another number, type or form, or that are no code of `form`, or padding that is not zero weights.
+    Raises ValueError for bytes of another number or type, or a scale that is no float32. What the bytes hold is looked at by `check`.
     """
 
     bytes: UInt8[Tensor, "groups columns"]
@@ -46,8 +46,8 @@ class Ternary:
         if not isinstance(self.bytes, Tensor) or self.bytes.dtype != torch.uint8 or tuple(self.bytes.shape) != expected:
             given = f"{self.bytes.dtype} {tuple(self.bytes.shape)}" if isinstance(self.bytes, Tensor) else type(self.bytes).__name__
             raise ValueError(f"a {self.form} matrix {tuple(self.shape)} takes uint8 bytes {expected}; got {given}")
-        if not isinstance(self.scale, float | int) or not 0 <= self.scale < float("inf"):
-            raise ValueError(f"scale={str(self.scale)[:40]} must be a finite number, 0 or more")
+        if not isinstance(self.scale, float | int) or not 0 <= self.scale <= torch.finfo(torch.float32).max:
+            raise ValueError(f"scale={str(self.scale)[:40]} must be a finite number of float32, 0 or more")
 
     def check(self) -> "Ternary":
         """Itself, when every byte is a code of the form and the padding holds zero weights. Raises ValueError otherwise: the bytes are damaged."""
@@ -84,7 +84,8 @@ def pack(T: Float[Tensor, "d_out d_in"], scale: float = 1.0, form: str = "two_bi
         raise ValueError(f"T must be a matrix of -1, 0 and 1 with at least one weight; got {T.dtype if isinstance(T, Tensor) else type(T).__name__}")
     check_columns(T.shape[1])
     T = T.detach()
-    ternary = (T == 0) | (T == 1) | (T == -1)
+    negative = T == -1 if T.dtype.is_signed else torch.zeros_like(T, dtype=torch.bool)  # in uint8 torch finds 255 equal to -1
+    ternary = (T == 0) | (T == 1) | negative
     if not bool(ternary.all()):
         i, j = (~ternary).nonzero()[0].tolist()
         raise ValueError(f"T[{i}, {j}] = {T[i, j].item():g} is none of -1, 0, 1: round the weights first (quantize.ternary_weights)")

@@ -40,10 +40,14 @@ _loaded: dict[str, ctypes.CDLL] = {}
 def compiler() -> list[str]:
     """The command that compiles C++: `CXX`, else the first of g++, c++ and clang++ on the PATH.
 
-    Raises LabError where there is none, with what to install.
+    Raises LabError where there is none, with what to install, and for a `CXX` that is no command.
     """
     asked = os.environ.get("CXX", "").strip()
-    for words in [shlex.split(asked)] if asked else [[name] for name in COMPILERS]:
+    try:
+        commands = [shlex.split(asked)] if asked else [[name] for name in COMPILERS]
+    except ValueError as error:
+        raise LabError(f"CXX={asked} is no command ({error}): mend it, or unset it") from None
+    for words in commands:
         if words and (found := shutil.which(words[0])):
             return [found, *words[1:]]
     missing = f"CXX={asked} is not a program here" if asked else f"none of {', '.join(COMPILERS)} is on the PATH"
@@ -75,10 +79,11 @@ def load(source: Path, *headers: Path) -> ctypes.CDLL:
     key = _key(code, command)
     if key not in _loaded:
         folder = cache_dir() / "native" / f"{source.stem}-{key}"
-        if not _stands(folder):
+        file = folder / f"{source.stem}{SUFFIX}"
+        if not _stands(file):
             _build(source.stem, code, command, folder)
         try:
-            _loaded[key] = ctypes.CDLL(str(folder / f"{source.stem}{SUFFIX}"))
+            _loaded[key] = ctypes.CDLL(str(file))
         except OSError as error:
             raise LabError(f"the compiled kernel {folder} does not load ({error}): delete the folder and try again") from error
     return _loaded[key]
@@ -90,8 +95,9 @@ def _key(code: dict[str, bytes], command: list[str]) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
 
-def _stands(folder: Path) -> bool:
+def _stands(file: Path) -> bool:
     """Whether it is there and as it was written; LabError for something that is not the course's."""
+    folder = file.parent
     if not folder.is_dir():
         return False
     try:
@@ -99,7 +105,7 @@ def _stands(folder: Path) -> bool:
     except LabError:
         check_folder(folder, KIND, by_name=True)  # what is damaged is made again, what is another's stays
         return False
-    return any(folder.iterdir())
+    return file.is_file()
 
 
 def _build(name: str, code: dict[str, bytes], command: list[str], folder: Path) -> None:

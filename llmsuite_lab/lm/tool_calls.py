@@ -102,9 +102,9 @@ def shows_tools(tokenizer: Any) -> bool:
 def _tagged(inside: str) -> list[ToolCall]:
     if functions := _TAGGED_FUNCTION.findall(inside):
         return [ToolCall(name, dict(_PARAMETER.findall(body))) for name, body in functions]
-    if not (values := _values(inside)):
+    if not (calls := [call for value in _values(inside) for call in _calls(value)]):
         raise ValueError("it is empty")
-    return [call for value in values for call in _calls(value)]
+    return calls
 
 
 def _bare(text: str) -> list[ToolCall] | None:

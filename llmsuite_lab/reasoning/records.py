@@ -60,6 +60,8 @@ def by_told_story(found: Sequence[Record], which: Sequence[str] = SETS) -> list[
         if one not in SETS:
             raise ValueError(unknown("which", one, SETS))
         tellings = mean_over_seeds(found, one)
+        if len(tellings) % 2:
+            raise ValueError(f"{len(tellings)} answers in {one!r}, and each story is told twice: an even number is needed")
         small, large = tellings[: len(tellings) // 2], tellings[len(tellings) // 2 :]
         means += [(a + b) / 2 for a, b in zip(small, large, strict=True)]
     return means

@@ -6,6 +6,7 @@
 `load()` is the course's own book; `load(corpus, questions)` is another, and experiments, records and figures take the one as the other.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,11 +40,14 @@ def _question(where: str, row: Any, passages: Sequence[Passage]) -> Question:
     text, answer = (row.get("question"), row.get("answer")) if isinstance(row, dict) else (None, None)
     if not isinstance(text, str) or not text.strip() or not (answer is None or (isinstance(answer, str) and answer.strip())):
         raise ValueError("question must be a text, answer a text or null")
-    name = str(row.get("id", f"q{where.rpartition(' ')[2]}"))
+    if "answer" not in row:
+        raise ValueError(f"it has no answer (but {', '.join(map(repr, row))}): null is the answer where no passage has one")
+    name = str(row["id"] if row.get("id") is not None else f"q{where.rpartition(' ')[2]}")
     if answer is None:
         return Question(name, text, None, "unanswerable", (), "")
-    holding = [p.id for p in passages if answer in one_line(p.text)]  # as the model is shown it
-    given = row.get("gold") or []
+    same = unicodedata.normalize("NFC", answer)
+    holding = [p.id for p in passages if same in unicodedata.normalize("NFC", one_line(p.text))]  # as the model is shown it
+    given = [] if row.get("gold") is None else row["gold"]
     if not isinstance(given, list):
         raise ValueError(f"gold is a list of passage ids, not {given!r}")
     gold = [one for one in given if one in holding] if given else holding

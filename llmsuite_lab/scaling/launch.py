@@ -19,7 +19,6 @@ environment, `leave` ends such a script. In production those three; `torch.multi
 import ctypes
 import faulthandler
 import linecache
-import math
 import multiprocessing
 import os
 import shutil
@@ -44,6 +43,7 @@ from llmsuite_lab.core.errors import LabError, whole
 from llmsuite_lab.core.runtime import machine_cores
 
 MAX_RANKS = 64  # processes on one machine: each is a whole Python with torch, about 0.2 GB
+LONGEST_S = 1e6  # of a limit: eleven days
 GRACE_S = 1.0  # what the others get to end by themselves once a rank has failed
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"  # Windows has spawn alone: slower, same results
 _PRELOAD = ["torch", "torch._dynamo", "torch.distributed", "torch.distributed.fsdp", "torch.distributed.optim", "torch.distributed.checkpoint"]
@@ -76,14 +76,14 @@ def ranks(
         threads: torch's threads in each rank.
         show: print afterwards what the ranks printed, each line with its rank.
 
-    More ranks than cores are allowed, with a warning. Raises ValueError for a number of ranks outside 1 … 64 and limits that are not above 0,
+    More ranks than cores are allowed, with a warning. Raises ValueError for a number of ranks outside 1 … 64 and limits outside 0 … 10⁶ s,
     TypeError for a function or argument that cannot be sent to another process, RankError when a rank fails.
     """
     whole("n", n, 1, MAX_RANKS)
     whole("threads", threads, 1, 1024)
     for name, value in (("timeout_s", timeout_s), ("collective_timeout_s", collective_timeout_s)):
-        if not 0 < value < 1e6:
-            raise ValueError(f"{name}={value} must be above 0 and finite: a wait without a limit is a hang")
+        if not 0 < value < LONGEST_S:
+            raise ValueError(f"{name}={value} must be above 0 and below {LONGEST_S:,.0f}: a wait without a limit is a hang")
     if not callable(fn):
         raise TypeError(f"fn={str(fn)[:40]!r} is a {type(fn).__name__}, but it must be a function to run in every rank")
     if n > machine_cores():
@@ -281,10 +281,10 @@ def process_group(timeout_s: float = 600.0) -> Iterator[tuple[int, int]]:
     Under `torchrun`, `accelerate launch` and `deepspeed`: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT; NCCL and one GPU a rank where there
     are GPUs, else gloo. Inside `ranks` (or any group that exists already): that group, which stays. Without a launcher: a group of one process.
 
-    Raises ValueError for a limit that is not above 0, LabError for a launcher's environment that is not whole.
+    Raises ValueError for a limit outside 0 … 10⁶ s, LabError for a launcher's environment that is not whole.
     """
-    if not 0 < timeout_s < math.inf:
-        raise ValueError(f"timeout_s={timeout_s} must be above 0 and finite: a wait without a limit is a hang")
+    if not 0 < timeout_s < LONGEST_S:
+        raise ValueError(f"timeout_s={timeout_s} must be above 0 and below {LONGEST_S:,.0f}: a wait without a limit is a hang")
     import torch
     import torch.distributed as dist
 
@@ -314,7 +314,7 @@ def leave() -> None:
     Python (before 3.14), in the middle of C++ code that allows no such end: the process aborts, "terminate called without an active exception", and the
     launcher reports a training that went well as failed. Seen with torch 2.13 in one launch of six; so the interpreter is not taken down.
     """
-    if "RANK" in os.environ:
+    if "RANK" in os.environ and multiprocessing.parent_process() is None:  # a rank of `ranks` has a parent, which waits for its result
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)

@@ -229,8 +229,8 @@ def _rows(path: Path, advice: str) -> Iterator[tuple[str, Any]]:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise LabError(f"No file at {path}. {advice}") from None
-    except (IsADirectoryError, PermissionError) as error:
-        raise LabError(f"{path} cannot be read as a file ({error.strerror}).") from None
+    except OSError as error:
+        raise LabError(f"{str(path)[:200]} cannot be read as a file ({error.strerror}).") from None
     except UnicodeDecodeError as error:
         raise LabError(f"{path.name} is not UTF-8 (byte {error.start}). Is it compressed? Unpack it first.") from None
     if text.lstrip().startswith("["):

@@ -186,7 +186,7 @@ def test_every_form_is_read_and_nothing_else_is_a_call(written, text, calls):
     assert (reply.text, [(made.name, made.arguments) for made in reply.calls], reply.fault) == (text, calls, "")
 
 
-@pytest.mark.parametrize("inside", ["", "{}", '{"name": "a", "arguments": {"x": NaN}}', '{"name": "a", "arguments": [1]}', "[" * 4000, None])
+@pytest.mark.parametrize("inside", ["", "[]", "{}", '{"name": "a", "arguments": {"x": NaN}}', '{"name": "a", "arguments": [1]}', "[" * 4000, None])
 def test_a_call_that_cannot_be_read_is_a_fault(inside):
     reply = read_reply("[TOOL_CALLS] lamp" if inside is None else f"<tool_call>{inside}</tool_call>")
     assert reply.fault

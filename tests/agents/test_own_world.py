@@ -77,6 +77,8 @@ def test_what_cannot_be_used_is_named(folder):
     for name, row, said in [
         ("questions", {"question": "x", "answer": None}, "answer must be a text or a number"),
         ("questions", {"answer": "x"}, "question must be a text"),
+        ("questions", {"question": "x", "answer": float("nan")}, "answer must be a text or a number"),
+        ("questions", {"question": "x", "answer": "y", "kind": ["years"]}, "kind must be a text"),
         ("claims", {"claim": "x", "label": "true"}, "label one of supports"),
     ]:
         rows = (folder / f"{name}.jsonl").read_text(encoding="utf-8")
@@ -84,6 +86,9 @@ def test_what_cannot_be_used_is_named(folder):
         with pytest.raises(LabError, match=rf"{name}.jsonl, line \d: .*{said}"):
             own_world.load(folder)
         (folder / f"{name}.jsonl").write_text(rows, encoding="utf-8")
+    for wrong in ({"per_kind": 0}, {"per_label": -1}, {"per_kind": True}):
+        with pytest.raises(ValueError, match="must be a whole number from 1"):
+            own_world.load(folder, **wrong)
     (folder / "claims.jsonl").unlink()
     assert own_world.load(folder).claims == ()
     (folder / "questions.jsonl").unlink()

@@ -1,6 +1,7 @@
 """The one-bit decoder: it trains, packs to the same logits, comes back from disk; its bytes and energies by formula against what is held and published."""
 
 import json
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -99,6 +100,13 @@ def test_a_packed_layer_follows_its_bytes_and_has_no_gradient():
         assert torch.equal(one(x), other(x))
     with pytest.raises(ValueError, match="no gradient"):
         one(x.requires_grad_())
+
+
+def test_a_layer_that_has_worked_can_be_pickled():
+    layer, x = PackedLinear.of(BitLinear(9, 4)), torch.randn(2, 9)
+    with torch.no_grad():
+        expected = layer(x)
+        assert torch.equal(pickle.loads(pickle.dumps(layer))(x), expected)
 
 
 def test_damage_on_disk_is_told(model, tmp_path):

@@ -67,6 +67,16 @@ def test_what_is_not_ternary_is_refused_with_its_place(bad):
         pack(T)
 
 
+def test_what_a_number_type_cannot_hold_is_no_minus_one():
+    T = torch.ones(3, 4, dtype=torch.uint8)
+    assert torch.equal(pack(T).unpack(), torch.ones(3, 4))
+    T[2, 3] = 255  # torch finds it equal to -1
+    with pytest.raises(ValueError, match=r"T\[2, 3\] = 255 is none of -1, 0, 1"):
+        pack(T)
+    with pytest.raises(ValueError, match="float32"):
+        pack(torch.ones(3, 4), 1e39)
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("size", SIZES)
 def test_all_paths_give_the_integers_of_the_reference(kernel, form, size):
@@ -150,5 +160,8 @@ def test_widths_and_paths_that_do_not_fit_are_told(kernel):
         kernel.multiply(packed, torch.ones(2, 64))
     with pytest.raises(ValueError, match="unknown path 'avx'"):
         kernel.multiply(packed, torch.ones(2, 70), "avx")
+    for call, other in ((kernel.multiply, torch.ones(2, 70)), (kernel.integers, torch.ones(2, 70, dtype=torch.int8))):
+        with pytest.raises(TypeError, match="packed weights"):
+            call(torch.ones(9, 70), other)
     with pytest.raises(ValueError, match="-128"):
         kernel.integers(packed, torch.full((1, 70), -128, dtype=torch.int8))

@@ -71,6 +71,9 @@ def test_a_damaged_library_is_made_again_and_never_loaded(compiling, monkeypatch
     monkeypatch.setattr(native, "_loaded", {})
     assert native.load(compiling / "answer.cpp").answer() == 42
     assert len(file.read_bytes()) > 1000
+    file.unlink()  # its mark still stands
+    monkeypatch.setattr(native, "_loaded", {})
+    assert native.load(compiling / "answer.cpp").answer() == 42
 
 
 def test_a_source_that_does_not_compile_leaves_nothing_and_shows_the_compiler_s_words(compiling):
@@ -87,6 +90,9 @@ def test_without_a_compiler_it_says_what_to_install(place, monkeypatch):
         native.load(place / "answer.cpp")
     monkeypatch.setenv("CXX", "no-such-compiler --fast")
     with pytest.raises(LabError, match="CXX=no-such-compiler --fast is not a program here"):
+        native.compiler()
+    monkeypatch.setenv("CXX", 'g++ -DNAME="torn')
+    with pytest.raises(LabError, match="is no command .No closing quotation"):
         native.compiler()
 
 

@@ -98,3 +98,6 @@ def test_a_story_of_another_author_counts_once_with_both_its_tellings(no_records
     write(recorded("pal_varied", {"single": rows(1, 0, 1, 1), "several": rows(1, 0), "leaks": {"test": 0}}, seed=1))
     assert records.by_told_story(records.runs("pal_varied")) == [1.0, 0.25, 0.75]
     assert (records.elsewhere_gain().mean, records.elsewhere_gain().n) == (pytest.approx((0.5 + 0.25 + 0.75) / 3), 3)
+    write(recorded("pal_elsewhere", {"single": rows(1, 0, 0), "several": rows(0, 0)}))
+    with pytest.raises(ValueError, match="3 answers in 'single', and each story is told twice"):
+        records.by_told_story(records.runs("pal_elsewhere"))

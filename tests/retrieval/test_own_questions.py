@@ -22,7 +22,7 @@ ASKED = [
     {"question": "How many roses are there?", "answer": "12", "id": "roses", "gold": ["garden.txt#0"]},
     {"question": "How many patients has the doctor?", "answer": "18"},
     {"question": "Who is the captain of the ferry Zorvat?", "answer": None},
-    {"question": "Which colour has the balloon?"},
+    {"question": "Which colour has the balloon?", "answer": None},
 ]
 
 
@@ -52,12 +52,21 @@ def test_questions_find_their_passages(material, embedder):
     assert own_questions.load(Corpus.read(folder, embedder), file) == book
 
 
+def test_an_answer_is_found_however_its_accents_are_composed(material):
+    for inside, asked in (("Caf\u00e9", "Cafe\u0301"), ("Cafe\u0301", "Caf\u00e9")):
+        folder, file = material([{"question": "What opens?", "answer": asked, "id": None}])
+        (folder / "opening.txt").write_text(f"The {inside} opens at nine.", encoding="utf-8")
+        assert [(q.id, q.gold) for q in own_questions.load(folder, file).questions] == [("q1", ("opening.txt#0",))]
+
+
 def test_what_is_no_question_is_named(material):
     for rows, said in [
         ([{"question": "How many?", "answer": "99"}], "line 1: the answer '99' stands in no passage"),
         ([{"question": "How many?", "answer": "12", "gold": ["cat.md#0"]}], "stands in no passage named as gold"),
         ([{"question": "How many?", "answer": "12", "gold": "cat.md#0"}], "gold is a list"),
+        ([{"question": "How many?", "answer": "12", "gold": {}}], "gold is a list"),
         ([*ASKED, {"q": "x"}], "q.jsonl, line 6"),
+        ([{"question": "How many?", "anwser": "12"}], "it has no answer .but 'question', 'anwser'"),
         ([["x"]], "row 1: question must be"),
         ([{"question": " ", "answer": "x"}], "q.jsonl, line 1: question must be"),
         ([{"question": "x", "answer": 3}], "answer a text or null"),

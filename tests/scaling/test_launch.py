@@ -66,6 +66,14 @@ def test_one_rank_is_a_group_too():
     assert ranks(dist.get_world_size, 1) == [1]
 
 
+def test_what_ends_a_launched_script_ends_no_rank():
+    def script():
+        launch.leave()
+        return "here"
+
+    assert ranks(script, 1) == ["here"]
+
+
 def test_an_exception_of_one_rank_arrives_with_its_stack_while_the_others_wait():
     def divide():
         if dist.get_rank() == 1:
@@ -211,6 +219,9 @@ def test_a_launchers_environment_is_used_whole_or_not_at_all(monkeypatch):
     with process_group() as place, process_group() as inner:
         assert place == inner == (0, 1)
     assert not dist.is_initialized()
+    for limit in (0, 1e300, float("inf")):
+        with pytest.raises(ValueError, match="above 0 and below 1,000,000"), process_group(limit):
+            pass
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(LabError, match="WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT not"), process_group():
         pass

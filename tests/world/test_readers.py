@@ -184,6 +184,9 @@ def test_a_row_of_another_shape_says_what_is_wrong(name, change, message, tmp_pa
 
 
 def test_files_that_are_no_json_lines(tmp_path):
+    for unreadable in (tmp_path, tmp_path / ("x" * 300)):
+        with pytest.raises(LabError, match="cannot be read as a file"):
+            read("svamp", unreadable)
     with pytest.raises(LabError, match="line 2: not JSON"):
         read("svamp", written(tmp_path, json.dumps(ROWS["svamp"]) + '\n{"input": "broke'))
     with pytest.raises(LabError, match="begins as a JSON list"):
