@@ -72,8 +72,11 @@ def check_output(path: Path) -> list[str]:
 
     In the clone's `build` and in the course's `data` folder everything is the course's.
     """
-    if (place := next((p for p in path.parents if p.exists()), path)) and not place.is_dir():
+    place = next((p for p in path.parents if p.exists()), path)
+    if not place.is_dir():
         raise LabError(f"{path} cannot be written, because {place} is a file: name another place")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise LabError(f"{path} cannot be written, because nothing may be written into {place}: name another place")
     standing = [hashlib.sha256(path.read_bytes()).hexdigest()] if path.is_file() else []
     known = standing and _read_mark(path.parent)["files"].get(path.name)
     if standing and not (isinstance(known, list) and standing[0] in known) and not _is_own(path):

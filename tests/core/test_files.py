@@ -466,6 +466,14 @@ def test_whatever_takes_a_path_replaces_its_own_file_and_no_other(tmp_path, save
         save(tmp_path / name / "deeper.svg")
 
 
+def test_a_folder_that_takes_nothing_is_told_before_the_work(tmp_path, monkeypatch):
+    """By what the system says of it: to root nothing else is closed."""
+    monkeypatch.setattr(files.os, "access", lambda place, how: Path(place) != tmp_path)
+    with pytest.raises(LabError, match="nothing may be written into"):
+        files.check_output(tmp_path / "new" / "record.json")
+
+
+
 def save_tokenizer(folder: Path) -> None:
     from llmsuite_lab.transformer.bpe_training import train_bpe
 
