@@ -6,7 +6,8 @@ from typing import Any
 
 from llmsuite_lab.agents.evaluation import Answer, by_kind, cost
 from llmsuite_lab.agents.react import Step, Trajectory
-from llmsuite_lab.agents.records import runs, tuned_by_kind, tuned_scores
+from llmsuite_lab.agents.records import elsewhere as in_other_worlds
+from llmsuite_lab.agents.records import right_in, runs, tuned_by_kind, tuned_scores
 from llmsuite_lab.agents.trace import COLOURS as ROLES
 from llmsuite_lab.agents.trace import lines
 from llmsuite_lab.core import records
@@ -177,6 +178,22 @@ def transfer() -> Any:
     colours = dict(zip(MIXTURE_NAMES.values(), ("base", "third", "tuned"), strict=True))
     title = "Kinds never trained, by the plans in training"
     return bars_with_intervals(groups, title=title, ylabel="exact match", colours=colours, ylim=(0, 1.15))
+
+
+def elsewhere() -> Any:
+    """Recorded: the shipped agent against the one trained on varied encyclopedias, at home, over reworded pages and in the worlds of another author."""
+    varied = records.read_all("react_varied")
+    away = {"as shipped": in_other_worlds(records.read_all("react_elsewhere")), "varied training": in_other_worlds(varied)}
+    reworded = [row["correct"] for row in records.read("react_wordings").results["own"]]
+    at_home = mean_interval([score for _, score in tuned_scores()])
+    groups = {
+        "at home": {"as shipped": at_home, "varied training": right_in(varied, "questions")},
+        "reworded\npages": {"as shipped": mean_interval(reworded), "varied training": right_in(varied, "reworded")},
+        "other worlds:\non the pages": {name: found["answered"] for name, found in away.items()},
+        "other worlds:\nnot there": {name: found["not there"] for name, found in away.items()},
+    }
+    colours = {"as shipped": "base", "varied training": "tuned"}
+    return bars_with_intervals(groups, title="The same loop, learnt on more varied pages", ylabel="exact match", colours=colours, ylim=(0, 1.15))
 
 
 def draw_confusion(table: Mapping[str, Mapping[str, int]], title: str = "What the loop says, and what is true") -> Any:

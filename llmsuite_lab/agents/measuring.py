@@ -25,11 +25,12 @@ SAMPLED_KINDS = ("founder_birthplace", "birthplace_river", "publisher_product", 
 def on(world: World) -> dict[str, Any]:
     """Every way of answering the questions of a world of one's own (`own_world.load`), and its claims checked: "answers" by method and the "confusion".
 
+    "tuned ReAct" is the adapter `react_varied`, which was trained on pages of many forms: yours are not written like the course's.
     `figures.follow` draws what comes back. Raises ValueError for a world without questions.
     """
     if not world.questions:
         raise ValueError(f"the world {world.name!r} has no questions")
-    base, tuned, questions = LanguageModel.load(), LanguageModel.load(adapter="react"), world.questions
+    base, tuned, questions = LanguageModel.load(), LanguageModel.load(adapter="react_varied"), world.questions
     examples = evaluation.react_shots()
     answers = {
         "no tool": evaluation.direct(base, questions),

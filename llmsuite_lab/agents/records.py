@@ -85,6 +85,11 @@ def by_wording(kinds: tuple[str, ...]) -> dict[str, Interval]:
     return {name: mean_interval([row["correct"] for row in rows]) for name, rows in found.items()} | {"lost": lost}
 
 
+def right_in(found: Sequence[Record], which: str) -> Interval:
+    """Exact match on a set of questions of `react_varied`, "questions" or "reworded"; a question's score is its mean over the runs."""
+    return mean_interval(list(mean_over_seeds(found, lambda run: correct_in(run.results[which])).values()))
+
+
 def elsewhere(found: Sequence[Record]) -> dict[str, Interval]:
     """Exact match in the worlds of another author: of "all" questions, of those whose answer is on the pages ("answered"), of the others ("not there").
 

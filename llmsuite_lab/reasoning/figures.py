@@ -126,6 +126,22 @@ def public_sets() -> Any:
     )
 
 
+@from_records
+def elsewhere() -> Any:
+    """Problems of other authors: the shipped PAL against the one trained on varied stories, averaged over its seeds; intervals over stories."""
+    trained = {"as shipped": records.runs("pal_elsewhere"), "varied training": records.runs("pal_varied")}
+    values = {
+        label: {name: mean_interval(records.by_told_story(runs, [which])) for name, runs in trained.items()}
+        for which, label in (("single", "another author,\none operation"), ("several", "another author,\nseveral"))
+    }
+    values["SVAMP"] = {
+        "as shipped": mean_interval(records.public()["svamp"]["pal"]),
+        "varied training": mean_interval(records.mean_over_seeds(trained["varied training"], "svamp")),
+    }
+    colours = {"as shipped": "base", "varied training": "tuned"}
+    return bars_with_intervals(values, title="The same training on more varied stories", ylabel="right answers", colours=colours, ylim=(0, 1.1))
+
+
 def loop() -> Any:
     """PAL's orchestrator as a diagram: who hands what to whom (the paper's Fig. 3)."""
     drawn, ax = canvas("The model reasons, the interpreter computes", 10.4, 3.9)

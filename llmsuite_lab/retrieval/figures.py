@@ -6,6 +6,7 @@ from typing import Any
 from llmsuite_lab.core.diagrams import arrow, box, canvas
 from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.core.plots import COLOURS, bars_with_intervals, figure, lines_with_bands
+from llmsuite_lab.core.records import read_all
 from llmsuite_lab.retrieval import records, scale
 from llmsuite_lab.retrieval.abstention import SIGNALS, fit_gate, tradeoff
 from llmsuite_lab.retrieval.experiments import Attacked, by_defence
@@ -120,6 +121,17 @@ def readers(found: Mapping[str, Any] | None = None) -> Any:
     groups = {label: {name: shares[key] for name, shares in series.items()} for key, label in names.items()}
     colours = {"untuned with gate": "base", "tuned, top-1": "tuned", "tuned, top-3": "third"}
     return bars_with_intervals(groups, title=title, ylabel="share of questions", colours=colours, ylim=(0, 1.12))
+
+
+def elsewhere() -> Any:
+    """Recorded: the reader alone and behind its gate on corpora of another author, trained on handbooks or on corpora of many forms."""
+    runs = {"handbooks": read_all("reader_elsewhere"), "many forms": read_all("reader_varied")}
+    groups = {}
+    for key, label in (("right", "answerable:\nright"), ("declined", "no answer:\ndeclined")):
+        for gate, who in ((False, "reader alone"), (True, "and gate")):
+            groups[f"{label},\n{who}"] = {f"trained on {name}": records.elsewhere(found, gate=gate)[key] for name, found in runs.items()}
+    colours = {"trained on handbooks": "base", "trained on many forms": "tuned"}
+    return bars_with_intervals(groups, title="Corpora of another form", ylabel="share of questions", colours=colours, ylim=(0, 1.12))
 
 
 def search_latency(rows: Sequence[scale.Measured] | None = None) -> Any:

@@ -102,16 +102,18 @@ def reader_shares(found: Sequence[Record | dict], run: str = "top-1") -> dict[st
     return {"right": share("correct", True), "refused": share("declined", True), "declined": share("declined", False)}
 
 
-def elsewhere(found: Sequence[Record], run: str = "top-3") -> dict[str, Interval]:
+def elsewhere(found: Sequence[Record], run: str = "top-3", gate: bool = True) -> dict[str, Interval]:
     """Reader and gate together in the corpora of another author: "right", the share of answerable questions answered right, and "declined", that of the
-    others declined by the gate or by the reader. found: runs of `reader_varied` or `reader_elsewhere`; a question's score is its mean over them."""
+    others declined by the gate or by the reader; without the `gate`, the reader alone. found: runs of `reader_varied` or `reader_elsewhere`; a
+    question's score is its mean over them."""
 
     def score(made: Record) -> dict[tuple[str, int, bool], float]:
         marks = {}
         for name in corpora.names():
             book = made.results[name]
             for i, (known, verdict, gated) in enumerate(zip(book["answerable"], book["verdicts"][run], book["gate declines"], strict=True)):
-                marks[name, i, known] = float(not gated and verdict == "correct") if known else float(gated or verdict == "declined")
+                stopped = gate and gated
+                marks[name, i, known] = float(not stopped and verdict == "correct") if known else float(stopped or verdict == "declined")
         return marks
 
     means = mean_over_seeds(found, score)

@@ -1,6 +1,7 @@
 """Whatever is put in the place of an argument, the agents answer with a sentence (see tests/bad_input.py)."""
 
 from llmsuite_lab.agents import demonstrations, evaluation, fact_checking, functions, react, records, tools
+from llmsuite_lab.core.records import read_all
 from llmsuite_lab.lm.tool_calls import ToolCall
 from llmsuite_lab.world import almanac_frozen, almanac_questions
 
@@ -17,7 +18,6 @@ LEFT_OUT = {
     "agents.one_turn.training_set": "needs the model's tokenizer: test_one_turn.py",
     "agents.one_turn.Pages": "loads the real embedder: test_one_turn.py",
     "agents.one_turn.all_there": "loads the real embedder: test_one_turn.py",
-    "agents.records.elsewhere": "reads a record that is not made yet: test_varied.py",
 }
 
 
@@ -99,6 +99,8 @@ def valid(folder, call, fresh, writer):
         "agents.training.draw_items": call("two_hop", 2, 0),
         "agents.records.by_wording": call(almanac_questions.TRAINED_KINDS),
         "agents.records.over_one_turn": call("react_closed_book"),
+        "agents.records.elsewhere": call(read_all("react_varied")),
+        "agents.records.right_in": call(read_all("react_varied"), "reworded"),
         "agents.records.correct": call(records.runs()[0]),
         "agents.records.correct_in": call(records.runs()[0].results["questions"]),
         "agents.tools.AlmanacReader": call(world),

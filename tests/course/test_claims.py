@@ -22,7 +22,7 @@ rlhf.reward_hacking a2c rest.loop rest.cost rest.stability rest.hacking q_learni
 
 # one effect a row: each was half of another
 TAKEN_APART = {"rag.declining", "pal.size", "positions.causal_mask", "langchain.code", "react.recovery", "rlhf.larger"}
-TAKEN_APART |= {"react.closed_book", "react.one_retrieval"}
+TAKEN_APART |= {"react.closed_book", "react.one_retrieval", "pal.elsewhere", "react.elsewhere", "rag.elsewhere"}
 OF_THE_COURSE = {"bitnet.fidelity"}  # what the course claims of its own engine, and is held to
 
 

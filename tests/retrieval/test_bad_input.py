@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from llmsuite_lab.core.metrics import Interval
+from llmsuite_lab.core.records import read_all
 from llmsuite_lab.retrieval import abstention, evaluation, injection, neighbours, records
 from llmsuite_lab.retrieval.corpus import Corpus
 from llmsuite_lab.retrieval.foreign import ForeignRetriever
@@ -23,7 +24,6 @@ LEFT_OUT = {
     "retrieval.reader.pairs": "embeds whole handbooks; what it draws from is fed in the world's test",
     "retrieval.embedding.Embedder": "loads the real embedder: test_embedding.py",
     "retrieval.chunking.token_offsets": "takes a tokenizer: test_chunking.py",
-    "retrieval.records.elsewhere": "reads a record that is not made yet: test_records.py",
     "retrieval.experiments": "runs the whole pipeline over questions: its parts are fed here, and test_experiments.py",
     "retrieval.python_docs": "reads Python's own documentation: test_scale_and_docs.py",
     "retrieval.scale.measure": "minutes of timing; its parts are fed here",
@@ -128,6 +128,7 @@ def valid(folder, call, fresh, writer, pages=None, embedder=None):
         "retrieval.records.accuracies": call({"rag": [True, False]}),
         "retrieval.records.right_by_passages": call("one"),
         "retrieval.records.loss_by_passages": call("three"),
+        "retrieval.records.elsewhere": call(read_all("reader_varied")),
         "retrieval.records.reader_shares": call(records.readers()),
         "retrieval.records.declined_shares": call(records.load()),
         "retrieval.retriever.indexed_text": call(pages[0]),

@@ -81,4 +81,5 @@ def test_reader_and_gate_elsewhere_are_one_system(recorded):
     said = {"top-3": ["correct", "correct", "wrong", "declined"], "top-1": ["wrong"] * 4}
     runs = [recorded("reader_varied", {name: book | {"verdicts": said} for name in corpora.names()}, seed) for seed in (0, 1)]
     assert {name: (share.mean, share.n) for name, share in records.elsewhere(runs).items()} == {"right": (0.5, 8), "declined": (1.0, 8)}
+    assert {name: share.mean for name, share in records.elsewhere(runs, gate=False).items()} == {"right": 1.0, "declined": 0.5}
     assert {name: share.mean for name, share in records.elsewhere(runs, "top-1").items()} == {"right": 0.0, "declined": 0.5}
