@@ -67,9 +67,15 @@ def by_told_story(found: Sequence[Record], which: Sequence[str] = SETS) -> list[
     return means
 
 
-def elsewhere_gain() -> Interval:
-    """PAL trained on varied stories minus the shipped PAL on the stories of another author, paired by story."""
-    varied, shipped = (by_told_story(runs(name)) for name in ("pal_varied", "pal_elsewhere"))
+def elsewhere_gain(which: Sequence[str] = SETS) -> Interval:
+    """PAL trained on varied stories minus the shipped PAL on the stories of another author, paired by story. Raises ValueError as `by_told_story`."""
+    varied, shipped = (by_told_story(runs(name), which) for name in ("pal_varied", "pal_elsewhere"))
+    return mean_interval([a - b for a, b in zip(varied, shipped, strict=True)], differences=True)
+
+
+def home_gain(which: str) -> Interval:
+    """The same at home, both averaged over their seeds and paired by problem: on "test" or on "seen" sentences."""
+    varied, shipped = (mean_over_seeds(runs(name), which) for name in ("pal_varied", "pal"))
     return mean_interval([a - b for a, b in zip(varied, shipped, strict=True)], differences=True)
 
 

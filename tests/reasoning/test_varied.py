@@ -94,10 +94,13 @@ def test_a_story_of_another_author_counts_once_with_both_its_tellings(no_records
         return as_rows([Result(2, 0, bool(one), "right", 1, tokens=1) for one in right])
 
     write(recorded("pal_elsewhere", {"single": rows(1, 0, 0, 0), "several": rows(0, 0)}))
-    write(recorded("pal_varied", {"single": rows(1, 0, 1, 0), "several": rows(1, 1), "leaks": {"test": 0}}))
-    write(recorded("pal_varied", {"single": rows(1, 0, 1, 1), "several": rows(1, 0), "leaks": {"test": 0}}, seed=1))
+    write(recorded("pal_varied", {"single": rows(1, 0, 1, 0), "several": rows(1, 1), "test": rows(1, 1), "leaks": {"test": 0}}))
+    write(recorded("pal_varied", {"single": rows(1, 0, 1, 1), "several": rows(1, 0), "test": rows(0, 1), "leaks": {"test": 0}}, seed=1))
     assert records.by_told_story(records.runs("pal_varied")) == [1.0, 0.25, 0.75]
     assert (records.elsewhere_gain().mean, records.elsewhere_gain().n) == (pytest.approx((0.5 + 0.25 + 0.75) / 3), 3)
+    assert (records.elsewhere_gain(["several"]).mean, records.elsewhere_gain(["several"]).n) == (0.75, 1)
+    write(recorded("pal", {"test": rows(1, 0)}))
+    assert records.home_gain("test").mean == pytest.approx((0.5 - 1 + 1 - 0) / 2)
     write(recorded("pal_elsewhere", {"single": rows(1, 0, 0), "several": rows(0, 0)}))
     with pytest.raises(ValueError, match="3 answers in 'single', and each story is told twice"):
         records.by_told_story(records.runs("pal_elsewhere"))
