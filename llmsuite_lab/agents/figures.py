@@ -181,18 +181,19 @@ def transfer() -> Any:
 
 
 def elsewhere() -> Any:
-    """Recorded: the shipped agent against the one trained on varied encyclopedias, at home, over reworded pages and in the worlds of another author."""
+    """Recorded: the adapters `react` and `react_varied`, at home, over reworded pages and in the worlds of another author."""
+    first, second = "trained on the course's pages", "trained on varied pages"
     varied = records.read_all("react_varied")
-    away = {"as shipped": in_other_worlds(records.read_all("react_elsewhere")), "varied training": in_other_worlds(varied)}
+    away = {first: in_other_worlds(records.read_all("react_elsewhere")), second: in_other_worlds(varied)}
     reworded = [row["correct"] for row in records.read("react_wordings").results["own"]]
     at_home = mean_interval([score for _, score in tuned_scores()])
     groups = {
-        "at home": {"as shipped": at_home, "varied training": right_in(varied, "questions")},
-        "reworded\npages": {"as shipped": mean_interval(reworded), "varied training": right_in(varied, "reworded")},
+        "at home": {first: at_home, second: right_in(varied, "questions")},
+        "reworded\npages": {first: mean_interval(reworded), second: right_in(varied, "reworded")},
         "other worlds:\non the pages": {name: found["answered"] for name, found in away.items()},
         "other worlds:\nnot there": {name: found["not there"] for name, found in away.items()},
     }
-    colours = {"as shipped": "base", "varied training": "tuned"}
+    colours = {first: "base", second: "tuned"}
     return bars_with_intervals(groups, title="The same loop, learnt on more varied pages", ylabel="exact match", colours=colours, ylim=(0, 1.15))
 
 

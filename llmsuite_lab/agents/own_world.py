@@ -55,7 +55,8 @@ def _pages(folder: Path) -> dict[str, Page]:
 
 def _question(where: str, row: Any) -> Question:
     answer = row.get("answer") if isinstance(row, dict) else None
-    if isinstance(answer, bool) or not isinstance(answer, str | int | float) or not str(answer).strip() or answer != answer or answer in (math.inf, -math.inf):
+    unreadable = not str(answer).strip() or isinstance(answer, float) and not math.isfinite(answer)
+    if isinstance(answer, bool) or not isinstance(answer, str | int | float) or unreadable:
         raise ValueError("answer must be a text or a number")
     if not isinstance(row.get("kind"), str | None):
         raise ValueError(f"kind must be a text, not {row['kind']!r}")

@@ -62,7 +62,7 @@ def _without_pages(run: Run) -> Outcome:
 RECIPES = (
     Recipe("react", "adapter: think, search and look up in turns, on varied plans", _react, seeds=(0, 1, 2), ships=True),
     Recipe("react_varied", "adapter: the loop on more varied encyclopedias, measured on another author's too", _varied, seeds=(0, 1, 2), ships=True),
-    Recipe("react_elsewhere", "the shipped adapter in encyclopedias of another author", _elsewhere),
+    Recipe("react_elsewhere", "the adapter `react` in encyclopedias of another author", _elsewhere),
     Recipe("short_react", "the same with two thirds of the steps", partial(_react, steps=160)),
     Recipe("react_two_hop", "the same on eight kinds of two hops, half the steps", partial(_react, sampled=True, mixture="two_hop", steps=120)),
     Recipe("react_one_three_hop", "and one kind of three hops added", partial(_react, sampled=True, mixture="one_three_hop", steps=120)),

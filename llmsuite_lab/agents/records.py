@@ -95,19 +95,27 @@ def elsewhere(found: Sequence[Record]) -> dict[str, Interval]:
 
     found: runs of `react_varied` or `react_elsewhere`; a question's score is its mean over them.
     """
+    nothing = {(name, i) for name in pages.names() for i, question in enumerate(pages.load(name).questions) if question.answer == pages.NOT_ENOUGH}
+    means = mean_over_seeds(found, _away)
+    chosen = {"all": list(means), "answered": [key for key in means if key[:2] not in nothing], "not there": [key for key in means if key[:2] in nothing]}
+    return {name: mean_interval([means[key] for key in keys]) for name, keys in chosen.items()}
 
-    def score(run: Record) -> dict[tuple[str, int, bool], float]:
-        rows = {name: run.results[name] for name in pages.names()}
-        truths = {name: [question.answer != pages.NOT_ENOUGH for question in pages.load(name).questions] for name in rows}
-        return {
-            (name, i, there): float(row["correct"])
-            for name in rows
-            for i, (row, there) in enumerate(zip(rows[name], truths[name], strict=True))
-        }
 
-    means = mean_over_seeds(found, score)
-    chosen = {"all": (True, False), "answered": (True,), "not there": (False,)}
-    return {name: mean_interval([mean for (_, _, there), mean in means.items() if there in wanted]) for name, wanted in chosen.items()}
+def elsewhere_by_kind(found: Sequence[Record]) -> dict[str, Interval]:
+    """The same by kind of question."""
+    means = mean_over_seeds(found, _away)
+    return {kind: mean_interval([mean for key, mean in means.items() if key[2] == kind]) for kind in dict.fromkeys(key[2] for key in means)}
+
+
+def said_not_enough(found: Sequence[Record]) -> tuple[int, int]:
+    """(how many of the wrong answers in these worlds are "not enough info", wrong answers), over all runs."""
+    wrong = [row["answer"] for run in found for name in pages.names() for row in run.results[name] if not row["correct"]]
+    return wrong.count(pages.NOT_ENOUGH), len(wrong)
+
+
+def _away(run: Record) -> dict[tuple[str, int, str], float]:
+    """(world, place in it, kind) → 1 or 0."""
+    return {(name, i, row["kind"]): float(row["correct"]) for name in pages.names() for i, row in enumerate(run.results[name])}
 
 
 def _by_place(run: Record) -> dict[tuple[str, int], float]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from llmsuite_lab.bitnet.kernels.choice import product
 from llmsuite_lab.bitnet.linear import BitLinear
-from llmsuite_lab.bitnet.packing import Ternary, pack
+from llmsuite_lab.bitnet.packing import Ternary, check_packed, pack
 from llmsuite_lab.bitnet.quantize import ternary_weights
 from llmsuite_lab.transformer.generation import Engine
 from llmsuite_lab.transformer.normalization import RMSNorm
@@ -24,8 +24,7 @@ class PackedLinear(nn.Module):
 
     def __init__(self, weight: Ternary, norm: RMSNorm) -> None:
         super().__init__()
-        if not isinstance(weight, Ternary):
-            raise TypeError(f"weight must be packed weights (packing.pack), got a {type(weight).__name__}")
+        check_packed(weight, "weight")
         if not isinstance(norm, RMSNorm):
             raise TypeError(f"norm must be an RMSNorm, got a {type(norm).__name__}")
         if norm.weight.shape != weight.shape[1:]:

@@ -77,6 +77,12 @@ def rows_a_byte(form: str) -> int:
     return FORMS[form]
 
 
+def check_packed(W: object, name: str = "W") -> None:
+    """Raises TypeError, which calls W by its `name`, for anything but packed weights."""
+    if not isinstance(W, Ternary):
+        raise TypeError(f"{name} must be packed weights (packing.pack), got a {type(W).__name__}")
+
+
 def pack(T: Float[Tensor, "d_out d_in"], scale: float = 1.0, form: str = "two_bits") -> Ternary:
     """Pack a matrix of -1, 0 and 1 (any number type). Raises ValueError for other values, with the first, or what is no matrix; unknown forms."""
     rows = rows_a_byte(form)

@@ -46,14 +46,6 @@ def _elsewhere(run: Run) -> Outcome:
     return varied.shipped()
 
 
-def _svamp(run: Run) -> Outcome:
-    """The adapter that `pal_varied` has left for this seed, and the shipped one beside it."""
-    from llmsuite_lab.reasoning import varied
-
-    own = Run(next(one for one in RECIPES if one.name == "pal_varied"), run.seed).adapter
-    return varied.public({"pal_varied": own} | ({"pal": "pal"} if run.seed == 0 else {}))
-
-
 _SHORT = {"steps": 240, "lr": 3e-3}
 
 RECIPES = (
@@ -61,8 +53,7 @@ RECIPES = (
     Recipe("cot", "adapter: the same problems worked out in words", partial(_adapter, kind="cot"), seeds=(0, 1, 2), ships=True),
     Recipe("direct", "the same problems, trained as long, with the bare answer", partial(_adapter, kind="direct"), seeds=(0, 1, 2)),
     Recipe("pal_varied", "adapter: programs for more varied problems, measured on other authors' too", _varied, seeds=(0, 1, 2)),
-    Recipe("pal_svamp", "what pal_varied has trained, on SVAMP (LLMSUITE_REAL_DATA names its folder)", _svamp, seeds=(0, 1, 2)),
-    Recipe("pal_elsewhere", "the shipped adapter on problems of other authors", _elsewhere),
+    Recipe("pal_elsewhere", "the shipped adapter on problems of other authors, SVAMP among them where LLMSUITE_REAL_DATA names its folder", _elsewhere),
     Recipe("short_pal", "PAL with fewer than half as many steps", partial(_adapter, kind="pal", **_SHORT), seeds=(0, 1)),
     Recipe("short_cot", "its control with fewer than half as many steps", partial(_adapter, kind="cot", **_SHORT), seeds=(0, 1)),
     Recipe("reasoning_base", "the untuned model: directly, and with four solved examples", _untuned),

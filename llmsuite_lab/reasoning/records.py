@@ -1,7 +1,7 @@
 """What this section reads off its recorded runs: training seeds of each adapter, the untuned model, and the public sets.
 
     pal, cot, direct, short_pal, …    results by set ("test", "seen"), rows of `evaluation.Result`
-    pal_elsewhere                     "single" and "several", problems of another author: each story with small numbers, then each with large ones
+    pal_elsewhere                     "single" and "several", problems of another author: each story with small numbers, then each with large ones; "svamp"
     pal_varied                        these, those at home, and under "leaks" how many held-out texts the training shares a run of words with
     reasoning_base                    such rows by method
     reasoning_sizes                   such rows by adapter and number of digits, a story in the same place
@@ -69,13 +69,18 @@ def by_told_story(found: Sequence[Record], which: Sequence[str] = SETS) -> list[
 
 def elsewhere_gain(which: Sequence[str] = SETS) -> Interval:
     """PAL trained on varied stories minus the shipped PAL on the stories of another author, paired by story. Raises ValueError as `by_told_story`."""
-    varied, shipped = (by_told_story(runs(name), which) for name in ("pal_varied", "pal_elsewhere"))
-    return mean_interval([a - b for a, b in zip(varied, shipped, strict=True)], differences=True)
+    return _gain(by_told_story(runs("pal_varied"), which), by_told_story(runs("pal_elsewhere"), which))
 
 
-def home_gain(which: str) -> Interval:
-    """The same at home, both averaged over their seeds and paired by problem: on "test" or on "seen" sentences."""
-    varied, shipped = (mean_over_seeds(runs(name), which) for name in ("pal_varied", "pal"))
+def problem_gain(which: str) -> Interval:
+    """The same paired by problem: "test" and "seen", the sets at home, or "svamp". Raises ValueError for another set."""
+    recipes = {"test": "pal", "seen": "pal", "svamp": "pal_elsewhere"}
+    if which not in recipes:
+        raise ValueError(unknown("which", which, list(recipes)))
+    return _gain(*(mean_over_seeds(runs(name), which) for name in ("pal_varied", recipes[which])))
+
+
+def _gain(varied: Sequence[float], shipped: Sequence[float]) -> Interval:
     return mean_interval([a - b for a, b in zip(varied, shipped, strict=True)], differences=True)
 
 

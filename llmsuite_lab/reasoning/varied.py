@@ -11,14 +11,14 @@ text of the course is left out; how many of each set share one with what is left
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from llmsuite_lab.core.errors import LabError, within
+from llmsuite_lab.core.errors import within
 from llmsuite_lab.core.runs import Outcome
 from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.lm.lora import train_lora
@@ -79,16 +79,6 @@ def solved(adapter: Path | str, seed: int = 0, settings: VariedSettings | None =
 def shipped(adapter: Path | str = "pal") -> Outcome:
     """What the first PAL adapter makes of the problems of other authors: what the varied one is compared with."""
     return Outcome({"adapter": str(adapter)}, away(LanguageModel.load(adapter=adapter)))
-
-
-def public(adapters: Mapping[str, Path | str]) -> Outcome:
-    """SVAMP by adapter, as rows. Raises LabError when LLMSUITE_REAL_DATA names no folder."""
-    asked = _public()
-    if not asked:
-        raise LabError("set LLMSUITE_REAL_DATA to the folder that holds svamp.jsonl")
-    texts, answers = [p.question for p in asked], [p.answer for p in asked]
-    found = {name: as_rows(_answers(LanguageModel.load(adapter=adapter), texts, answers, [0] * len(asked))) for name, adapter in adapters.items()}
-    return Outcome({"items": len(asked), "adapters": sorted(adapters)}, found)
 
 
 def away(lm: LanguageModel) -> dict[str, list[dict[str, Any]]]:

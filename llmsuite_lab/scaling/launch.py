@@ -82,8 +82,7 @@ def ranks(
     whole("n", n, 1, MAX_RANKS)
     whole("threads", threads, 1, 1024)
     for name, value in (("timeout_s", timeout_s), ("collective_timeout_s", collective_timeout_s)):
-        if not 0 < value < LONGEST_S:
-            raise ValueError(f"{name}={value} must be above 0 and below {LONGEST_S:,.0f}: a wait without a limit is a hang")
+        _check_limit(name, value)
     if not callable(fn):
         raise TypeError(f"fn={str(fn)[:40]!r} is a {type(fn).__name__}, but it must be a function to run in every rank")
     if n > machine_cores():
@@ -283,8 +282,7 @@ def process_group(timeout_s: float = 600.0) -> Iterator[tuple[int, int]]:
 
     Raises ValueError for a limit outside 0 … 10⁶ s, LabError for a launcher's environment that is not whole.
     """
-    if not 0 < timeout_s < LONGEST_S:
-        raise ValueError(f"timeout_s={timeout_s} must be above 0 and below {LONGEST_S:,.0f}: a wait without a limit is a hang")
+    _check_limit("timeout_s", timeout_s)
     import torch
     import torch.distributed as dist
 
@@ -305,6 +303,11 @@ def process_group(timeout_s: float = 600.0) -> Iterator[tuple[int, int]]:
         dist.barrier()  # who leaves early would break the others' last collective
     finally:
         dist.destroy_process_group()
+
+
+def _check_limit(name: str, seconds: float) -> None:
+    if not 0 < seconds < LONGEST_S:
+        raise ValueError(f"{name}={seconds} must be above 0 and below {LONGEST_S:,.0f}: a wait without a limit is a hang")
 
 
 def leave() -> None:

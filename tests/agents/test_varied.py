@@ -148,7 +148,12 @@ def test_the_record_holds_every_world(monkeypatch):
 
 
 def test_answers_elsewhere_are_read_with_and_without_those_that_no_page_holds(recorded):
-    rows = {name: [{"correct": q.answer == NOT_ENOUGH} for q in elsewhere.load(name).questions] for name in elsewhere.names()}
-    found = records.elsewhere([recorded("react_varied", rows), recorded("react_varied", rows, seed=1)])
+    rows = {name: [{"correct": q.answer == NOT_ENOUGH, "kind": q.kind, "answer": NOT_ENOUGH} for q in elsewhere.load(name).questions] for name in elsewhere.names()}
+    runs = [recorded("react_varied", rows), recorded("react_varied", rows, seed=1)]
+    found = records.elsewhere(runs)
     assert {name: share.mean for name, share in found.items()} == {"all": found["not there"].n / found["all"].n, "answered": 0.0, "not there": 1.0}
     assert (found["all"].n, found["answered"].n + found["not there"].n) == (128, 128)
+    assert {kind for kind, share in records.elsewhere_by_kind(runs).items() if share.mean == 1} == {"not stated", "foreign", "no page"}
+    assert records.said_not_enough(runs) == (2 * found["answered"].n,) * 2
+    rows[elsewhere.names()[0]][0] |= {"correct": False, "answer": "Ada"}
+    assert records.said_not_enough([recorded("react_varied", rows)])[0] < records.said_not_enough([recorded("react_varied", rows)])[1]

@@ -473,7 +473,6 @@ def test_a_folder_that_takes_nothing_is_told_before_the_work(tmp_path, monkeypat
         files.check_output(tmp_path / "new" / "record.json")
 
 
-
 def save_tokenizer(folder: Path) -> None:
     from llmsuite_lab.transformer.bpe_training import train_bpe
 

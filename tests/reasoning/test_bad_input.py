@@ -62,7 +62,7 @@ def valid(folder, call, fresh, writer):
         "reasoning.records.equation_truth": call(records.runs("cot"), [1, 2]),
         "reasoning.records.by_story": call("pal"),
         "reasoning.records.elsewhere_gain": call(["single"]),
-        "reasoning.records.home_gain": call("test"),
+        "reasoning.records.problem_gain": call("test"),
         "reasoning.records.by_told_story": call(records.runs("pal_elsewhere")),
         "reasoning.records.by": call(found, len_of),
         "reasoning.self_consistency.majority": call(["3", None, "3"]),

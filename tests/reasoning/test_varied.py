@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 
-from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.records import write
 from llmsuite_lab.reasoning import records, varied
 from llmsuite_lab.reasoning.evaluation import Result, as_rows, from_rows
@@ -77,16 +76,6 @@ def test_one_record_holds_every_set_and_the_leaks(measured):
     assert [r.correct for r in from_rows(found["single"])] == [p.answer == 12 for p in told]
     assert [r.digits for r in from_rows(found["single"])] == [5 if p.large else 2 for p in told]
     json.dumps(found)
-    assert [row["correct"] for row in varied.public({"one": "adapter"}).results["one"]] == [False, True]
-
-
-def test_svamp_is_asked_for_by_name_and_a_folder_without_it_is_none(monkeypatch, tmp_path):
-    monkeypatch.delenv("LLMSUITE_REAL_DATA", raising=False)
-    with pytest.raises(LabError, match="LLMSUITE_REAL_DATA"):
-        varied.public({"one": "adapter"})
-    monkeypatch.setenv("LLMSUITE_REAL_DATA", str(tmp_path))
-    with pytest.raises(LabError, match="LLMSUITE_REAL_DATA"):
-        varied.public({"one": "adapter"})
 
 
 def test_a_story_of_another_author_counts_once_with_both_its_tellings(no_records, recorded):
@@ -100,7 +89,7 @@ def test_a_story_of_another_author_counts_once_with_both_its_tellings(no_records
     assert (records.elsewhere_gain().mean, records.elsewhere_gain().n) == (pytest.approx((0.5 + 0.25 + 0.75) / 3), 3)
     assert (records.elsewhere_gain(["several"]).mean, records.elsewhere_gain(["several"]).n) == (0.75, 1)
     write(recorded("pal", {"test": rows(1, 0)}))
-    assert records.home_gain("test").mean == pytest.approx((0.5 - 1 + 1 - 0) / 2)
+    assert records.problem_gain("test").mean == pytest.approx((0.5 - 1 + 1 - 0) / 2)
     write(recorded("pal_elsewhere", {"single": rows(1, 0, 0), "several": rows(0, 0)}))
     with pytest.raises(ValueError, match="3 answers in 'single', and each story is told twice"):
         records.by_told_story(records.runs("pal_elsewhere"))

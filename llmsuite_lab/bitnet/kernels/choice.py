@@ -8,7 +8,7 @@ from torch import Tensor
 
 from llmsuite_lab.bitnet.kernels import cpu
 from llmsuite_lab.bitnet.kernels.plain import Unpacked
-from llmsuite_lab.bitnet.packing import Ternary
+from llmsuite_lab.bitnet.packing import Ternary, check_packed
 
 _said: set[str] = set()
 
@@ -19,8 +19,7 @@ def product(W: Ternary, dtype: torch.dtype = torch.float32) -> Callable[[Tensor]
 
     Raises TypeError for a W that is not packed; ValueError for a dtype that is no float.
     """
-    if not isinstance(W, Ternary):
-        raise TypeError(f"W must be packed weights (packing.pack), got a {type(W).__name__}")
+    check_packed(W)
     device = W.bytes.device.type
     if device == "cpu":
         reason, multiply = cpu.why_not(), cpu.multiply

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llmsuite_lab.bitnet.packing import Ternary, rows_a_byte
+from llmsuite_lab.bitnet.packing import Ternary, check_packed, rows_a_byte
 from llmsuite_lab.bitnet.quantize import EPSILON, Q_MAX
 from llmsuite_lab.core.errors import LabError, unknown, whole
 from llmsuite_lab.core.forks import compute_safely
@@ -54,7 +54,7 @@ def multiply(W: Ternary, x: Float[Tensor, "*batch d_in"], path: str | None = Non
     Raises:
         TypeError: a W that is not packed. ValueError: x of another width, type or device; a path that is not here; threads below 1. LabError: as `library`.
     """
-    _check(W)
+    check_packed(W)
     number, threads = _path(path), _threads(threads)
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.device.type != "cpu" or x.dim() == 0 or x.shape[-1] != W.shape[1]:
         raise ValueError(f"x must be floats (…, d_in={W.shape[1]}) on the CPU; got {_what(x)}")
@@ -68,7 +68,7 @@ def multiply(W: Ternary, x: Float[Tensor, "*batch d_in"], path: str | None = Non
 
 def integers(W: Ternary, q: Int[Tensor, "n d_in"], path: str | None = None, threads: int | None = None) -> Int[Tensor, "n d_out"]:
     """q Tᵀ exactly, int32, for int8 activations from -127 to 127: what the fuzz tests compare. Arguments and errors as `multiply`."""
-    _check(W)
+    check_packed(W)
     number, threads = _path(path), _threads(threads)
     if not isinstance(q, Tensor) or q.dtype != torch.int8 or q.dim() != 2 or q.shape[1] != W.shape[1] or q.device.type != "cpu":
         raise ValueError(f"q must be int8 (n, d_in={W.shape[1]}) on the CPU; got {_what(q)}")
@@ -80,11 +80,6 @@ def integers(W: Ternary, q: Int[Tensor, "n d_in"], path: str | None = None, thre
     packed, sizes = _bytes(W), (W.shape[0], W.bytes.shape[1], len(q))
     library().ternary_integers(packed.data_ptr(), padded.data_ptr(), exact.data_ptr(), *sizes, rows_a_byte(W.form), number, threads)
     return exact
-
-
-def _check(W: object) -> None:
-    if not isinstance(W, Ternary):
-        raise TypeError(f"W must be packed weights (packing.pack), got a {type(W).__name__}")
 
 
 def _bytes(W: Ternary) -> Tensor:

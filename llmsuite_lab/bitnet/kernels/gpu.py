@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llmsuite_lab.bitnet.packing import Ternary, rows_a_byte
+from llmsuite_lab.bitnet.packing import Ternary, check_packed, rows_a_byte
 from llmsuite_lab.bitnet.quantize import Q_MAX, int8_activations
 from llmsuite_lab.core.errors import LabError
 
@@ -83,8 +83,7 @@ def integers(W: Ternary, q: Int[Tensor, "n d_in"]) -> Int[Tensor, "n d_out"]:
 
     Raises TypeError for a W that is not packed, ValueError for q of another width, type, range or device, LabError where the kernel does not run.
     """
-    if not isinstance(W, Ternary):
-        raise TypeError(f"W must be packed weights (packing.pack), got a {type(W).__name__}")
+    check_packed(W)
     if (reason := why_not(W.bytes.device)) is not None:
         raise LabError(reason)
     if not isinstance(q, Tensor) or q.dtype != torch.int8 or q.dim() != 2 or q.shape[1] != W.shape[1] or q.device != W.bytes.device:
@@ -112,8 +111,7 @@ def multiply(W: Ternary, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*bat
 
     Raises TypeError for a W that is not packed, ValueError for an x of another width, on another device or no floats, LabError where the kernel does not run.
     """
-    if not isinstance(W, Ternary):
-        raise TypeError(f"W must be packed weights (packing.pack), got a {type(W).__name__}")
+    check_packed(W)
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() == 0 or x.shape[-1] != W.shape[1]:
         given = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else f"a {type(x).__name__}"
         raise ValueError(f"x must be floats (…, d_in={W.shape[1]}); got {given}")

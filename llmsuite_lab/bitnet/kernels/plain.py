@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from llmsuite_lab.bitnet.packing import Ternary
+from llmsuite_lab.bitnet.packing import Ternary, check_packed
 from llmsuite_lab.bitnet.quantize import int8_activations
 from llmsuite_lab.transformer.packing import Packed, choose_layout
 
@@ -22,8 +22,7 @@ class Unpacked:
     """
 
     def __init__(self, W: Ternary, dtype: torch.dtype = torch.float32) -> None:
-        if not isinstance(W, Ternary):
-            raise TypeError(f"W must be packed weights (packing.pack), got a {type(W).__name__}")
+        check_packed(W)
         if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
             raise ValueError(f"dtype={str(dtype)[:40]} must be a float dtype of torch")
         self.scale, self.shape, self.dtype = W.scale, W.shape, dtype
