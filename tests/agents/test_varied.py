@@ -148,7 +148,8 @@ def test_the_record_holds_every_world(monkeypatch):
 
 
 def test_answers_elsewhere_are_read_with_and_without_those_that_no_page_holds(recorded):
-    rows = {name: [{"correct": q.answer == NOT_ENOUGH, "kind": q.kind, "answer": NOT_ENOUGH} for q in elsewhere.load(name).questions] for name in elsewhere.names()}
+    asked = {name: elsewhere.load(name).questions for name in elsewhere.names()}
+    rows = {name: [{"correct": q.answer == NOT_ENOUGH, "kind": q.kind, "answer": NOT_ENOUGH} for q in of] for name, of in asked.items()}
     runs = [recorded("react_varied", rows), recorded("react_varied", rows, seed=1)]
     found = records.elsewhere(runs)
     assert {name: share.mean for name, share in found.items()} == {"all": found["not there"].n / found["all"].n, "answered": 0.0, "not there": 1.0}
