@@ -71,6 +71,7 @@ def valid(call, folder):
         "bitnet.packing.Ternary": call(packed.bytes, 1.0, (6, 72)),
         "bitnet.packing.Ternary.check": call(on=lambda: packed),
         "bitnet.packing.Ternary.unpack": call(on=lambda: packed),
+        "bitnet.packing.check_packed": call(packed),
         "bitnet.packing.rows_a_byte": call("two_bits"),
         "bitnet.packing.places": call("two_bits"),
         "bitnet.packing.pack": call(T),
