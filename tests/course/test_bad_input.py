@@ -31,6 +31,7 @@ LEFT_OUT = {
     "course.doctor.examine": "takes nothing, and looks at the whole machine: test_doctor.py",
     "course.exercises.Exercise": "made by the exercises' own files: test_exercises.py",
     "course.execution.execute": "starts a kernel: test_notebooks.py",
+    "course.four_bits.measure": "measures with whole models: test_four_bits.py",
     "course.headers.store": "writes the course's own timings: test_notebooks.py",
     "course.notebooks.refresh": "runs and rewrites the course's own notebooks: test_notebooks.py",
     "course.notebooks.rehearse": "as refresh",
@@ -75,6 +76,8 @@ def valid(folder, call, writer):
         return copy.deepcopy(book)
 
     return {
+        "course.four_bits.table": call({"set": {"float32": [True, False], "q4": [True, True]}}),
+        "course.four_bits.difference": call([True, False], [True, True]),
         "course.bench.Row.as_dict": call(on=lambda: bench.compare("n", "s", [1.0], [2.0])),
         "course.bench.interleaved": call(lambda: 1.0, lambda: 2.0, n=1),
         "course.bench.compare": call("name", "s", [1.0, 2.0], [2.0, 3.0]),
