@@ -11,7 +11,7 @@ values: a measure that does not see it sees nothing. n counts positions; the eng
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from llmsuite_lab.core import zoo
 from llmsuite_lab.core.errors import LabError, whole
 from llmsuite_lab.core.help_topics import topics
 from llmsuite_lab.core.llama_cpp import LlamaCpp
-from llmsuite_lab.core.metrics import mean_interval, proportion_interval
+from llmsuite_lab.core.metrics import Interval, mean_interval, proportion_interval
 from llmsuite_lab.core.runs import Outcome
 from llmsuite_lab.core.runtime import profile
 from llmsuite_lab.lm.language_model import LanguageModel
@@ -112,17 +112,26 @@ def compare(readings: dict[str, list[Reading]]) -> dict[str, dict[str, Any]]:
 
 
 def table(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row an engine: `agreement` with its interval over positions, `perplexity`, and `against_llama_cpp`, the paired difference in agreement."""
+    """A row an engine: `agreement` with its interval over positions, `perplexity`, `perplexity_ratio` to float32's with its interval over windows (None for
+    float32), and `against_llama_cpp`, the paired difference in agreement."""
     rows = []
     other = [a for window in results.get("llama.cpp", {"agrees": []})["agrees"] for a in window]
     for name, found in results.items():
         agrees = [a for window in found["agrees"] for a in window]
         row = {"engine": name, "n": len(agrees), "agreement": proportion_interval(sum(agrees), len(agrees))}
         row["perplexity"] = math.exp(-math.fsum(found["logprob"]) / len(agrees))
+        row["perplexity_ratio"] = None if name == "float32" else _ratio(found, results["float32"])
         if other and name != "llama.cpp":
             row["against_llama_cpp"] = mean_interval([a - b for a, b in zip(agrees, other)], differences=True)
         rows.append(row)
     return rows
+
+
+def _ratio(found: dict[str, Any], reference: dict[str, Any]) -> Interval:
+    sizes = [len(window) for window in found["agrees"]]
+    more = [(ours - theirs) / size for ours, theirs, size in zip(found["logprob"], reference["logprob"], sizes, strict=True)]
+    log_ratio = mean_interval([-one for one in more])  # nats a token, the windows being of one length
+    return replace(log_ratio, mean=math.exp(log_ratio.mean), low=math.exp(log_ratio.low), high=math.exp(log_ratio.high))
 
 
 def measure(n: int = WINDOWS, length: int = LENGTH) -> Outcome:

@@ -31,6 +31,9 @@ def test_agreement_and_perplexity_by_hand():
     rows = {row["engine"]: row for row in fidelity.table(fidelity.compare(readings))}
     assert (rows["q4"]["n"], rows["q4"]["agreement"].mean, rows["float32"]["agreement"].mean) == (4, 0.75, 1.0)
     assert rows["q4"]["perplexity"] == pytest.approx(2 ** (5 / 4))
+    ratio = rows["q4"]["perplexity_ratio"]
+    assert (ratio.mean, ratio.low, ratio.high) == pytest.approx((2**0.25, 1, 2**0.5))  # the second window's half nat more, averaged over two windows
+    assert rows["float32"]["perplexity_ratio"] is None
     assert rows["q4"]["against_llama_cpp"].mean == pytest.approx(0.25)
     assert "against_llama_cpp" not in rows["llama.cpp"]
 

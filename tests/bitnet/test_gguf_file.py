@@ -86,20 +86,31 @@ def test_a_file_is_whole_or_not_there_and_one_that_came_meanwhile_stays(model, t
 
 def test_llama_cpp_computes_the_same_and_the_bench_measures_both(model, tmp_path):
     pytest.importorskip("xllamacpp")
-    from llmsuite_lab.course.bench import bitnet
+    from llmsuite_lab.course.bench import _bit_tokens
 
     ids = torch.randint(4, 300, (12,), generator=torch.Generator().manual_seed(5)).tolist()
     theirs = LlamaCpp(write_gguf(model, tmp_path / "one.gguf"), 64)
-    assert bitnet.check_same(model, theirs, ids) >= bitnet.SAME
+    assert _bit_tokens.check_same(model, theirs, ids) >= _bit_tokens.SAME
     with torch.no_grad():
         for layer in model.modules():
             if isinstance(layer, BitLinear):
                 layer.weight.neg_()
     with pytest.raises(LabError, match="not run the same model"):
-        bitnet.check_same(model, theirs, ids)
-    rows = bitnet.end_to_end_rows(config(), n=1, new_tokens=3)
+        _bit_tokens.check_same(model, theirs, ids)
+    rows = _bit_tokens.end_to_end_rows(config(), n=1, new_tokens=3)
     assert {row.unit for row in rows} == {"tokens/s"}
     assert {row.name.split(", ")[3].split(" ")[0] for row in rows} == {"two_bits", "five_trits"}
+
+
+def test_the_packed_model_is_timed_against_its_full_precision_twin(kernel):
+    from llmsuite_lab.course.bench.bitnet import twin_rows
+
+    two, five, noise = twin_rows(config(), n=2, new_tokens=3, threads=[1])
+    assert {row.unit for row in (two, five, noise)} == {"tokens/s"}
+    assert ("two_bits against its twin" in two.name, "five_trits against its twin" in five.name, "against itself" in noise.name) == (True,) * 3
+    assert two.reference == five.reference == noise.reference > 0
+    with pytest.raises(ValueError, match="threads=0 must be a whole number"):
+        twin_rows(config(), threads=[0])
 
 
 def test_the_published_figure_stands_beside_ours(kernel, monkeypatch):

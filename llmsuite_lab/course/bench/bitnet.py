@@ -5,44 +5,33 @@ Every call works on another copy of its matrix, and the copies together are larg
 generating a token. Ours includes quantising the activations. Both forms, every instruction set that is here, batch 1 and 8, one thread and all.
 
 Then the throughput of the 70B shape at the batches that fit a memory, one small product beside the figure that microsoft/BitNet publishes for it (theirs
-was measured on another machine), and tokens end to end: a few
-blocks of the shape of BitNet b1.58 2B4T with random ternary weights, ours packed, and the same blocks in llama.cpp as TQ2_0 (`bitnet.gguf_file`), whose
-likeliest tokens are compared first. llama.cpp comes in the wheel `xllamacpp`; without it those rows are left out, with a word.
+was measured on another machine), and whole tokens end to end (`_bit_tokens`).
 """
 
 import math
-import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import cycle
-from pathlib import Path
 
 import torch
 from torch.nn import functional as F
 
 from llmsuite_lab.bitnet import energy
-from llmsuite_lab.bitnet.gguf_file import write_gguf
 from llmsuite_lab.bitnet.kernels import cpu
-from llmsuite_lab.bitnet.model import bit_decoder, layer_shapes, model_bytes, packed, paper_config
+from llmsuite_lab.bitnet.model import layer_shapes, model_bytes, paper_config
 from llmsuite_lab.bitnet.packing import FORMS, Ternary, pack
 from llmsuite_lab.core.errors import LabError, within
-from llmsuite_lab.core.llama_cpp import LlamaCpp, wheel
 from llmsuite_lab.core.runtime import available_cores, return_freed_memory
 from llmsuite_lab.course.bench import Row, clock, compare, interleaved, say, seconds_unit
-from llmsuite_lab.transformer.config import TransformerConfig, llama_config
-from llmsuite_lab.transformer.decoder import Decoder
-from llmsuite_lab.transformer.generation import engine_for, steps
+from llmsuite_lab.course.bench._bit_tokens import ROUNDS, end_to_end_rows, fastest_form, twin_rows
 from llmsuite_lab.transformer.packing import Packed, choose_layout
 
-BATCHES, ROUNDS = (1, 8), 15
+BATCHES = (1, 8)
 COLD_BYTES = 256 * 2**20  # of copies on each side: larger than the last cache of the processors this was written for
 TILE = 256  # rows of random weights that are repeated to a large matrix
 LONGEST_S = 0.2  # a measurement repeats its call until it has taken about this long
 PUBLISHED = (2048, 2048, 0.058e-3)  # d_out, d_in, seconds: src/README.md of microsoft/BitNet, "Weight Parallel", one thread of an AMD EPYC 7V13
-BLOCKS, VOCABULARY, PROMPT, NEW_TOKENS = 4, 4096, 32, 64  # end to end; tokens of the prompt, and tokens timed after the first
-SAME = 0.75  # share of positions at which both must find the same token likeliest: activations are rounded per token here, per 256 features there
 
 
 def rows() -> list[Row]:
@@ -50,7 +39,7 @@ def rows() -> list[Row]:
     if (reason := cpu.why_not()) is not None:
         raise LabError(f"there is nothing of ours to measure here: {reason}")
     products = [row for shape in sorted(set(layer_shapes(paper_config("3B")))) for row in shape_rows(*shape)]
-    return [*products, *block_rows(), *batch_rows(), published_row(), *end_to_end_rows()]
+    return [*products, *block_rows(), *batch_rows(), published_row(), *twin_rows(), *end_to_end_rows()]
 
 
 def block_rows(n: int = 11, shapes: Sequence[tuple[int, int]] | None = None, cold_bytes: int = COLD_BYTES) -> list[Row]:
@@ -112,14 +101,14 @@ def batch_rows(
         return [energy.throughput(budget, held[form], sequence, lambda batch, s=s: config.n_layers * s) for s in took]
 
     values, took, again = (rates(form, seconds) for form, seconds in zip(("two_bits", None, None), rounds))
-    what = f"{'prepacked BF16' if _fastest()[1] == 'prepacked' else 'float32'}, batch {few}"
+    what = f"{'prepacked BF16' if fastest_form()[1] == 'prepacked' else 'float32'}, batch {few}"
     name, unit = f"{size}, {budget / 1e9:.0f} GB: packed, batch {many}", f"tokens/{seconds_unit()}"
     return [compare(f"{name} against {what}", unit, values, took), compare(f"{what} against itself", unit, again, took)]
 
 
 def _batch_s(d_out: int, d_in: int, many: int, few: int, n: int, cold_bytes: int) -> list[list[float]]:
     """Seconds of one matrix's product, `n` times each: packed at a batch of `many`, torch's fastest at `few`, and that again."""
-    generator, (dtype, layout) = torch.Generator().manual_seed(0), _fastest()
+    generator, (dtype, layout) = torch.Generator().manual_seed(0), fastest_form()
     rows = math.gcd(d_out, TILE) if d_out % 4 == 0 else d_out  # one tile of random weights, repeated: the time does not depend on them
     tile, repeated = torch.randint(-1, 2, (rows, d_in), generator=generator, dtype=torch.int8), (d_out // rows, 1)
     theirs = [Packed(tile.to(dtype).repeat(repeated), None, layout) for _ in range(-(-cold_bytes // (dtype.itemsize * d_out * d_in)))]
@@ -129,14 +118,6 @@ def _batch_s(d_out: int, d_in: int, many: int, few: int, n: int, cold_bytes: int
     x, y = (torch.randn(batch, d_in, generator=generator) for batch in (many, few))
     full = _timed(theirs, lambda product: product(y.to(dtype)))
     return interleaved(_timed(ours, lambda W: cpu.multiply(W, x)), full, full, n=n)
-
-
-def _fastest() -> tuple[torch.dtype, str]:
-    """What torch multiplies a batch fastest in: prepacked BF16 where the processor has its instructions, else float32."""
-    device = torch.device("cpu")
-    prepacked = choose_layout(torch.bfloat16, device) == "prepacked"
-    dtype = torch.bfloat16 if prepacked else torch.float32
-    return dtype, choose_layout(dtype, device)
 
 
 def published_row(n: int = ROUNDS) -> Row:
@@ -154,76 +135,6 @@ def published_row(n: int = ROUNDS) -> Row:
     finally:
         torch.set_num_threads(before)
     return compare(f"{d_out}×{d_in}, batch 1, 1 thread, two_bits against microsoft/BitNet as published (EPYC 7V13)", "s", values, [theirs] * n)
-
-
-def end_to_end_config(blocks: int = BLOCKS) -> TransformerConfig:
-    """Blocks of BitNet b1.58 2B4T's shape, whose rows are multiples of 256; a small vocabulary, for the head is not the point."""
-    return llama_config(VOCABULARY, 2560, blocks, 20, 6912, 512, n_kv_heads=5)
-
-
-def end_to_end_rows(config: TransformerConfig | None = None, n: int = ROUNDS, new_tokens: int = NEW_TOKENS) -> list[Row]:
-    """Tokens a second after the first at batch 1, both forms, one thread and all, against llama.cpp; [] where its wheel is not installed.
-
-    Raises LabError where llama.cpp does not compute the same, ValueError for a model that its file cannot hold.
-    """
-    try:
-        wheel()
-    except LabError as error:
-        say(f"  end to end is left out: {error}")
-        return []
-    config = config or end_to_end_config()
-    prompt = torch.randint(4, config.vocab_size, (PROMPT,), generator=torch.Generator().manual_seed(2)).tolist()
-    torch.manual_seed(0)
-    model, measured, before = bit_decoder(config).eval(), [], torch.get_num_threads()
-    with tempfile.TemporaryDirectory() as folder:
-        file = write_gguf(model, Path(folder) / "same.gguf")
-        ours = {form: packed(model, form) for form in FORMS}
-        del model
-        try:
-            for threads in sorted({1, available_cores()}):
-                torch.set_num_threads(threads)
-                theirs = LlamaCpp(file, PROMPT + new_tokens + 9)
-                check_same(ours["two_bits"], theirs, prompt)
-                for form, one in ours.items():
-                    values = interleaved(_decoding(one, prompt, new_tokens), _decoding_there(theirs, prompt, new_tokens), n=n)
-                    name = f"end to end, {config.n_layers} blocks {config.d_model}×{config.d_ff}, {threads} thread{'s' * (threads > 1)}, {form}"
-                    measured.append(compare(f"{name} against llama.cpp's TQ2_0", "tokens/s", *values))
-                    say(f"  {name}: {measured[-1].ratio:.2f}x llama.cpp")
-        finally:
-            torch.set_num_threads(before)
-    return measured
-
-
-def check_same(model: Decoder, theirs: LlamaCpp, ids: Sequence[int], share: float = SAME) -> float:
-    """The share of positions at which both find the same token likeliest.
-
-    Raises LabError where it is below `share`, for they would not run the same model, and where llama.cpp does not answer.
-    """
-    with torch.inference_mode():
-        ours = model(torch.tensor([list(ids)]))[0].argmax(-1).tolist()
-    same = sum(a == next(iter(theirs.listed(ids[:t], 1))) for t, a in enumerate(ours, 1)) / len(ids)
-    if same < share:
-        raise LabError(f"llama.cpp finds the same token likeliest at {same:.0%} of {len(ids)} positions only: it does not run the same model")
-    return same
-
-
-def _decoding(model: Decoder, prompt: Sequence[int], new_tokens: int) -> Callable[[], float]:
-    def rate() -> float:
-        written = steps(engine_for(model), [list(prompt)], new_tokens + 1)
-        next(written)
-        began = time.perf_counter()
-        tokens = sum(1 for _ in written)
-        return tokens / (time.perf_counter() - began)
-
-    return rate
-
-
-def _decoding_there(theirs: LlamaCpp, prompt: Sequence[int], new_tokens: int) -> Callable[[], float]:
-    def rate() -> float:
-        told = theirs.ask({"prompt": list(prompt), "n_predict": new_tokens + 1, "cache_prompt": False, "ignore_eos": True})["timings"]
-        return (told["predicted_n"] - 1) / told["predicted_ms"] * 1000
-
-    return rate
 
 
 def shape_rows(d_out: int, d_in: int, n: int = ROUNDS, cold_bytes: int = COLD_BYTES) -> list[Row]:
