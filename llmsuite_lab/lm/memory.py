@@ -15,19 +15,20 @@ def held(tensors: Iterable[Tensor]) -> int:
 
 
 class Kept:
-    """Counts what autograd saves within `with kept.counting():`, unless it lies in memory that is known (the model's) anyway."""
+    """Counts what autograd saves within `with kept.counting():`, unless it lies in memory that is known (the model's) anyway, wherever that is by then."""
 
     def __init__(self, known: Iterable[Tensor]) -> None:
         self.bytes = 0
-        self._seen = {_place(t) for t in known}
+        self._known, self._seen = list(known), set()
 
     def counting(self) -> torch.autograd.graph.saved_tensors_hooks:
         """The context in which the forward pass runs."""
         return torch.autograd.graph.saved_tensors_hooks(self._pack, lambda kept: kept)
 
     def _pack(self, tensor: Tensor) -> Tensor:
-        if _place(tensor) not in self._seen:
-            self._seen.add(_place(tensor))
+        place = _place(tensor)
+        if place not in self._seen and not any(place == _place(t) for t in self._known):  # a sharded model's memory moves: it is looked up now
+            self._seen.add(place)
             self.bytes += tensor.untyped_storage().nbytes()
         return tensor
 

@@ -11,7 +11,8 @@ import pandas as pd
 
 from llmsuite_lab.core.errors import unknown
 from llmsuite_lab.core.sliders import widgets_run
-from llmsuite_lab.scaling.memory import GPUS, MODELS, PRECISIONS, training_memory
+from llmsuite_lab.scaling.memory import GPUS, MODELS, PRECISIONS
+from llmsuite_lab.scaling.step_memory import training_memory
 
 KINDS = ("parameters", "gradients", "optimizer", "activations", "temporary")
 
@@ -19,7 +20,10 @@ KINDS = ("parameters", "gradients", "optimizer", "activations", "temporary")
 def bill(
     model: str = "LLaMA 7B", gpu: str = "H100", ranks: int = 8, rows: int = 1, seq: int = 2048, precision: str = "mixed", checkpointing: bool = True
 ) -> pd.DataFrame:
-    """Gigabytes (10⁹ bytes) on each rank by kind, one row a stage, and whether they fit. Raises ValueError for a name that is not known."""
+    """Gigabytes (10⁹ bytes) on each rank, one row a stage, and whether they fit: each kind at its most, and in total what the fullest moment of a step holds.
+
+    The total is less than the sum: activations go while gradients come. Raises ValueError for a name that is not known.
+    """
     if model not in MODELS:
         raise ValueError(unknown("model", model, list(MODELS)))
     if gpu not in GPUS:

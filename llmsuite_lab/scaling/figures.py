@@ -9,7 +9,8 @@ from llmsuite_lab.core.plots import COLOURS, figure, lines_with_bands
 from llmsuite_lab.scaling import records
 from llmsuite_lab.scaling.communication import expected_volume
 from llmsuite_lab.scaling.cost import LINKS, PEAK_FLOPS, step_time
-from llmsuite_lab.scaling.memory import GPUS, MODELS, STAGES, block_parameters, model_states, parameters, root_parameters, smallest_stage
+from llmsuite_lab.scaling.memory import GPUS, MODELS, STAGES, block_parameters, model_states, parameters, root_parameters
+from llmsuite_lab.scaling.step_memory import smallest_stage
 from llmsuite_lab.scaling.timing import SIZES, model_config
 
 NAMES = ("data parallel", "ZeRO-1", "ZeRO-2", "ZeRO-3")

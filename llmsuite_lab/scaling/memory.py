@@ -8,8 +8,8 @@
 
 Activations are what the forward pass keeps for the backward pass, counted in elements a token: every tensor that autograd saves in our decoder with torch's
 fused kernels. (In 16 bits torch's CPU versions of RMSNorm and of stored attention count in float32 and keep that too; kernels for GPUs do not.)
-Sharding leaves them alone; a rank's smaller share of the batch, or checkpointing, makes them fewer. Temporary memory is what stands beside these while a
-step runs: a bucket, a gathered block, the gradient of the logits.
+Sharding leaves them alone; a rank's smaller share of the batch, or checkpointing, makes them fewer. What stands beside these for a while (a bucket, a
+gathered block, the gradient of the logits), and how much is there at one moment, is in `step_memory`.
 
 Sources: Rajbhandari et al. 2020, sections 3 and 5 (states; that Adam's are twice the weights holds in float32 alone: in mixed precision they are six
 times); Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models", section 4 (activations; theirs has dropout).
@@ -20,7 +20,6 @@ import math
 from dataclasses import dataclass
 
 from llmsuite_lab.core.errors import unknown, whole
-from llmsuite_lab.scaling.layout import BUCKET_BYTES
 from llmsuite_lab.transformer.config import TransformerConfig, gpt2_config, llama_config
 
 STAGES = (0, 1, 2, 3)
@@ -53,33 +52,19 @@ MODELS: dict[str, TransformerConfig] = {  # Brown et al. 2020, table 2.1 (heads 
 }
 
 
-@dataclass(frozen=True)
-class Memory:
-    """Bytes on one rank."""
-
-    parameters: int
-    gradients: int
-    optimizer: int
-    activations: int
-    temporary: int
-
-    @property
-    def states(self) -> int:
-        """Parameters, gradients and the optimizer's state: what training holds all the time."""
-        return self.parameters + self.gradients + self.optimizer
-
-    @property
-    def total(self) -> int:
-        """All of it, as if the temporary memory were needed when the activations are largest."""
-        return self.states + self.activations + self.temporary
+def block_tensors(config: TransformerConfig) -> tuple[list[int], list[int]]:
+    """Parameters of each tensor of one decoder block, in the module's order: of attention and its norm, of feed-forward and its norm."""
+    d, inner, kv, ff = config.d_model, config.n_heads * config.head_width, config.kv_heads * config.head_width, config.d_ff
+    attention = [(d * inner, inner), (d * kv, kv), (d * kv, kv), (inner * d, d)]  # each matrix and its bias
+    feed_forward = [(d * ff, ff)] * (2 if config.gated else 1) + [(ff * d, d)]
+    norm = [config.d_model] * (2 if config.norm == "layer" else 1)
+    parts = ((attention, config.attention_bias), (feed_forward, config.feed_forward_bias))
+    return tuple([n for pair in part for n in pair[: 1 + biased]] + norm for part, biased in parts)
 
 
 def block_parameters(config: TransformerConfig) -> int:
     """Parameters of one decoder block: attention, feed-forward, two norms."""
-    d, inner, kv, ff = config.d_model, config.n_heads * config.head_width, config.kv_heads * config.head_width, config.d_ff
-    attention = d * inner + 2 * d * kv + inner * d + (inner + 2 * kv + d if config.attention_bias else 0)
-    feed_forward = (3 if config.gated else 2) * d * ff + (((2 if config.gated else 1) * ff + d) if config.feed_forward_bias else 0)
-    return attention + feed_forward + 2 * _norm(config)
+    return sum(map(sum, block_tensors(config)))
 
 
 def root_parameters(config: TransformerConfig) -> int:
@@ -129,15 +114,20 @@ def _precision(name: str) -> Precision:
     return PRECISIONS[name]
 
 
-def activations(
-    config: TransformerConfig, rows: int, seq: int, *, precision: str = "float32", checkpointing: bool = False, attention: str = "fused"
-) -> int:
-    """Bytes that a pre-norm decoder keeps from forward to backward for rows × seq tokens, at their most.
+@dataclass(frozen=True)
+class Kept:
+    """Bytes a token that autograd keeps: of one block, of its feed-forward part alone, of the ends (last norm, log-probabilities of all words), and of a
+    block's input; `shared` of these are both, in the block and its input."""
 
-    attention: "fused" keeps one number a query and head, "stored" the whole matrix of weights (what kernels before FlashAttention do). checkpointing: each
-    block keeps its input alone, and one block at a time is computed again. Raises ValueError for sizes or names that cannot be.
-    """
-    whole("rows", rows, 0, 10**9)
+    block: float
+    feed_forward: float
+    ends: float
+    input: float
+    shared: float
+
+
+def kept_by_token(config: TransformerConfig, seq: int, *, precision: str = "float32", attention: str = "fused") -> Kept:
+    """What a pre-norm decoder keeps from forward to backward for each of seq tokens. Raises ValueError for sizes or names that cannot be."""
     whole("seq", seq, 1, config.max_length)
     if attention not in ("fused", "stored"):
         raise ValueError(unknown("attention", attention, ["fused", "stored"]))
@@ -145,63 +135,22 @@ def activations(
     # a norm's output, its input, and the statistics; RMSNorm computes in float32 whatever it is given, and keeps x and x / rms so
     norm = d * p.weight + (2 * d + 1) * 4 if config.norm == "rms" else (2 * d + 2) * p.weight
     weights = config.n_heads * (1 if attention == "fused" else seq)
-    heads = 4 * inner + weights  # Q, K, V (each key head repeated for its queries) and the heads' outputs
-    feed_forward = (4 if config.gated else 2) * config.d_ff  # before and after the activation; gated: the other factor and the product
-    block = 2 * norm + (heads + feed_forward) * p.weight
-    ends = norm + config.vocab_size * p.weight  # the last norm, and the log-probabilities of all words
-    kept = config.n_layers * d * p.weight + block if checkpointing and config.n_layers else config.n_layers * block
-    return math.ceil(rows * seq * (kept + ends))
+    heads = (4 * inner + weights) * p.weight  # Q, K, V (each key head repeated for its queries) and the heads' outputs
+    feed_forward = norm + (4 if config.gated else 2) * config.d_ff * p.weight  # before and after the activation; gated: the other factor and the product
+    shared = 0 if config.norm == "rms" and p.weight < 4 else d * p.weight  # a converted copy is no block's input
+    return Kept(norm + heads + feed_forward, feed_forward, norm + config.vocab_size * p.weight, d * p.weight, shared)
 
 
-def temporary(
-    config: TransformerConfig, rows: int, seq: int, *, stage: int = 0, ranks: int = 1, precision: str = "float32", bucket_bytes: float = BUCKET_BYTES
+def activations(
+    config: TransformerConfig, rows: int, seq: int, *, precision: str = "float32", checkpointing: bool = False, attention: str = "fused"
 ) -> int:
-    """Bytes that a step needs for a while, beside states and activations: the logits' gradient, and what the stage's collectives work on.
+    """Bytes that a pre-norm decoder keeps from forward to backward for rows × seq tokens, at their most.
 
-    Stage 0: one tensor's gradient before it moves into its bucket. 1: one bucket's part. 2: a bucket that fills and one that travels. 3: what is gathered
-    (the root and one block), the root's gradient, and the gradient of a block that fills and of one that travels.
+    attention: "fused" keeps one number a query and head, "stored" the whole matrix of weights (what kernels before FlashAttention do). checkpointing: each
+    block keeps its input alone, and one block at a time is computed again, when the ends are gone. Raises ValueError for sizes or names that cannot be.
     """
-    whole("stage", stage, 0, 3)
-    whole("ranks", ranks, 1, MAX_RANKS)
     whole("rows", rows, 0, 10**9)
-    whole("seq", seq, 1, config.max_length)
-    if not 0 < bucket_bytes < math.inf:
-        raise ValueError(f"bucket_bytes={bucket_bytes} must be above 0 and finite")
-    p, words = _precision(precision), config.vocab_size * config.d_model
-    largest = max(words, config.d_model * config.d_ff)
-    logits = rows * seq * config.vocab_size * p.weight
-    bucket = max(min(bucket_bytes, parameters(config) * p.gradient), largest * p.gradient)  # a larger tensor has a bucket of its own
-    block, root = block_parameters(config), root_parameters(config)
-    needed = {
-        0: largest * p.gradient,
-        1: bucket / ranks,
-        2: 2 * bucket + largest * p.gradient,
-        3: (root + block) * p.weight + (root + 2 * block + largest) * p.gradient,
-    }[stage]
-    return math.ceil(logits + needed)
-
-
-def training_memory(
-    config: TransformerConfig,
-    rows: int,
-    seq: int,
-    *,
-    stage: int = 0,
-    ranks: int = 1,
-    precision: str = "float32",
-    optimizer: str = "adamw",
-    checkpointing: bool = False,
-    attention: str = "fused",
-) -> Memory:
-    """Everything on one rank, which works on `rows` sequences of `seq` tokens at a time. Raises as the parts do."""
-    states = model_states(parameters(config), stage=stage, ranks=ranks, precision=precision, optimizer=optimizer)
-    kept = activations(config, rows, seq, precision=precision, checkpointing=checkpointing, attention=attention)
-    return Memory(*states, kept, temporary(config, rows, seq, stage=stage, ranks=ranks, precision=precision))
-
-
-def smallest_stage(config: TransformerConfig, gpu_bytes: float, ranks: int, rows: int = 1, seq: int = 2048, **options: object) -> int | None:
-    """The first stage at which the training fits into `gpu_bytes` on each of `ranks` GPUs; None where not even stage 3 does."""
-    if not 0 < gpu_bytes < math.inf:
-        raise ValueError(f"gpu_bytes={gpu_bytes} must be above 0 and finite")
-    fitting = (stage for stage in STAGES if training_memory(config, rows, seq, stage=stage, ranks=ranks, **options).total <= gpu_bytes)
-    return next(fitting, None)
+    kept = kept_by_token(config, seq, precision=precision, attention=attention)
+    if checkpointing and config.n_layers:
+        return math.ceil(rows * seq * (config.n_layers * kept.input + max(kept.ends, kept.block - kept.shared)))
+    return math.ceil(rows * seq * (config.n_layers * kept.block + kept.ends))

@@ -11,6 +11,7 @@ from llmsuite_lab.scaling.checkpoint import save_sharded
 from llmsuite_lab.scaling.cost import Link
 from llmsuite_lab.scaling.ddp import DataParallel
 from llmsuite_lab.scaling.layout import Layout
+from llmsuite_lab.scaling.step_memory import moments
 from llmsuite_lab.scaling.what_runs import Running
 from llmsuite_lab.scaling.zero1 import Zero1
 from llmsuite_lab.scaling.zero2 import Zero2
@@ -34,7 +35,7 @@ LEFT_OUT: dict[str, str] = {
     "scaling.experiments.states": "trains for seconds; its arguments are checked in tests/scaling/test_experiments.py",
     "scaling.experiments.savings": "trains for seconds; its arguments are checked in tests/scaling/test_experiments.py",
     "scaling.experiments.volume": "trains for seconds; its arguments are checked in tests/scaling/test_experiments.py",
-    "scaling.figures.what_fits_where": "draws a hundred cells; what it asks is memory.smallest_stage, fed by its own name",
+    "scaling.figures.what_fits_where": "draws a hundred cells; what it asks is step_memory.smallest_stage, fed by its own name",
     "scaling.records.results": "reads the record scaling_steps, which a quiet machine makes; tests/scaling/test_figures.py has one of its own",
     "scaling.records.seconds": "reads the record scaling_steps, which a quiet machine makes; tests/scaling/test_figures.py has one of its own",
     "scaling.records.speedup": "reads the record scaling_steps, which a quiet machine makes; tests/scaling/test_figures.py has one of its own",
@@ -125,9 +126,12 @@ def valid(call, folder):
         "scaling.memory.root_parameters": call(CONFIG),
         "scaling.memory.model_states": call(100),
         "scaling.memory.activations": call(CONFIG, 2, 5),
-        "scaling.memory.temporary": call(CONFIG, 2, 5),
-        "scaling.memory.training_memory": call(CONFIG, 2, 5),
-        "scaling.memory.smallest_stage": call(CONFIG, 1e9, 2, 2, 5),
+        "scaling.memory.block_tensors": call(CONFIG),
+        "scaling.memory.kept_by_token": call(CONFIG, 5),
+        "scaling.step_memory.moments": call(CONFIG, 2, 5),
+        "scaling.step_memory.fullest": call(moments(CONFIG, 2, 5)),
+        "scaling.step_memory.training_memory": call(CONFIG, 2, 5),
+        "scaling.step_memory.smallest_stage": call(CONFIG, 1e9, 2, 2, 5),
         "scaling.measuring.states_held": call(model, AdamW(model.parameters())),
         "scaling.measuring.local": call([torch.ones(2)]),
         "scaling.measuring.peak_bytes": call(list),

@@ -4,7 +4,8 @@ import pytest
 
 from llmsuite_lab.scaling import experiments, timing
 from llmsuite_lab.scaling.launch import process_group, ranks
-from llmsuite_lab.scaling.memory import activations, model_states, parameters, temporary
+from llmsuite_lab.scaling.memory import model_states, parameters
+from llmsuite_lab.scaling.step_memory import fullest, moments
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +43,8 @@ def test_what_else_saves_memory_saves_what_the_formulas_say():
     plain = found["nothing"]
 
     def beside_the_states(rows, **options):
-        kept = activations(experiments.CONFIG, rows, experiments.SEQ, **options)
-        return kept + temporary(experiments.CONFIG, rows, experiments.SEQ, precision=options.get("precision", "float32"))
+        moment = fullest(moments(experiments.CONFIG, rows, experiments.SEQ, cpu=True, **options))
+        return moment.held - moment.gradients
 
     psi = parameters(experiments.CONFIG)
     smaller = beside_the_states(24) - beside_the_states(8) - 4 * psi  # the first piece's gradients are there while the next is computed

@@ -4,7 +4,8 @@ import pytest
 
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.scaling import calculator, concepts, cost, figures, records, timing, train
-from llmsuite_lab.scaling.memory import GPUS, MODELS, smallest_stage
+from llmsuite_lab.scaling.memory import GPUS, MODELS
+from llmsuite_lab.scaling.step_memory import smallest_stage
 
 
 def test_each_stage_tells_its_bytes():

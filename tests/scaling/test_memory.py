@@ -1,7 +1,9 @@
 """The formulas of memory: equal to what autograd, the allocator and every rank's storages hold, and to the paper's numbers."""
 
 import sys
+from contextlib import nullcontext
 from functools import partial
+from itertools import product
 
 import cloudpickle
 import pytest
@@ -17,18 +19,9 @@ from llmsuite_lab.scaling.ddp import DataParallel
 from llmsuite_lab.scaling.launch import ranks
 from llmsuite_lab.scaling.layout import outer_blocks
 from llmsuite_lab.scaling.measuring import peak_bytes, states_held
-from llmsuite_lab.scaling.memory import (
-    MODELS,
-    activations,
-    block_parameters,
-    model_states,
-    parameters,
-    root_parameters,
-    smallest_stage,
-    temporary,
-    training_memory,
-)  # fmt: skip
+from llmsuite_lab.scaling.memory import MODELS, activations, block_parameters, block_tensors, model_states, parameters, root_parameters
 from llmsuite_lab.scaling.recompute import recomputed
+from llmsuite_lab.scaling.step_memory import fullest, moments, smallest_stage, training_memory
 from llmsuite_lab.scaling.zero1 import Zero1
 from llmsuite_lab.scaling.zero2 import Zero2
 from llmsuite_lab.scaling.zero3 import Zero3
@@ -42,6 +35,12 @@ STAGES = {0: DataParallel, 1: Zero1, 2: Zero2, 3: Zero3}
 CONFIG = llama_config(97, n_layers=4, d_model=48, n_heads=4, d_ff=140, max_length=24, n_kv_heads=2)
 BUCKET = 100_000
 ROWS, SEQ = 3, 20
+SHAPES = {  # config, rows, tokens a row, bytes of a bucket
+    "activations and states alike": (CONFIG, ROWS, SEQ, BUCKET),
+    "GPT": (gpt2_config(211, 64, 3, 4, 200, 32), 5, 28, 150_000),
+    "many tokens": (llama_config(61, n_layers=6, d_model=40, n_heads=5, d_ff=100, max_length=64), 6, 60, 60_000),
+    "many words": (llama_config(1500, n_layers=3, d_model=40, n_heads=5, d_ff=100, max_length=64, tie_embeddings=False), 2, 20, 60_000),
+}
 
 
 @settings(max_examples=40, deadline=None)
@@ -58,6 +57,7 @@ def test_every_parameter_of_any_decoder_is_counted(llama, words, layers, width, 
         model.tie()
     assert parameters(config) == sum(p.numel() for p in model.parameters())
     assert all(block_parameters(config) == sum(p.numel() for p in block.parameters()) for block in model.stack.blocks)
+    assert all(sum(block_tensors(config), []) == [p.numel() for p in block.parameters()] for block in model.stack.blocks)
     assert root_parameters(config) + layers * block_parameters(config) == parameters(config)
 
 
@@ -120,38 +120,67 @@ def test_checkpointing_lowers_the_peak_by_what_the_formula_says():
         checkpointed = peak_bytes(step)
     assert "forward" not in vars(model.stack.blocks[0])
     saved = activations(config, 8, 64) - activations(config, 8, 64, checkpointing=True)
-    assert plain - checkpointed == pytest.approx(saved, rel=0.15)
-    assert plain == pytest.approx(activations(config, 8, 64) + temporary(config, 8, 64), rel=0.15)
+    assert plain - checkpointed == pytest.approx(saved, rel=0.05)
+    for peak, again in ((plain, False), (checkpointed, True)):
+        assert peak == pytest.approx(beside_the_states(config, 8, 64, checkpointing=again), rel=0.05)
+
+
+def beside_the_states(config, rows, seq, stage=0, **options):
+    """The fullest moment by formula, without what is held before and after the step: the gradients of stages 0 and 1."""
+    moment = fullest(moments(config, rows, seq, stage=stage, cpu=True, **options))
+    return moment.held - (moment.gradients if stage < 2 else 0)
+
+
+def engine_of(stage, model, bucket_bytes):
+    """(what trains the model, its optimizer)."""
+    if not stage:
+        return DataParallel(model, bucket_bytes), AdamW(model.parameters(), lr=1e-3)
+    engine = STAGES[stage](model, partial(AdamW, lr=1e-3), **({} if stage == 3 else {"bucket_bytes": bucket_bytes}))
+    return engine, engine.optimizer
+
+
+def dtype_of(precision):
+    return torch.float32 if precision == "float32" else torch.bfloat16
 
 
 def measured(stage, precision):
-    """(states after backward, states after a step, peak of a step) on this rank."""
-    model = Decoder(CONFIG).to(torch.float32 if precision == "float32" else torch.bfloat16)
-    if stage:
-        size = {} if stage == 3 else {"bucket_bytes": BUCKET}
-        engine = STAGES[stage](model, partial(AdamW, lr=1e-3), **size)
-        optimizer = engine.optimizer
-    else:
-        engine, optimizer = DataParallel(model, BUCKET), AdamW(model.parameters(), lr=1e-3)
+    """(states after backward, states after a step) on this rank."""
+    model = Decoder(CONFIG).to(dtype_of(precision))
+    engine, optimizer = engine_of(stage, model, BUCKET)
     ids = torch.randint(97, (ROWS, SEQ))
-
-    def backward():
-        engine.backward(model.loss(ids, ids))
-
-    def update():
-        if stage:
-            engine.step()
-        else:
-            optimizer.step()
-            optimizer.zero_grad()
-
-    backward()
+    engine.backward(model.loss(ids, ids))
     before = states_held(model, optimizer, engine)
-    update()
-    after = states_held(model, optimizer, engine)
-    peak = peak_bytes(backward)
-    update()
-    return before, after, peak
+    update(engine, optimizer)
+    return before, states_held(model, optimizer, engine)
+
+
+def update(engine, optimizer):
+    if hasattr(engine, "step"):
+        engine.step()
+    else:
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def fullest_and_kept(shape, stage, precision, checkpointing):
+    """(most bytes that a forward and a backward pass allocate, bytes that autograd keeps between the two) on this rank, the states apart.
+
+    The least of three steps: gloo's threads may let go of a collective's memory some time after it has ended, by chance into the fullest moment.
+    """
+    config, rows, seq, bucket_bytes = SHAPES[shape]
+    model = Decoder(config).to(dtype_of(precision))
+    engine, optimizer = engine_of(stage, model, bucket_bytes)
+    ids = torch.randint(config.vocab_size, (rows, seq))
+    peaks = []
+    with recomputed(model) if checkpointing else nullcontext():
+        for _ in range(4):
+            peaks.append(peak_bytes(lambda: engine.backward(model.loss(ids, ids))))
+            update(engine, optimizer)
+    kept = Kept([*model.parameters(), *model.buffers(), *getattr(engine, "buffers", ())])
+    with kept.counting():
+        loss = model.loss(ids, ids)
+    engine.backward(loss)  # every rank ends what it began
+    return min(peaks[1:]), kept.bytes
 
 
 def by_library(name):
@@ -183,19 +212,20 @@ def by_library(name):
 def everything():
     """All measurements of one launch."""
     ours = {(stage, precision): measured(stage, precision) for stage in STAGES for precision in ("float32", "mixed")}
-    return ours, {name: by_library(name) for name in ("DDP", "ZeroRedundancyOptimizer", "FSDP2")}
+    steps = {case: fullest_and_kept(*case) for case in product(SHAPES, STAGES, ("float32", "mixed"), (False, True))}
+    return ours, {name: by_library(name) for name in ("DDP", "ZeroRedundancyOptimizer", "FSDP2")}, steps
 
 
 @pytest.fixture(scope="module", params=[2, 4], ids=lambda n: f"{n} ranks")
 def found(request):
     """What each of n ranks held."""
-    return request.param, ranks(everything, request.param, timeout_s=120)
+    return request.param, ranks(everything, request.param, timeout_s=240)
 
 
 def test_states_of_every_rank_are_what_the_formula_says(found):
     n, answers = found
-    for ours, _ in answers:
-        for (stage, precision), (before, after, _) in ours.items():
+    for ours, _, _ in answers:
+        for (stage, precision), (before, after) in ours.items():
             want = model_states(parameters(CONFIG), stage=stage, ranks=n, precision=precision)
             assert before[:2] == pytest.approx(want[:2], rel=0.02), (stage, precision)
             assert after[0] == pytest.approx(want[0], rel=0.02)
@@ -206,20 +236,43 @@ def test_states_of_torchs_own_are_the_same_stages(found):
     n, answers = found
     for name, stage in (("DDP", 0), ("ZeroRedundancyOptimizer", 1), ("FSDP2", 3)):
         want = model_states(parameters(CONFIG), stage=stage, ranks=n)
-        held = [theirs[name] for _, theirs in answers]
+        held = [theirs[name] for _, theirs, _ in answers]
         assert all(h[:2] == pytest.approx(want[:2], rel=0.02) for h in held), name
         assert sum(h[2] for h in held) / n == pytest.approx(want[2], rel=0.02), name  # stage 1 shares out whole tensors: uneven, the same in all
 
 
-def test_the_peak_of_backward_is_the_sum_or_below_it_where_the_parts_peak_at_different_times(found):
+def test_the_fullest_moment_of_a_step_is_the_formulas_at_every_stage_and_precision(found):
     n, answers = found
-    for ours, _ in answers:
-        for stage in STAGES:
-            memory = training_memory(CONFIG, ROWS, SEQ, stage=stage, ranks=n)
-            grown = memory.activations + temporary(CONFIG, ROWS, SEQ, stage=stage, ranks=n, bucket_bytes=BUCKET)
-            grown += memory.gradients if stage >= 2 else 0  # dropped after each step; stages 0 and 1 keep their buffers
-            peak = ours[stage, "float32"][2]
-            assert peak == pytest.approx(grown, rel=0.05) if stage < 2 else 0.75 * grown <= peak <= 1.05 * grown, (stage, peak / grown)
+    for case in answers[0][2]:
+        shape, stage, precision, checkpointing = case
+        config, rows, seq, bucket_bytes = SHAPES[shape]
+        options = {"stage": stage, "ranks": n, "precision": precision, "checkpointing": checkpointing, "bucket_bytes": bucket_bytes}
+        by_formula = beside_the_states(config, rows, seq, **options)
+        for _, _, steps in answers:
+            assert steps[case][0] == pytest.approx(by_formula, rel=0.15), (case, steps[case][0] / by_formula)
+
+
+def test_sharding_leaves_the_activations_alone(found):
+    _, answers = found
+    for _, _, steps in answers:
+        for (shape, stage, precision, checkpointing), (_, kept) in steps.items():
+            config, rows, seq, _ = SHAPES[shape]
+            if not checkpointing:  # there the checkpoint's own hooks keep a block's input, and these see nothing of it
+                assert kept == pytest.approx(activations(config, rows, seq, precision=precision), rel=0.05), (shape, stage, precision)
+
+
+def test_activations_go_while_gradients_come():
+    found = moments(CONFIG, ROWS, SEQ, stage=2, ranks=4)
+    kept, own = [m.activations for m in found], [m.gradients for m in found]
+    assert kept[0] == activations(CONFIG, ROWS, SEQ)
+    assert own == sorted(own)
+    assert (own[0], kept[-1]) == (0, 0)
+    assert own[-1] == pytest.approx(model_states(parameters(CONFIG), stage=2, ranks=4)[1], rel=0.01)
+    memory = training_memory(CONFIG, ROWS, SEQ, stage=2, ranks=4)
+    assert memory.parameters + memory.optimizer + fullest(found).held == memory.total < memory.states + memory.activations + memory.temporary
+    assert fullest(moments(CONFIG, ROWS, SEQ, stage=3, ranks=2, cpu=True)).held > fullest(moments(CONFIG, ROWS, SEQ, stage=3, ranks=2)).held
+    with pytest.raises(ValueError, match="no moments"):
+        fullest([])
 
 
 def test_what_fits_where():
@@ -229,4 +282,4 @@ def test_what_fits_where():
     assert smallest_stage(model, 24e9, 8, **options) == 3
     assert smallest_stage(model, 16e9, 1, **options) is None
     memory = training_memory(model, 1, 2048, stage=3, ranks=8, **options)
-    assert memory.total == memory.states + memory.activations + memory.temporary
+    assert memory.states < memory.total <= memory.states + memory.activations + memory.temporary

@@ -1,0 +1,217 @@
+"""The memory of one training step, moment by moment. Activations go while gradients come: what a rank needs is its fullest moment, and less than all maxima.
+
+    moment          activations        own gradients (stages 2, 3)   for a while
+    loss            all                none                          two more matrices of logits: the gradients of the picked log p, and of the logits
+    output matrix   all but log p      none                          the logits' gradient; the matrix's (tied, it waits for the embedding's, to the end)
+    block k         blocks 1..k        of blocks k+1..L, 1/n         gradients of the stream, of the hidden layer, and of one tensor at a time
+    embedding       none               all but its own, 1/n          its gradient in full
+    besides, at each of them:          stage 2: a bucket that fills and one that travels;   stage 3: the root and one block gathered, the gradient of the
+                                       root, and of a block that fills and of one that travels
+
+Checkpointing: block k stands beside the inputs of blocks 1..k. On CPUs two libraries work on copies, which GPUs do not need: gloo, of what it scatters or
+gathers, and oneDNN in 16 bits, of what it transposes for a matrix's gradient.
+
+Sources: as `memory`; Rajbhandari et al. 2020, section 6, counts buffers and activations beside the states. In production: torch's memory snapshots
+(`torch.cuda.memory._record_memory_history`), `torch.distributed._tools.mem_tracker`.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from llmsuite_lab.scaling.layout import BUCKET_BYTES
+from llmsuite_lab.scaling.memory import (
+    PRECISIONS,
+    STAGES,
+    activations,
+    block_parameters,
+    block_tensors,
+    kept_by_token,
+    model_states,
+    parameters,
+    root_parameters,
+)
+from llmsuite_lab.transformer.config import TransformerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Bytes on one rank while a step runs, beside parameters and the optimizer's state."""
+
+    name: str
+    activations: int
+    gradients: int
+    temporary: int
+
+    @property
+    def held(self) -> int:
+        """All three."""
+        return self.activations + self.gradients + self.temporary
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one rank: each kind at its most, and `total`, all of them at the fullest moment of a step."""
+
+    parameters: int
+    gradients: int
+    optimizer: int
+    activations: int
+    temporary: int
+    total: int
+
+    @property
+    def states(self) -> int:
+        """Parameters, gradients and the optimizer's state: what training holds from step to step."""
+        return self.parameters + self.gradients + self.optimizer
+
+
+class _Walk:
+    """What is held on the way; each `note` is a moment."""
+
+    def __init__(self, ranks: int, copies: int, own: float, gathered: float) -> None:
+        self.ranks, self.copies, self.own, self.gathered = ranks, copies, own, gathered
+        self.waiting = self.filling = self.travelling = 0.0  # full gradients: one that waits for its other half, a bucket that fills, one that travels
+        self.found: list[Moment] = []
+
+    def note(self, name: str, activations: float, more: float) -> None:
+        temporary = self.gathered + self.waiting + self.filling + self.travelling * (1 + self.copies) + more
+        self.found.append(Moment(name, math.ceil(activations), math.ceil(self.own), math.ceil(temporary)))
+
+    def send(self, name: str, activations: float, more: float) -> None:
+        """What was filled leaves, and is there with the one before it until that one has arrived."""
+        self.own += self.filling / self.ranks
+        self.note(name, activations, more + self.filling * self.copies)
+        self.travelling, self.filling = self.filling, 0.0
+
+
+def moments(
+    config: TransformerConfig,
+    rows: int,
+    seq: int,
+    *,
+    stage: int = 0,
+    ranks: int = 1,
+    precision: str = "float32",
+    checkpointing: bool = False,
+    attention: str = "fused",
+    bucket_bytes: float = BUCKET_BYTES,
+    cpu: bool = False,
+) -> list[Moment]:
+    """What one rank holds as the backward pass of rows × seq tokens goes from the loss to the embedding, in that order.
+
+    stage: 0 is data parallel, 1 to 3 are ZeRO's, as `ddp`, `zero1`, `zero2` and `zero3` do them. cpu: count the copies of gloo and oneDNN.
+    Raises ValueError for sizes or names that cannot be.
+    """
+    everything = activations(config, rows, seq, precision=precision, attention=attention)
+    kept = kept_by_token(config, seq, precision=precision, attention=attention)
+    own = model_states(parameters(config), stage=stage, ranks=ranks, precision=precision)[1]
+    if not 0 < bucket_bytes < math.inf:
+        raise ValueError(f"bucket_bytes={bucket_bytes} must be above 0 and finite")
+    p, tokens, tied, layers = PRECISIONS[precision], rows * seq, config.tie_embeddings, range(config.n_layers, 0, -1)
+    stream, hidden, logits = (tokens * width * p.weight for width in (config.d_model, config.d_ff, config.vocab_size))
+    block, root, words = block_parameters(config), root_parameters(config), config.vocab_size * config.d_model
+    attention_part, feed_forward_part = (part[::-1] for part in block_tensors(config))
+    norm = attention_part[0] * (2 if config.norm == "layer" else 1)
+    rest = max(0, root - words * (1 if tied else 2) - norm)  # positions and whatever else is no word's
+    order = [*([] if tied else [words]), norm, *(feed_forward_part + attention_part) * config.n_layers, rest, words]
+    buckets = _buckets(order, bucket_bytes / p.gradient, ranks) if stage == 2 else iter(())
+    transposed = int(cpu and p.weight < 4)
+    walk = _Walk(ranks, int(cpu), own if stage < 2 else 0, root * p.weight if stage == 3 else 0)
+    arrived, (bucket, last) = 0, next(buckets, (0, 0))
+
+    def arrive(name: str, elements: int, activations: float, more: float, scratch: float = 0) -> None:
+        """A tensor's gradient is computed, which takes `scratch`, and then moves to where the stage keeps it."""
+        nonlocal arrived, bucket, last
+        arrived += 1
+        walk.note(name, activations, more + scratch + elements * p.gradient)
+        if stage == 2:
+            walk.filling = bucket * p.gradient
+            walk.note(f"{name} arrives", activations, more + elements * p.gradient)
+        if arrived == last:
+            walk.send(f"{name}: the bucket leaves", activations, more)
+            bucket, last = next(buckets, (0, 0))
+
+    def held(k: int) -> float:
+        """Activations of blocks 1 to k before the k-th, with checkpointing, is computed again."""
+        return tokens * k * (kept.input if checkpointing else kept.block)
+
+    ends = held(config.n_layers) + tokens * kept.ends if checkpointing else everything
+    walk.note("loss", ends, 2 * logits)
+    if tied:
+        walk.waiting = words * p.gradient
+        walk.note("output matrix", ends - logits, stream + logits * (1 + transposed))
+    else:
+        arrive("output matrix", words, ends - logits, stream, logits * (1 + transposed))
+    walk.waiting += root * p.gradient if stage == 3 else 0
+    arrive("last norm", norm, ends - logits, 2 * stream)
+    for k in layers:
+        again = tokens * (kept.block - kept.shared) if checkpointing else 0
+        if stage == 3:
+            walk.gathered = (root + block) * p.weight
+            walk.note(f"block {k} is gathered", held(k), stream + cpu * block * p.weight)
+            walk.filling = block * p.gradient
+        walk.note(f"block {k}", held(k) + again, stream + hidden * (2 if config.gated else 1))
+        for elements in feed_forward_part if stage == 2 else [max(feed_forward_part)]:
+            arrive(f"block {k}, feed-forward", elements, held(k) + again, stream + hidden, hidden * transposed)
+        for elements in attention_part if stage == 2 else [max(attention_part)]:
+            arrive(f"block {k}, attention", elements, held(k) + again - tokens * kept.feed_forward, 3 * stream, stream * transposed)
+        if stage == 3:
+            walk.send(f"block {k}: its gradient leaves", held(k - 1), stream)
+            walk.gathered = root * p.weight
+    arrive("positions", rest, 0, stream)
+    if tied:
+        walk.note("embedding, both halves", 0, stream + words * p.gradient)
+        walk.waiting -= words * p.gradient
+    arrive("embedding", words, 0, stream)
+    if stage == 3:
+        walk.waiting, walk.filling = 0.0, root * p.gradient
+        walk.send("embedding: the root's gradient leaves", 0, 0)
+    return walk.found
+
+
+def _buckets(order: Iterable[int], limit: float, ranks: int) -> Iterator[tuple[int, int]]:
+    """(elements with padding, number of the last tensor) of each bucket, filled as `layout.layouts` does; tensors count from 1."""
+    filled, n = 0, 0
+    for n, elements in enumerate(order, 1):
+        if filled and filled + elements > limit:
+            yield -(-filled // ranks) * ranks, n - 1
+            filled = 0
+        filled += elements
+    yield -(-filled // ranks) * ranks, n
+
+
+def fullest(found: Iterable[Moment]) -> Moment:
+    """The moment at which most is held. Raises ValueError for no moments."""
+    found = list(found)
+    if not found:
+        raise ValueError("no moments to choose from: give what `moments` returns")
+    return max(found, key=lambda moment: moment.held)
+
+
+def training_memory(
+    config: TransformerConfig,
+    rows: int,
+    seq: int,
+    *,
+    stage: int = 0,
+    ranks: int = 1,
+    precision: str = "float32",
+    optimizer: str = "adamw",
+    checkpointing: bool = False,
+    attention: str = "fused",
+) -> Memory:
+    """Everything on one rank, which works on `rows` sequences of `seq` tokens at a time. Raises ValueError as `moments` and `model_states` do."""
+    shared = {"stage": stage, "ranks": ranks, "precision": precision}
+    weights, gradients, state = model_states(parameters(config), **shared, optimizer=optimizer)
+    found = moments(config, rows, seq, **shared, checkpointing=checkpointing, attention=attention)
+    kept, more = max(m.activations for m in found), max(m.temporary for m in found)
+    return Memory(weights, gradients, state, kept, more, weights + state + max(gradients, fullest(found).held))
+
+
+def smallest_stage(config: TransformerConfig, gpu_bytes: float, ranks: int, rows: int = 1, seq: int = 2048, **options: object) -> int | None:
+    """The first stage at which the training fits into `gpu_bytes` on each of `ranks` GPUs; None where not even stage 3 does."""
+    if not 0 < gpu_bytes < math.inf:
+        raise ValueError(f"gpu_bytes={gpu_bytes} must be above 0 and finite")
+    fitting = (stage for stage in STAGES if training_memory(config, rows, seq, stage=stage, ranks=ranks, **options).total <= gpu_bytes)
+    return next(fitting, None)
