@@ -23,7 +23,7 @@ from llmsuite_lab.chains.react_format import text_of
 from llmsuite_lab.chains.routing import UNCLEAR, Choice
 
 APOLOGY = "apology"
-UNKNOWN = "I can look things up in the company's handbook, do sums, and search the almanac. What would you like to know?"
+DOCUMENTS = "the company's handbook"
 
 
 class State(TypedDict, total=False):
@@ -49,19 +49,22 @@ Skill = Callable[[str], Reply]
 
 
 class Assistant:
-    """The compiled graph with its memory. `skills`: one function per route; `route`: questions → choices (a `Router`)."""
+    """The compiled graph with its memory. `skills`: one function per route; `route`: questions → choices (a `Router`); `documents`: what it says that it can
+    look things up in, where a message is unclear and it asks back."""
 
-    def __init__(self, skills: Mapping[str, Skill], route: Callable[[Sequence[str]], list[Choice]], checkpointer: Any = None) -> None:
+    def __init__(
+        self, skills: Mapping[str, Skill], route: Callable[[Sequence[str]], list[Choice]], checkpointer: Any = None, *, documents: str = DOCUMENTS
+    ) -> None:
         if not skills or UNCLEAR in skills:
             raise ValueError(f"skills {list(skills)}: at least one is needed, and {UNCLEAR!r} is the route that asks back")
-        self.skills, self.route = dict(skills), route
+        self.skills, self.route, self.documents = dict(skills), route, documents
         self.graph = self._build().compile(checkpointer=checkpointer or InMemorySaver())
 
     def _build(self) -> StateGraph:
         graph = StateGraph(State)
         graph.add_node("recall", _recall)
         graph.add_node("route", lambda state: {"route": self._choose(state["question"])})
-        graph.add_node("clarify", _clarify)
+        graph.add_node("clarify", partial(_clarify, self.documents))
         for name, skill in self.skills.items():
             graph.add_node(name, partial(_apply, skill))
             graph.add_edge(name, END)
@@ -108,9 +111,11 @@ def _recall(state: State) -> State:
     return {"question": resolve(question, subject), "route": "", "sources": []}
 
 
-def _clarify(state: State) -> State:
+def _clarify(documents: str, state: State) -> State:
     pronoun = None if state.get("subject") else refers_back(state["question"])
-    text = f"What do you mean by '{pronoun}'? Please name it." if pronoun else UNKNOWN
+    text = f"I can look things up in {documents}, do sums, and search the almanac. What would you like to know?"
+    if pronoun:
+        text = f"What do you mean by '{pronoun}'? Please name it."
     return {"messages": [AIMessage(text)], "route": UNCLEAR}
 
 

@@ -115,6 +115,8 @@ def test_what_fits_nowhere_is_met_with_a_question(assistant):
     state = assistant.ask("Sing!", "ann")
     assert state["route"] == UNCLEAR
     assert said(state).endswith("?")
+    notes = Assistant({"prices": price}, pick, documents="your notes")
+    assert "look things up in your notes" in said(notes.ask("Sing!", "ann"))
 
 
 def test_a_failing_skill_becomes_an_apology_and_the_conversation_goes_on(assistant):
