@@ -1,6 +1,10 @@
 """A model of one's own is loaded whole or refused in one line: tiny random models of each family in a folder, and GGUF files."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +13,7 @@ import torch
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.own_models import open_model
 
+LIMIT_S = 180
 SPECIAL = {"vocab_size": 259, "bos_token_id": 257, "eos_token_id": 258, "pad_token_id": 256}
 
 
@@ -114,6 +119,27 @@ def test_what_writes_no_text_or_is_nothing_is_refused(tmp_path, tiny_tokenizer):
         open_model(tmp_path / "torn.gguf")
     with pytest.raises(LabError, match="someone/such-a-model is no folder here, it is not in the hub's cache"):
         open_model("someone/such-a-model")
+
+
+def test_a_hub_id_that_lies_in_the_hubs_cache_is_loaded_without_a_network(saved, tmp_path):
+    folder, model = saved("qwen2")
+    commit, place = "0123456789abcdef0123456789abcdef01234567", tmp_path / "hub" / "models--someone--small"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text(commit, encoding="utf-8")
+    shutil.copytree(folder, place / "snapshots" / commit)
+    code = (
+        "import json, sys, torch; from llmsuite_lab.lm.language_model import LanguageModel; lm = LanguageModel.load('someone/small', dtype=torch.float32); "
+        "print(json.dumps([lm.name, lm.model(torch.tensor([[5, 9, 2]])).logits[0, -1].tolist()]))"
+    )
+    env = os.environ | {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=LIMIT_S)
+    assert done.returncode == 0, done.stderr[-2000:]
+    name, logits = json.loads(done.stdout.splitlines()[-1])
+    assert name == "someone/small"
+    assert torch.allclose(torch.tensor(logits), model(torch.tensor([[5, 9, 2]])).logits[0, -1], atol=1e-5)
+    (place / "snapshots" / commit / "model.safetensors").unlink()  # the control: half a model in the cache is not loaded
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=LIMIT_S)
+    assert "someone/small is no folder here, it is not in the hub's cache" in done.stderr
 
 
 def gpt2_gguf(file, architecture="gpt2", leave_out=()):
