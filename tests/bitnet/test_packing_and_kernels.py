@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 
-from llmsuite_lab.bitnet.kernels import choice, cpu
+from llmsuite_lab.bitnet.kernels import choice, cpu, plain
 from llmsuite_lab.bitnet.kernels.plain import Unpacked
 from llmsuite_lab.bitnet.linear import BitLinear
 from llmsuite_lab.bitnet.packing import FORMS, Ternary, pack
@@ -125,6 +125,30 @@ def test_bfloat16_without_the_kernel_is_off_by_its_own_rounding_only():
     torch.testing.assert_close(got.float(), exact, rtol=0.03, atol=0.03 * float(exact.abs().max()))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("int8", [True, False])
+def test_torch_s_own_product_has_the_kernel_s_integers_with_int8_and_without(int8, dtype, monkeypatch):
+    if int8 and not plain.int8_products():
+        pytest.skip("this build of torch has no int8 product worth using")
+    monkeypatch.setattr(plain, "int8_products", lambda: int8)
+    generator = torch.Generator().manual_seed(3)
+    sizes = SIZES + [tuple(torch.randint(1, most, (1,), generator=generator).item() for most in (120, 900)) for _ in range(20)]
+    for n, (d_out, d_in) in enumerate(sizes):
+        T, q = ternary(d_out, d_in, n), activations(1 + n % 9, d_in, n).double()
+        if n % 5 == 0:
+            T, q = torch.ones_like(T), torch.full_like(q, 127 if n % 2 else -127)  # the largest sums there can be
+        q[:, 0] = 127  # so that the scale is 1 and x is its own rounding
+        unpacked = Unpacked(pack(T, 1.0), dtype)
+        assert unpacked.int8 == (int8 and d_in > 1)
+        assert torch.equal(unpacked(q.to(dtype)).double(), q @ T.double().t()), (d_out, d_in)
+    assert unpacked(torch.empty(2, 0, d_in, dtype=dtype)).shape == (2, 0, d_out)
+    broken = torch.ones(3, d_in, dtype=dtype)
+    broken[1, 0] = torch.inf
+    y = unpacked(broken)
+    assert bool(y[1].isnan().all())
+    assert torch.equal(y[[0, 2]], unpacked(torch.ones(2, d_in, dtype=dtype)))
+
+
 def test_a_token_that_is_not_finite_stays_told_and_its_neighbours_are_right(kernel):
     packed, x = pack(ternary(9, 70), 0.5), torch.randn(4, 70, generator=torch.Generator().manual_seed(0))
     expected = kernel.multiply(packed, x)
@@ -146,7 +170,7 @@ def test_without_a_compiler_the_product_is_torch_s_and_says_that_it_is_slower(mo
     monkeypatch.setattr(cpu, "why_not", lambda: "there is no compiler in this test")
     monkeypatch.setattr(choice, "_said", set())
     packed, x = pack(ternary(9, 70), 0.5), torch.randn(4, 70)
-    with pytest.warns(UserWarning, match="slower.*no compiler in this test"):
+    with pytest.warns(UserWarning, match="slower than the compiled kernel.*no compiler in this test"):
         found = choice.product(packed)
     assert torch.equal(found(x), Unpacked(packed)(x))
     with warnings.catch_warnings():

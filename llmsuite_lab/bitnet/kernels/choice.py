@@ -31,5 +31,5 @@ def product(W: Ternary, dtype: torch.dtype = torch.float32) -> Callable[[Tensor]
         return lambda x: multiply(W, x)
     if reason not in _said:
         _said.add(reason)
-        warnings.warn(f"ternary products run in torch, slower and with the weights unpacked: {reason}", stacklevel=2)
+        warnings.warn(f"ternary products run in torch, slower than the compiled kernel and with the weights unpacked: {reason}", stacklevel=2)
     return Unpacked(W, dtype)
