@@ -28,7 +28,7 @@ TOLD = [
     ("05_langchain_applications", "assistant.Assistant", "documents"),
 ]
 
-LIMIT_S = 900  # of one cell: one thread, beside another test
+LIMIT_S = 600  # of one cell: one thread, beside another test
 DOCUMENT = """# The ferry Halda
 
 The ferry Halda sails from Brum to Wick at 07:40 every weekday. A ticket costs 14 crowns. Bicycles travel free of charge.
@@ -149,6 +149,7 @@ def draws(cell, module):
 
 @pytest.mark.real_model
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # two minutes alone on one thread
 @pytest.mark.parametrize("number", OWN)
 def test_a_notebook_runs_on_a_set_of_ones_own_and_its_figures_follow(number, tmp_path, monkeypatch):
     monkeypatch.setenv("LLMSUITE_PROFILE", "cpu")
