@@ -179,12 +179,12 @@ def mean_over_seeds(runs: Sequence[T], key: Callable[[T], Marks]) -> Any:
 
     `key` gives a run's scores: a sequence (a list comes back), or a mapping from item to score (a dict comes back). A score of None is left out of its
     item's mean, and an item of a mapping that has no other out of what comes back.
-    Raises ValueError when there is no run, when the runs were asked different items, and when an item of a sequence has no score in any run: those after
-    it would move up.
+    Raises ValueError when there is no run, when one does not hold what `key` looks for, when the runs were asked different items, and when an item of a
+    sequence has no score in any run: those after it would move up.
     """
     if not runs:
         raise ValueError("there is no run to average over")
-    columns = [key(run) for run in runs]
+    columns = [_scores_of(run, key) for run in runs]
     items = _same_items(columns, "the runs")
     found = {item: [score for column in columns if (score := column[item]) is not None] for item in items}
     means = {item: sum(scores) / len(scores) for item, scores in found.items() if scores}
@@ -201,8 +201,18 @@ def paired_differences(ours: Scores, theirs: Scores) -> list[float]:
 
 
 def per_seed(runs: Sequence[Record], key: Callable[[Record], Scores]) -> dict[int, float]:
-    """Each seed's own mean over the items: the spread that training adds."""
-    return {run.seed: sum(scores.values() if isinstance(scores := key(run), Mapping) else scores) / len(scores) for run in runs}
+    """Each seed's own mean over the items: the spread that training adds. Raises ValueError for a run that does not hold what `key` looks for."""
+    return {run.seed: sum(scores.values() if isinstance(scores := _scores_of(run, key), Mapping) else scores) / len(scores) for run in runs}
+
+
+def _scores_of(run: T, key: Callable[[T], Any]) -> Any:
+    try:
+        return key(run)
+    except KeyError as error:
+        if not isinstance(run, Record):
+            raise
+        held = f"holds {', '.join(map(str, run.results))}" if isinstance(run.results, Mapping) else "is a list"
+        raise ValueError(f"the run {run.name}, seed {run.seed}, has no {error.args[0]!r} (it {held}): give runs of a recipe that measured it") from None
 
 
 def _same_items(columns: Sequence[Marks], what: str) -> list[Hashable]:

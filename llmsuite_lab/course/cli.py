@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,6 +18,15 @@ models_app = typer.Typer(no_args_is_help=True, help="List, fetch and verify the 
 app.add_typer(models_app, name="models")
 STOPPED = 130  # what shells report for a command that Ctrl-C ended
 AsJson = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")]
+
+
+def _folder(named: str | Path) -> Path:
+    if not str(named).strip():
+        raise typer.BadParameter("the name is empty: name a folder, or leave the option out")
+    return Path(named)
+
+
+A_FOLDER: Any = {"parser": _folder, "metavar": "FOLDER"}
 
 
 def _print_json(value: object) -> None:
@@ -54,7 +63,7 @@ def exercises(as_json: AsJson = False) -> None:
 def notebooks(
     names: Annotated[list[str] | None, typer.Argument(help="notebooks by name or its beginning, such as 03")] = None,
     every: Annotated[bool, typer.Option("--all", help="All notebooks.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write executed copies and HTML here and leave the sources as they are.")] = None,
+    out: Annotated[Path | None, typer.Option(**A_FOLDER, help="Write executed copies and HTML here and leave the sources as they are.")] = None,
     cell_timeout: Annotated[int, typer.Option(min=1, help="Seconds a single cell may take.")] = 300,
 ) -> None:
     """Run notebooks in place (outputs, timings, headers, README table); with --out, rehearse them on copies. Without names: list them."""
@@ -92,7 +101,7 @@ def bench(name: Annotated[str, typer.Argument(help="core, transformer, retrieval
 def train(
     name: Annotated[str | None, typer.Argument(help="a recipe by name; --list shows them")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder for the record and the adapter; default data/runs and data/adapters.")] = None,
+    out: Annotated[Path | None, typer.Option(**A_FOLDER, help="Folder for the record and the adapter; default data/runs and data/adapters.")] = None,
     listed: Annotated[bool, typer.Option("--list", help="What there is: section, what it makes, minutes, recorded seeds, shipped or not.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -115,7 +124,7 @@ def train(
 @app.command()
 def tune(
     file: Annotated[Path, typer.Argument(help='JSON Lines: {"prompt", "completion"}, {"messages"} or {"instruction", "input", "output"} rows')],
-    out: Annotated[Path, typer.Option(help="New folder for the result.")] = Path("tuned"),
+    out: Annotated[Path, typer.Option(**A_FOLDER, help="New folder for the result.")] = Path("tuned"),
     method: Annotated[str, typer.Option(help="lora, adaptive, prompt or full")] = "lora",
     model: Annotated[str | None, typer.Option(help="A model of the zoo, or a folder in transformers' format; default the profile's.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Updates; default three epochs.")] = None,
@@ -155,7 +164,7 @@ def tune(
 @app.command()
 def align(
     file: Annotated[Path, typer.Argument(help='JSON Lines: {"prompt", "chosen", "rejected"} rows, texts or chat messages, or HH-RLHF\'s two dialogues')],
-    out: Annotated[Path, typer.Option(help="New folder for the result.")] = Path("aligned"),
+    out: Annotated[Path, typer.Option(**A_FOLDER, help="New folder for the result.")] = Path("aligned"),
     method: Annotated[str, typer.Option(help="dpo (from the pairs), ppo or rest (against a reward model learnt from them)")] = "dpo",
     model: Annotated[str | None, typer.Option(help="A model of the zoo, or a folder in transformers' format; default the profile's.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="dpo: updates (default one epoch). ppo: iterations (20). rest: Grow steps (2).")] = None,
@@ -218,7 +227,7 @@ def chat(
 @app.command()
 def slides(
     names: Annotated[list[str] | None, typer.Argument(help="decks by name or number (03); default all")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the pages; default build/slides of the clone.")] = None,
+    out: Annotated[Path | None, typer.Option(**A_FOLDER, help="Folder for the pages; default build/slides of the clone.")] = None,
     pdf: Annotated[bool, typer.Option(help="Also print each deck to PDF (needs a Chromium-family browser).")] = False,
 ) -> None:
     """Build the decks, one self-contained HTML page each (press s for the speaker view). Replaces nothing but decks it made before."""

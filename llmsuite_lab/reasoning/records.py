@@ -93,6 +93,6 @@ def equation_truth(found: Sequence[Record], digits: Sequence[int], which: str = 
 
 def by(found: Sequence[Record], key: Callable[[Result], int], which: str = "test") -> dict[int, Interval]:
     """Accuracy for each value of `key` (digits, steps), averaged over seeds, interval over problems."""
-    groups = [key(r) for r in found[0].results[which]]
     means = mean_over_seeds(found, which)
+    groups = [key(r) for r in found[0].results[which]]
     return {g: mean_interval([m for m, group in zip(means, groups, strict=True) if group == g]) for g in sorted(set(groups))}

@@ -7,10 +7,13 @@ import re
 
 import pytest
 
+from llmsuite_lab.agents import records as agents
 from llmsuite_lab.core import records
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.history import History
 from llmsuite_lab.core.provenance import provenance
+from llmsuite_lab.reasoning import records as reasoning
+from llmsuite_lab.retrieval import records as retrieval
 
 HISTORY = History(2, [1.5, 0.25], [1e-3, 5e-4], [1.0, 0.5], [100, 90], [50, 40], [1.0, 1.25])
 
@@ -149,6 +152,12 @@ def test_different_items_are_never_paired(recorded):
         records.mean_over_seeds([{"a": 1.0}, {"b": 1.0}], lambda run: run)
     with pytest.raises(ValueError, match="no run"):
         records.mean_over_seeds([], lambda run: run)
+
+
+@pytest.mark.parametrize("read", [agents.elsewhere, agents.elsewhere_by_kind, retrieval.elsewhere, reasoning.by_told_story, reasoning.mean_over_seeds])
+def test_runs_of_another_recipe_are_refused_by_name(recorded, read):
+    with pytest.raises(ValueError, match=r"the run wine, seed 4, has no '.+' \(it holds cellar\): give runs of a recipe"):
+        read([recorded("wine", {"cellar": []}, seed=4)])
 
 
 def test_each_seed_has_its_own_mean(recorded):

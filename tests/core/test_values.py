@@ -128,3 +128,14 @@ def test_normalising_twice_changes_nothing_for_a_number(text):
     once = normalise_answer(text)
     if number(once) is not None:
         assert normalise_answer(once) == once
+
+
+@pytest.mark.timeout(60)  # a pattern tried anew at each letter takes a hundred times as long
+@pytest.mark.parametrize("piece", ["a", "_", "x1", "1_", "a-", "0x", "a1-"])
+def test_one_very_long_word_is_read_in_a_moment(piece):
+    assert len(numbers(piece * 200_000)) <= 1
+
+
+@pytest.mark.parametrize("text", ["0x99x9_E-50", "0x0bo9-2/", "0oAb_-2", "1__a5", "1_a-5"])
+def test_a_code_is_hidden_whole_wherever_its_word_begins(text):
+    assert all(found.value == 1 for found in numbers(text))

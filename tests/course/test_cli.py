@@ -46,6 +46,10 @@ WRONG = {
     "an option of another method": (["align", "nowhere.jsonl", "--method", "rest", "--beta", "0.1"], 1, "rest takes no beta: its options are"),
     "rank zero": (["tune", "nowhere.jsonl", "--rank", "0"], 2, "greater than or equal"),
     "a file where a folder goes": (["notebooks", "00", "--out", __file__], 1, "is a file"),
+    **{
+        f"a folder without a name, for {arguments[0]}": ([*arguments, "--out", ""], 2, "the name is empty")
+        for arguments in (["notebooks", "00"], ["train", "pal"], ["tune", "x.jsonl"], ["align", "x.jsonl"], ["slides", "00"])
+    },
 }
 
 
