@@ -70,7 +70,6 @@ def twin_rows(
             name = f"end to end, {config.n_layers} blocks {config.d_model}×{config.d_ff}, {count} thread{'s' * (count > 1)}"
             measured += [compare(f"{name}, {form} against {other}", "tokens/s", values, theirs) for form, values in zip(ours, mine)]
             measured.append(compare(f"{name}, {other} against itself", "tokens/s", again, theirs))
-            say(f"  {name}: " + ", ".join(f"{form} {row.ratio:.2f}x" for form, row in zip(ours, measured[-1 - len(ours) :])) + f" {other}")
     finally:
         torch.set_num_threads(before)
     return measured
