@@ -136,7 +136,8 @@ def elsewhere() -> Any:
     }
     values["SVAMP"] = {name: mean_interval(records.mean_over_seeds(runs, "svamp")) for name, runs in trained.items()}
     colours = {"as shipped": "base", "varied training": "tuned"}
-    return bars_with_intervals(values, title="The same training on more varied stories", ylabel="right answers", colours=colours, ylim=(0, 1.1))
+    title = "PAL as shipped, and trained longer on more varied stories"
+    return bars_with_intervals(values, title=title, ylabel="right answers", colours=colours, ylim=(0, 1.1))
 
 
 def loop() -> Any:
