@@ -1,4 +1,5 @@
 """The memory of one training step, moment by moment. Activations go while gradients come: what a rank needs is its fullest moment, and less than all maxima.
+It ends where the gradients are there: the optimizer's update is no moment here, and may need more where it makes float32 gradients or gathers parameters.
 
     moment          activations        own gradients (stages 2, 3)   for a while
     loss            all                none                          two more matrices of logits: the gradients of the picked log p, and of the logits
@@ -7,6 +8,9 @@
     embedding       none               all but its own, 1/n          its gradient in full
     besides, at each of them:          stage 2: a bucket that fills and one that travels;   stage 3: the root and one block gathered, the gradient of the
                                        root, and of a block that fills and of one that travels
+
+The tests hold it within 15 % of what two and four processes measure, on decoders of Llama's and GPT-2's kind; with few tokens, or heads much wider than
+d_model / n_heads, checkpointed steps in 16 bits were measured at up to 1.4 times of it.
 
 Checkpointing: block k stands beside the inputs of blocks 1..k. On CPUs two libraries work on copies, which GPUs do not need: gloo, of what it scatters or
 gathers, and oneDNN in 16 bits, of what it transposes for a matrix's gradient.

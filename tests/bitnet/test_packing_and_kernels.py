@@ -149,6 +149,16 @@ def test_torch_s_own_product_has_the_kernel_s_integers_with_int8_and_without(int
     assert torch.equal(y[[0, 2]], unpacked(torch.ones(2, d_in, dtype=dtype)))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_token_in_sixteen_bits_is_rounded_as_in_float32(dtype):
+    if not plain.int8_products():
+        pytest.skip("this build of torch has no int8 product worth using")
+    W = pack(ternary(9, 64), 0.5)
+    for size in (1.0, 1e-3):  # 127 / m is 128 in bfloat16 for many m, and too large for float16 where m is small
+        x = (size * torch.randn(512, 64, generator=torch.Generator().manual_seed(0))).to(dtype)
+        assert torch.equal(Unpacked(W)(x), Unpacked(W)(x.float()).to(dtype))
+
+
 def test_a_token_that_is_not_finite_stays_told_and_its_neighbours_are_right(kernel):
     packed, x = pack(ternary(9, 70), 0.5), torch.randn(4, 70, generator=torch.Generator().manual_seed(0))
     expected = kernel.multiply(packed, x)

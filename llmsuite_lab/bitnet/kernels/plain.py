@@ -17,6 +17,7 @@ from torch import Tensor
 
 from llmsuite_lab.bitnet.packing import Ternary, check_packed
 from llmsuite_lab.bitnet.quantize import int8_activations
+from llmsuite_lab.core.forks import compute_safely
 from llmsuite_lab.transformer.packing import Packed, choose_layout
 
 
@@ -53,7 +54,9 @@ class Unpacked:
 
     def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
         """y in x's dtype. Raises ValueError for an x of another width or no floats."""
-        q, s = int8_activations(x)
+        compute_safely()
+        half = self.int8 and isinstance(x, Tensor) and x.is_floating_point() and x.dtype.itemsize < 4
+        q, s = int8_activations(x.float() if half else x)  # as the kernel does: in 16 bits 127 / m is rounded to 128 or more, which is no int8
         if x.shape[-1] != self.shape[1]:
             raise ValueError(f"x must be (…, d_in={self.shape[1]}); got {tuple(x.shape)}")
         q = q.reshape(-1, self.shape[1])
