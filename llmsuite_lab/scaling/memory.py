@@ -7,7 +7,8 @@
     stage 3         w Ψ/n + g Ψ/n + k Ψ/n         16 Ψ/n                        16 Ψ/n
 
 Activations are what the forward pass keeps for the backward pass, counted in elements a token: every tensor that autograd saves in our decoder with torch's
-fused kernels. (In 16 bits torch's CPU versions of RMSNorm and of stored attention count in float32 and keep that too; kernels for GPUs do not.)
+fused kernels, without dropout, whose masks come on top. (In 16 bits torch's CPU versions of RMSNorm and of stored attention count in float32 and keep
+that too; kernels for GPUs do not.)
 Sharding leaves them alone; a rank's smaller share of the batch, or checkpointing, makes them fewer. What stands beside these for a while (a bucket, a
 gathered block, the gradient of the logits), and how much is there at one moment, is in `step_memory`.
 
@@ -115,7 +116,7 @@ def _precision(name: str) -> Precision:
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptByToken:
     """Bytes a token that autograd keeps: of one block, of its feed-forward part alone, of the ends (last norm, log-probabilities of all words), and of a
     block's input; `shared` of these are both, in the block and its input."""
 
@@ -126,7 +127,7 @@ class Kept:
     shared: float
 
 
-def kept_by_token(config: TransformerConfig, seq: int, *, precision: str = "float32", attention: str = "fused") -> Kept:
+def kept_by_token(config: TransformerConfig, seq: int, *, precision: str = "float32", attention: str = "fused") -> KeptByToken:
     """What a pre-norm decoder keeps from forward to backward for each of seq tokens. Raises ValueError for sizes or names that cannot be."""
     whole("seq", seq, 1, config.max_length)
     if attention not in ("fused", "stored"):
@@ -136,9 +137,10 @@ def kept_by_token(config: TransformerConfig, seq: int, *, precision: str = "floa
     norm = d * p.weight + (2 * d + 1) * 4 if config.norm == "rms" else (2 * d + 2) * p.weight
     weights = config.n_heads * (1 if attention == "fused" else seq)
     heads = (4 * inner + weights) * p.weight  # Q, K, V (each key head repeated for its queries) and the heads' outputs
-    feed_forward = norm + (4 if config.gated else 2) * config.d_ff * p.weight  # before and after the activation; gated: the other factor and the product
+    hidden = (4 if config.gated else 2) - (config.activation == "relu")  # before and after the activation (of relu after it alone); gated: the other two
+    feed_forward = norm + hidden * config.d_ff * p.weight
     shared = 0 if config.norm == "rms" and p.weight < 4 else d * p.weight  # a converted copy is no block's input
-    return Kept(norm + heads + feed_forward, feed_forward, norm + config.vocab_size * p.weight, d * p.weight, shared)
+    return KeptByToken(norm + heads + feed_forward, feed_forward, norm + config.vocab_size * p.weight, d * p.weight, shared)
 
 
 def activations(

@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from itertools import product
 
@@ -105,6 +106,16 @@ def test_activations_are_what_autograd_keeps(make, attention, precision):
     with kept.counting(), sdpa_kernel(SDPBackend.FLASH_ATTENTION if attention == "fused" else SDPBackend.MATH):
         model.loss(ids, ids)
     assert activations(config, 2, 48, precision=precision, attention=attention) == pytest.approx(kept.bytes, rel=0.05)
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_of_a_relu_only_its_result_is_kept(gated):
+    config = replace(gpt2_config(89, n_layers=3, d_model=40, n_heads=5, d_ff=200, max_length=64), activation="relu", gated=gated)
+    model, ids = Decoder(config), torch.randint(89, (2, 48))
+    kept = Kept([*model.parameters(), *model.buffers()])
+    with kept.counting(), sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        model.loss(ids, ids)
+    assert activations(config, 2, 48) == pytest.approx(kept.bytes, rel=0.05)
 
 
 def test_checkpointing_lowers_the_peak_by_what_the_formula_says():
