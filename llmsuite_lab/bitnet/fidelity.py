@@ -130,7 +130,7 @@ def table(results: dict[str, Any]) -> list[dict[str, Any]]:
 def _ratio(found: dict[str, Any], reference: dict[str, Any]) -> Interval:
     sizes = [len(window) for window in found["agrees"]]
     more = [(ours - theirs) / size for ours, theirs, size in zip(found["logprob"], reference["logprob"], sizes, strict=True)]
-    log_ratio = mean_interval([-one for one in more])  # nats a token, the windows being of one length
+    log_ratio = mean_interval([-one for one in more], proportion=False)  # nats a token, the windows being of one length
     return replace(log_ratio, mean=math.exp(log_ratio.mean), low=math.exp(log_ratio.low), high=math.exp(log_ratio.high))
 
 

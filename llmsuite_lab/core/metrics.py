@@ -111,18 +111,19 @@ def distinct_n(texts: Iterable[str | Sequence[Any]], n: int) -> float:
 
 
 def mean_interval(
-    values: Iterable[float | bool], *, differences: bool = False, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+    values: Iterable[float | bool], *, differences: bool = False, proportion: bool = True, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Interval:
     """Mean with a percentile bootstrap interval (Efron 1979): resample the values with replacement, take the means' quantiles.
 
     Booleans, and values that are all 0 or all 1, are a proportion and get `proportion_interval`: 0 of 20 hits does not prove a rate of zero, though
-    every resample says so. `differences` says that the values are differences of two such scores (between −1 and 1): when all are 0, either side may
-    be better on Wilson's share of items at most. Raises ValueError for no values or one that is not finite.
+    every resample says so; `proportion=False` says that 0 and 1 are amounts like any other. `differences` says that the values are differences of two such
+    scores (between −1 and 1): when all are 0, either side may be better on Wilson's share of items at most. Raises ValueError for no values or one that is
+    not finite.
     """
     values = list(values)
     if not values:
         raise ValueError("mean_interval needs at least one value")
-    if not differences and (all(isinstance(v, (bool, np.bool_)) for v in values) or set(values) in ({0}, {1})):
+    if proportion and not differences and (all(isinstance(v, (bool, np.bool_)) for v in values) or set(values) in ({0}, {1})):
         return proportion_interval(int(sum(values)), len(values), confidence=confidence)
     sample = np.asarray(values, dtype=np.float64)
     if not np.isfinite(sample).all():

@@ -34,6 +34,8 @@ def test_agreement_and_perplexity_by_hand():
     ratio = rows["q4"]["perplexity_ratio"]
     assert (ratio.mean, ratio.low, ratio.high) == pytest.approx((2**0.25, 1, 2**0.5))  # the second window's half nat more, averaged over two windows
     assert rows["float32"]["perplexity_ratio"] is None
+    same = fidelity.table(fidelity.compare({"float32": readings["float32"], "same": readings["float32"]}))[1]["perplexity_ratio"]
+    assert (same.mean, same.low, same.high) == (1, 1, 1)
     assert rows["q4"]["against_llama_cpp"].mean == pytest.approx(0.25)
     assert "against_llama_cpp" not in rows["llama.cpp"]
 
