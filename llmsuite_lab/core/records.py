@@ -208,11 +208,12 @@ def per_seed(runs: Sequence[Record], key: Callable[[Record], Scores]) -> dict[in
 def _scores_of(run: T, key: Callable[[T], Any]) -> Any:
     try:
         return key(run)
-    except KeyError as error:
+    except (KeyError, TypeError, AttributeError) as error:
         if not isinstance(run, Record):
             raise
-        held = f"holds {', '.join(map(str, run.results))}" if isinstance(run.results, Mapping) else "is a list"
-        raise ValueError(f"the run {run.name}, seed {run.seed}, has no {error.args[0]!r} (it {held}): give runs of a recipe that measured it") from None
+        held = f"holds {', '.join(map(str, run.results))}" if isinstance(run.results, Mapping) else f"is a {type(run.results).__name__}"
+        wanted = f"has no {error.args[0]!r}" if isinstance(error, KeyError) and error.args else "has results of another form"
+        raise ValueError(f"the run {run.name}, seed {run.seed}, {wanted} (it {held}): give runs of a recipe that measured it") from error
 
 
 def _same_items(columns: Sequence[Marks], what: str) -> list[Hashable]:

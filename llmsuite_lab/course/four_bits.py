@@ -74,7 +74,6 @@ def _engines(adapter: str | None) -> Iterator[tuple[str, LanguageModel]]:
     yield "float32", whole_lm
     with rounded(whole_lm.model, [len(blocks_of(whole_lm.model)) // 2]):
         yield WORSE, whole_lm
-    del whole_lm
     four = LanguageModel.load(adapter=adapter, dtype=torch.float32, device="cpu", quantize="q4")
     if four.quantize != "q4":
         raise LabError("the 4-bit step cannot run here (the warning above says why): there is nothing to compare")

@@ -158,6 +158,8 @@ def test_different_items_are_never_paired(recorded):
 def test_runs_of_another_recipe_are_refused_by_name(recorded, read):
     with pytest.raises(ValueError, match=r"the run wine, seed 4, has no '.+' \(it holds cellar\): give runs of a recipe"):
         read([recorded("wine", {"cellar": []}, seed=4)])
+    with pytest.raises(ValueError, match=r"the run wine, seed 4, has results of another form \(it is a list\): give runs of a recipe"):
+        read([recorded("wine", [1, 0], seed=4)])
 
 
 def test_each_seed_has_its_own_mean(recorded):
