@@ -4,10 +4,10 @@
     measured    test     the frozen problems              seen     training sentences, new problems
                 numbers  training scenes, the test's operands: what is held out there are the numbers alone
                 single, several     problems of another author, small numbers then large (`world.elsewhere`)
-                svamp    where LLMSUITE_REAL_DATA names a folder that holds it
+                svamp, mawps     public sets, where LLMSUITE_REAL_DATA names a folder that holds them (MAWPS: its problems of one operation)
 
 Form of prompt and program, LoRA, optimizer and batch are those of `training`. A training problem that shares a run of eight words with a held-out
-text of the course is left out; how many of each set share one with what is left, SVAMP's too, is counted in the record.
+text of the course is left out; how many of each set share one with what is left, the public ones too, is counted in the record.
 """
 
 import os
@@ -18,7 +18,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from llmsuite_lab.core.errors import within
+from llmsuite_lab.core.errors import LabError, within
 from llmsuite_lab.core.runs import Outcome
 from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.lm.lora import train_lora
@@ -34,6 +34,7 @@ from llmsuite_lab.world.varied.stories import stories
 from llmsuite_lab.world.word_problems import Problem, load, problems
 
 NUMBERS, PUBLIC_ITEMS = 60, 100
+PUBLIC = {"svamp": "svamp.jsonl", "mawps": "mawps-single.jsonl"}  # both as PAL's repository writes them: input, target
 HELD_OUT_DIGITS = (3, 4, 5, 6)  # below, a number belongs to neither split
 SMALL, LARGE = 2, 5  # digits that a result of another author's problem is entered under
 
@@ -66,14 +67,26 @@ def held_out() -> dict[str, list[str]]:
 
 
 def solved(adapter: Path | str, seed: int = 0, settings: VariedSettings | None = None) -> dict[str, Any]:
-    """An adapter's answers as rows by set; "svamp" only where its file is named. Under "leaks" how many texts of each set share a run of words with
-    what was trained on with this `seed`."""
+    """An adapter's answers as rows by set; the public ones only where their files are named. Under "leaks" how many texts of each set share a run of
+    words with what was trained on with this `seed`."""
     settings, lm = settings or VariedSettings(), LanguageModel.load(adapter=adapter)
     at_home = {"test": load("test")[:EVALUATED], "seen": load("seen"), "numbers": list(islice(stories(seed, HELD_OUT_DIGITS, held_out=True), NUMBERS))}
     found = {which: as_rows(evaluate(lm, PAL, chosen)) for which, chosen in at_home.items()} | away(lm)
-    trained_on = [p.text for p in training_problems(settings.steps * settings.batch_size, seed, settings.scenes)]
-    texts = held_out() | ({"svamp": [p.question for p in _public()]} if "svamp" in found else {})
-    return found | {"leaks": {which: len(leakage.leaks(trained_on, asked)) for which, asked in texts.items()}}
+    texts = held_out() | {which: [p.question for p in _public(which)] for which in PUBLIC if which in found}
+    return found | {"leaks": _leaks(texts, seed, settings)}
+
+
+def on_mawps(adapter: Path | str, seed: int = 0, settings: VariedSettings | None = None) -> dict[str, Any]:
+    """An adapter's answers to the frozen "test", which tell whether it is the one of `solved` again, and to "mawps"; "leaks" as there.
+
+    Raises LabError where LLMSUITE_REAL_DATA names no folder that holds MAWPS.
+    """
+    settings, told = settings or VariedSettings(), _public("mawps")
+    if not told:
+        raise LabError(f"set LLMSUITE_REAL_DATA to a folder that holds {PUBLIC['mawps']}: MAWPS' problems of one operation, a JSON line each (input, target)")
+    lm = LanguageModel.load(adapter=adapter)
+    found = {"test": as_rows(evaluate(lm, PAL, load("test")[:EVALUATED])), "mawps": _in_public(lm, told)}
+    return found | {"leaks": _leaks({"mawps": [p.question for p in told]}, seed, settings)}
 
 
 def shipped(adapter: Path | str = "pal") -> Outcome:
@@ -82,22 +95,32 @@ def shipped(adapter: Path | str = "pal") -> Outcome:
 
 
 def away(lm: LanguageModel) -> dict[str, list[dict[str, Any]]]:
-    """Answers to problems of other authors as rows: "single", "several", and "svamp" where LLMSUITE_REAL_DATA names a folder that holds it."""
+    """Answers to problems of other authors as rows: "single", "several", and those of PUBLIC that the folder LLMSUITE_REAL_DATA names holds."""
     found = {}
     for which in elsewhere.SETS:
         told = elsewhere.load(which)
         found[which] = as_rows(_answers(lm, [p.text for p in told], [p.answer for p in told], [LARGE if p.large else SMALL for p in told]))
-    if public := _public():
-        found["svamp"] = as_rows(_answers(lm, [p.question for p in public], [p.answer for p in public], [0] * len(public)))
-    else:
-        print("SVAMP is left out: LLMSUITE_REAL_DATA names no folder that holds svamp.jsonl")
+    for which, file in PUBLIC.items():
+        if public := _public(which):
+            found[which] = _in_public(lm, public)
+        else:
+            print(f"{which} is left out: LLMSUITE_REAL_DATA names no folder that holds {file}")
     return found
 
 
-def _public() -> list[readers.Problem]:
+def _public(which: str) -> list[readers.Problem]:
     given = os.environ.get("LLMSUITE_REAL_DATA")
-    file = Path(given) / "svamp.jsonl" if given else None
+    file = Path(given) / PUBLIC[which] if given else None
     return readers.read("svamp", file, limit=PUBLIC_ITEMS) if file and file.is_file() else []
+
+
+def _in_public(lm: LanguageModel, told: list[readers.Problem]) -> list[dict[str, Any]]:
+    return as_rows(_answers(lm, [p.question for p in told], [p.answer for p in told], [0] * len(told)))
+
+
+def _leaks(texts: dict[str, list[str]], seed: int, settings: VariedSettings) -> dict[str, int]:
+    trained_on = [p.text for p in training_problems(settings.steps * settings.batch_size, seed, settings.scenes)]
+    return {which: len(leakage.leaks(trained_on, asked)) for which, asked in texts.items()}
 
 
 def _answers(lm: LanguageModel, texts: list[str], answers: list[float], digits: list[int]) -> list[Result]:
