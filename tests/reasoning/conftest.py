@@ -1,7 +1,9 @@
-"""A stand-in for the language model that says what a test tells it to."""
+"""A stand-in for the language model that says what a test tells it to, and the sandbox's worker processes."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
+import psutil
 import pytest
 
 from llmsuite_lab.lm.language_model import Completion
@@ -29,3 +31,13 @@ class ScriptedModel:
 @pytest.fixture
 def scripted():
     return ScriptedModel
+
+
+def workers() -> set[int]:
+    """Sandbox workers that are children of this process; one that ends while they are looked for is none."""
+    found = set()
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if any("monty" in word for word in child.cmdline()):
+                found.add(child.pid)
+    return found

@@ -2,12 +2,13 @@
 
 import os
 import signal
+import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from llmsuite_lab.reasoning.interpreter import Interpreter, Limits, Outcome, format_value
+from tests.reasoning.conftest import workers
 
 LIMITS = Limits(seconds=0.3, memory_bytes=32 * 2**20, recursion=100, output_bytes=5_000)
 
@@ -189,27 +190,18 @@ def test_the_limit_is_named(interpreter, name, limit):
     assert interpreter.run(HOSTILE[name]).limit == limit
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is Unix's")
 def test_the_pool_survives_a_killed_worker():
+    before = workers()
     with Interpreter(Limits(seconds=0.5)) as fresh:
         assert fresh.run("answer = 1").value == 1
-        for pid in _children():
+        found = workers() - before
+        assert found, "no worker process was found: the test would prove nothing"
+        for pid in found:
             os.kill(pid, signal.SIGKILL)
         outcomes = [fresh.run("answer = 2") for _ in range(3)]
         assert outcomes[-1].value == 2
         assert all(o.ok or o.error == "WorkerDied" for o in outcomes)
-
-
-def _children() -> list[int]:
-    """Sandbox workers that are children of this process (Linux); skips elsewhere."""
-    if not Path("/proc/self/task").is_dir():
-        pytest.skip("finding the worker needs Linux's /proc")
-    found = []
-    for task in Path("/proc/self/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            if "monty" in Path(f"/proc/{pid}/cmdline").read_text():
-                found.append(int(pid))
-    assert found, "no worker process was found: the test would prove nothing"
-    return found
 
 
 def test_closed_and_used_again():
