@@ -22,11 +22,10 @@ from llmsuite_lab.retrieval.documents import SIZE, Passage, Skipped, from_rows, 
 from llmsuite_lab.retrieval.embedding import Embedder
 from llmsuite_lab.retrieval.index import Index, Update
 from llmsuite_lab.retrieval.own_gate import adapted
-from llmsuite_lab.retrieval.pipeline import RAG
+from llmsuite_lab.retrieval.pipeline import I_DO_NOT_KNOW, RAG
 from llmsuite_lab.retrieval.retriever import Retriever
 
 KIND = "a corpus"
-UNKNOWN = "I don't know: the documents do not say."
 
 
 class Corpus:
@@ -83,7 +82,14 @@ class Corpus:
             self.retriever.index.save(new / "index")
 
     def rag(
-        self, lm: LanguageModel, *, questions: Sequence[str] = (), unanswerable: Sequence[str] = (), gate: bool = True, unknown: str = UNKNOWN, **options: Any
+        self,
+        lm: LanguageModel,
+        *,
+        questions: Sequence[str] = (),
+        unanswerable: Sequence[str] = (),
+        gate: bool = True,
+        unknown: str = I_DO_NOT_KNOW,
+        **options: Any,
     ) -> RAG:
         """A `RAG` over this corpus that says `unknown` where nothing fits.
 

@@ -19,7 +19,7 @@ from llmsuite_lab.retrieval.foreign import ForeignRetriever
 from llmsuite_lab.retrieval.prompting import STOP, Prompt, assemble, few_shot
 from llmsuite_lab.retrieval.retriever import Hit, PassageLike, Retriever, indexed_text
 
-I_DO_NOT_KNOW = "I don't know: the handbook does not say."
+I_DO_NOT_KNOW = "I don't know: the documents do not say."
 NOT_STATED = "not stated"  # what a tuned reader writes when its passages do not hold the answer
 ANSWER_TOKENS = 24
 NOTHING_FOUND = "no passage was found"

@@ -12,7 +12,7 @@ from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.lm.language_model import Completion
 from llmsuite_lab.retrieval import records
 from llmsuite_lab.retrieval.abstention import fit_gate
-from llmsuite_lab.retrieval.corpus import UNKNOWN, Corpus
+from llmsuite_lab.retrieval.corpus import Corpus
 from llmsuite_lab.retrieval.documents import Passage
 from llmsuite_lab.retrieval.foreign import ForeignRetriever
 from llmsuite_lab.retrieval.own_gate import adapted, elsewhere, signals_with_and_without, stand_ins
@@ -110,7 +110,7 @@ def test_what_is_said_when_nothing_fits_is_the_callers(notes, embedder, reader):
     (own,) = RAG(corpus.retriever, reader, gate=gate, unknown="Keine Ahnung.").answer(["Who painted the ferry Zorvat?"])
     assert (own.text, own.declined) == ("Keine Ahnung.", True)
     assert RAG(corpus.retriever, reader, gate=gate).answer(["Who painted the ferry Zorvat?"])[0].text == I_DO_NOT_KNOW
-    assert corpus.rag(reader, gate=False).unknown == UNKNOWN
+    assert corpus.rag(reader, gate=False).unknown == I_DO_NOT_KNOW
 
 
 @pytest.mark.parametrize("said", [" 3 times", f" {NOT_STATED}", "", " not so often\n", "  3 "])
