@@ -32,7 +32,7 @@ def recorded_seeds() -> list[int]:
 
 def correct(run: Record) -> dict[tuple[str, str], float]:
     """(kind, question) → 1 or 0, of every question that a run was asked."""
-    return correct_in(run.results["questions"])
+    return records.held(run, lambda run: correct_in(run.results["questions"]))
 
 
 def correct_in(rows: list[dict]) -> dict[tuple[str, str], float]:
@@ -109,7 +109,11 @@ def elsewhere_by_kind(found: Sequence[Record]) -> dict[str, Interval]:
 
 def said_not_enough(found: Sequence[Record]) -> tuple[int, int]:
     """(how many of the wrong answers in these worlds are "not enough info", wrong answers), over all runs."""
-    wrong = [row["answer"] for run in found for name in pages.names() for row in run.results[name] if not row["correct"]]
+
+    def wrong_in(run: Record) -> list[str]:
+        return [row["answer"] for name in pages.names() for row in run.results[name] if not row["correct"]]
+
+    wrong = [answer for run in found for answer in records.held(run, wrong_in)]
     return wrong.count(pages.NOT_ENOUGH), len(wrong)
 
 

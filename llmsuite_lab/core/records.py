@@ -184,7 +184,7 @@ def mean_over_seeds(runs: Sequence[T], key: Callable[[T], Marks]) -> Any:
     """
     if not runs:
         raise ValueError("there is no run to average over")
-    columns = [_scores_of(run, key) for run in runs]
+    columns = [held(run, key) for run in runs]
     items = _same_items(columns, "the runs")
     found = {item: [score for column in columns if (score := column[item]) is not None] for item in items}
     means = {item: sum(scores) / len(scores) for item, scores in found.items() if scores}
@@ -202,10 +202,11 @@ def paired_differences(ours: Scores, theirs: Scores) -> list[float]:
 
 def per_seed(runs: Sequence[Record], key: Callable[[Record], Scores]) -> dict[int, float]:
     """Each seed's own mean over the items: the spread that training adds. Raises ValueError for a run that does not hold what `key` looks for."""
-    return {run.seed: sum(scores.values() if isinstance(scores := _scores_of(run, key), Mapping) else scores) / len(scores) for run in runs}
+    return {run.seed: sum(scores.values() if isinstance(scores := held(run, key), Mapping) else scores) / len(scores) for run in runs}
 
 
-def _scores_of(run: T, key: Callable[[T], Any]) -> Any:
+def held(run: T, key: Callable[[T], Any]) -> Any:
+    """What `key` reads off a run. Raises ValueError for a `Record` of another recipe, which does not hold it."""
     try:
         return key(run)
     except (KeyError, TypeError, AttributeError) as error:

@@ -86,8 +86,8 @@ def _gain(varied: Sequence[float], shipped: Sequence[float]) -> Interval:
 
 def equation_truth(found: Sequence[Record], digits: Sequence[int], which: str = "test") -> list[float]:
     """For each problem with operands of these sizes the share of its stated equations that are true, averaged over the runs that state any."""
-    rows = zip(*(run.results[which] for run in found), strict=True)
-    shares = [evaluation.equation_truth(row) for row in rows if row[0].digits in digits]
+    rows = zip(*(records.held(run, lambda run: [(r.digits, r) for r in run.results[which]]) for run in found), strict=True)
+    shares = [evaluation.equation_truth([result for _, result in row]) for row in rows if row[0][0] in digits]
     return [sum(share) / len(share) for share in shares if share]
 
 

@@ -27,7 +27,7 @@ def load() -> dict:
 
 def gate(found: dict | None = None) -> Gate:
     """The shipped gate: weights and threshold chosen on the development companies. Raises LabError as `load`."""
-    row = (found or load())["gate"]
+    row = (load() if found is None else found)["gate"]
     return Gate(tuple(row["names"]), tuple(row["mean"]), tuple(row["scale"]), tuple(row["weights"]), row["threshold"])
 
 
@@ -93,10 +93,15 @@ def readers() -> list[Record]:
 
 def reader_shares(found: Sequence[Record | dict], run: str = "top-1") -> dict[str, Interval]:
     """Share of answerable questions right and refused, of unanswerable ones declined, of records or their results: a score is its mean over the seeds."""
-    results = [made if isinstance(made, dict) else made.results for made in found]
+
+    def marks(made: Record | dict, verdict: str) -> dict[tuple[int, bool], float]:
+        told = made if isinstance(made, dict) else made.results
+        if isinstance(made, dict) and not made.keys() >= {"answerable", "verdicts"}:
+            raise ValueError(f"results that hold {', '.join(map(str, made)) or 'nothing'} are no reader's: give those of a run of the recipe reader")
+        return _marks(told["answerable"], told["verdicts"][run], verdict)
 
     def share(verdict: str, known: bool) -> Interval:
-        means = mean_over_seeds(results, lambda made: _marks(made["answerable"], made["verdicts"][run], verdict))
+        means = mean_over_seeds(found, lambda made: marks(made, verdict))
         return mean_interval([mean for (_, has), mean in means.items() if has == known])
 
     return {"right": share("correct", True), "refused": share("declined", True), "declined": share("declined", False)}

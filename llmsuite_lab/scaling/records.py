@@ -15,6 +15,7 @@ from llmsuite_lab.scaling.train import ALONE
 
 RECORD = "scaling_steps"
 STAGE = {name: number for number, name in enumerate(STAGES)}
+_STEP = {"round", "ranks", "size", "engine", "seconds"}  # what a row of its steps holds
 
 
 def results() -> dict[str, Any]:
@@ -23,8 +24,12 @@ def results() -> dict[str, Any]:
 
 
 def seconds(engine: str, ranks: int, size: str = "small", found: dict[str, Any] | None = None) -> list[float]:
-    """The median step of every round. Raises LabError for what was not measured."""
-    rows = [row for row in (found or results())["steps"] if (row["engine"], row["ranks"], row["size"]) == (engine, ranks, size)]
+    """The median step of every round, in the record or in `found`. Raises LabError for what was not measured, ValueError for a `found` without steps."""
+    found = results() if found is None else found
+    steps = found.get("steps") if isinstance(found, dict) else None
+    if not isinstance(steps, list) or not all(isinstance(row, dict) and row.keys() >= _STEP for row in steps):
+        raise ValueError(f"found={str(found)[:60]} holds no steps with {', '.join(sorted(_STEP))}: give the results of a run of {RECORD}, or leave it out")
+    rows = [row for row in steps if (row["engine"], row["ranks"], row["size"]) == (engine, ranks, size)]
     if not rows:
         raise LabError(f"the record {RECORD} holds no steps of {engine!r} on {ranks} processes at size {size!r}")
     return [median(row["seconds"]) for row in sorted(rows, key=lambda row: row["round"])]

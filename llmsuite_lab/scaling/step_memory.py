@@ -105,8 +105,10 @@ def moments(
     """What one rank holds as the backward pass of rows × seq tokens goes from the loss to the embedding, in that order.
 
     stage: 0 is data parallel, 1 to 3 are ZeRO's, as `ddp`, `zero1`, `zero2` and `zero3` do them. cpu: count the copies of gloo and oneDNN.
-    Raises ValueError for sizes or names that cannot be.
+    Raises ValueError for sizes or names that cannot be, TypeError for a `cpu` that is neither True nor False.
     """
+    if cpu not in (True, False):
+        raise TypeError(f"cpu={cpu!r:.40} must be True or False: whether the copies of gloo and oneDNN count")
     everything = activations(config, rows, seq, precision=precision, attention=attention)
     kept = kept_by_token(config, seq, precision=precision, attention=attention)
     own = model_states(parameters(config), stage=stage, ranks=ranks, precision=precision)[1]

@@ -79,6 +79,7 @@ def valid(folder, call, fresh, writer):
         "core.records.seeds": call("pal"),
         "core.records.write": call(records.read("pal", 0), folder / "runs"),
         "core.records.mean_over_seeds": call([[1.0, 0.0], [0.0, 0.0]], list),
+        "core.records.held": call(records.read("pal", 0), lambda run: run.results),
         "core.records.per_seed": call([records.read("pal", 0)], lambda run: [1.0, 0.0]),
         "core.runs.Recipe": call("small", "what it makes", lambda run: None),
         "core.zoo.entry": call("smollm2-135m-instruct"),

@@ -154,7 +154,11 @@ def test_different_items_are_never_paired(recorded):
         records.mean_over_seeds([], lambda run: run)
 
 
-@pytest.mark.parametrize("read", [agents.elsewhere, agents.elsewhere_by_kind, retrieval.elsewhere, reasoning.by_told_story, reasoning.mean_over_seeds])
+READERS = [agents.elsewhere, agents.elsewhere_by_kind, agents.said_not_enough, retrieval.elsewhere, retrieval.reader_shares]
+READERS += [reasoning.by_told_story, reasoning.mean_over_seeds, lambda runs: reasoning.equation_truth(runs, [1]), lambda runs: agents.correct(runs[0])]
+
+
+@pytest.mark.parametrize("read", READERS)
 def test_runs_of_another_recipe_are_refused_by_name(recorded, read):
     with pytest.raises(ValueError, match=r"the run wine, seed 4, has no '.+' \(it holds cellar\): give runs of a recipe"):
         read([recorded("wine", {"cellar": []}, seed=4)])

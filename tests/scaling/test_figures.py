@@ -99,6 +99,9 @@ def test_what_is_read_off_the_record(measured):
     assert {t.get_text() for t in right.texts} == {"1.00"}
     with pytest.raises(LabError, match="holds no steps of 'zero9'"):
         records.seconds("zero9", 2)
+    for other in ({}, {"steps": {"ok": 3}}, {"steps": [3]}, [1]):
+        with pytest.raises(ValueError, match="holds no steps with engine, .* give the results of a run of scaling_steps"):
+            records.seconds("ddp", 2, found=other)
 
 
 @pytest.mark.parametrize("picture", [figures.predicted_and_measured, figures.measured_steps])

@@ -282,6 +282,9 @@ def test_activations_go_while_gradients_come():
     memory = training_memory(CONFIG, ROWS, SEQ, stage=2, ranks=4)
     assert memory.parameters + memory.optimizer + fullest(found).held == memory.total < memory.states + memory.activations + memory.temporary
     assert fullest(moments(CONFIG, ROWS, SEQ, stage=3, ranks=2, cpu=True)).held > fullest(moments(CONFIG, ROWS, SEQ, stage=3, ranks=2)).held
+    for nothing in (None, "x", [], 2):
+        with pytest.raises(TypeError, match="cpu=.* must be True or False"):
+            moments(CONFIG, ROWS, SEQ, cpu=nothing)
     with pytest.raises(ValueError, match="no moments"):
         fullest([])
 
