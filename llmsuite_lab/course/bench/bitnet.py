@@ -1,8 +1,9 @@
 """`llmsuite bench bitnet`: the packed ternary product beside oneDNN's prepacked BF16 and `F.linear` in BF16, on the matrices of the 3B model. A processor
 without BF16 instructions has no prepacked form, and `F.linear` is slow there: float32 in its fastest layout takes the place, and the rows say so.
 
-Every call works on another copy of its matrix, and the copies together are larger than the processor's caches: the weights come from memory, as in
-generating a token. Ours includes quantising the activations. Both forms, every instruction set that is here, batch 1 and 8, one thread and all.
+Every call works on another copy of its matrix, and the copies together are no smaller than the processor's last cache (at most half a gigabyte): the
+weights come from memory, as in generating a token. Ours includes quantising the activations. Both forms, every instruction set that is here, batch 1
+and 8, one thread and all.
 
 Then the throughput of the 70B shape at the batches that fit a memory, one small product beside the figure that microsoft/BitNet publishes for it (theirs
 was measured on another machine), and whole tokens end to end (`_bit_tokens`).
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import cycle
+from pathlib import Path
 
 import torch
 from torch.nn import functional as F
@@ -27,15 +29,22 @@ from llmsuite_lab.course.bench import Row, clock, compare, interleaved, say, sec
 from llmsuite_lab.course.bench._bit_tokens import ROUNDS, end_to_end_rows, fastest_form, twin_rows
 from llmsuite_lab.transformer.packing import Packed, choose_layout
 
+
+def _last_cache() -> int:
+    """Bytes of the processor's largest cache, as Linux tells them; 0 elsewhere."""
+    sizes = [file.read_text(encoding="ascii").strip() for file in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
+    return max((1024 * int(size[:-1]) for size in sizes if size.endswith("K")), default=0)
+
+
 BATCHES = (1, 8)
-COLD_BYTES = 256 * 2**20  # of copies on each side: larger than the last cache of the processors this was written for
+COLD_BYTES = min(max(256 * 2**20, _last_cache()), 512 * 2**20)  # of copies on each side, in turn: as much as the last cache holds
 TILE = 256  # rows of random weights that are repeated to a large matrix
 LONGEST_S = 0.2  # a measurement repeats its call until it has taken about this long
 PUBLISHED = (2048, 2048, 0.058e-3)  # d_out, d_in, seconds: src/README.md of microsoft/BitNet, "Weight Parallel", one thread of an AMD EPYC 7V13
 
 
 def rows() -> list[Row]:
-    """All rows; some minutes on two free cores, and 2 GB. Raises LabError where there is no compiled kernel."""
+    """All rows; some minutes on two free cores, and 2 to 3 GB. Raises LabError where there is no compiled kernel."""
     if (reason := cpu.why_not()) is not None:
         raise LabError(f"there is nothing of ours to measure here: {reason}")
     products = [row for shape in sorted(set(layer_shapes(paper_config("3B")))) for row in shape_rows(*shape)]
@@ -44,7 +53,7 @@ def rows() -> list[Row]:
 
 def block_rows(n: int = 11, shapes: Sequence[tuple[int, int]] | None = None, cold_bytes: int = COLD_BYTES) -> list[Row]:
     """All products of one block of the 3B model with one vector, torch's threads: the packed kernel against each of the `references`, the fastest first, and
-    last that one against itself, which tells the clock's noise. Seconds, and 2 GB. Raises LabError where there is no compiled kernel."""
+    last that one against itself, which tells the clock's noise. Seconds, and 2 to 3 GB. Raises LabError where there is no compiled kernel."""
     if (reason := cpu.why_not()) is not None:
         raise LabError(f"there is nothing of ours to measure here: {reason}")
     shapes = list(shapes or layer_shapes(paper_config("3B")))
