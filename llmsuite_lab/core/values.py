@@ -56,7 +56,7 @@ _NO_NUMBER = re.compile(
     |(?<!\d)[0-9]{{1,2}}(?:st|nd|rd|th)?(?:\ of)?\ {_MONTH}\b{_YEAR}?
     |\b{_MONTH}\ [0-9]{{1,2}}(?:(?:st|nd|rd|th)\b{_YEAR}?|{_YEAR})
     |(?<![\w.])(?:0[xXbBoO][0-9a-fA-F]+(?:{_CODE})?|(?![1-9][0-9]{{0,2}}(?:_[0-9]{{3}})+(?![0-9_]))[0-9]+(?:_[0-9]+)+)
-    |(?<![\w.])[0-9][0-9.,]*(?:(?:\s?[×·*]\s?10)?\^|[eE])[-+]?[0-9]{{4,}}
+    |(?<![\w.])[0-9][0-9.,]{{0,{_LONGEST}}}+(?:(?:\s?[×·*]\s?10)?\^|[eE])[-+]?[0-9]{{4,}}
     |(?:(?<![^\W\d])|(?<=[0-9]_)){_CODE}|\^[0-9]+|(?:(?<![0-9])_|_(?![0-9]{{3}}(?![0-9])))[0-9]+""",
     re.VERBOSE,
 )
@@ -118,8 +118,10 @@ def numbers(text: str) -> list[Number]:
         position = match.end()
         while hidden and hidden[0][1] <= match.start():
             hidden.popleft()
-        if hidden and hidden[0][0] < match.end("numeral" if match["numeral"] else "below"):
-            position = hidden[0][1]
+        end = match.end("numeral" if match["numeral"] else "below")
+        if hidden and hidden[0][0] < end:
+            while hidden and hidden[0][0] < end:  # whatever begins between two of them ends no sooner than this one does
+                position = hidden.popleft()[1]
             continue
         if (read := _read(match)) is None:
             continue
@@ -137,7 +139,8 @@ def stated(text: str) -> Number | None:
     if not found:
         return None
     side, said = found[0], None if continues(text, found[0].end) else found[0]
-    while (rest := _REST_OF_EQUATION.match(text, side.end)) and (right := next((n for n in found if n.start == rest.end()), None)):
+    at = {n.start: n for n in found}
+    while (rest := _REST_OF_EQUATION.match(text, side.end)) and (right := at.get(rest.end())):
         side, said = right, said if continues(text, right.end) else replace(right, start=found[0].start)
     return said
 
@@ -189,7 +192,7 @@ def _read(match: re.Match) -> Number | None:
     """The value of a match of `_NUMBER`; None when its marks do not make a number."""
     minus = (match["sign"] == "-") != (match["inner"] is not None)
     if match["above"] is not None:
-        if int(match["below"]) == 0:
+        if max(map(len, match.group("above", "below"))) > _LONGEST or len(match["whole"] or "") > _LONGEST or int(match["below"]) == 0:
             return None
         value, places = int(match["whole"] or 0) + Fraction(int(match["above"]), int(match["below"])), 0
     else:

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _TAGGED = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
-_TAGGED_FUNCTION = re.compile(r"<function=([^\s>]+)>(.*?)(?:</function>|\Z)", re.DOTALL)
-_PARAMETER = re.compile(r"<parameter=([^\s>]+)>\n?(.*?)\n?(?:</parameter>|\Z)", re.DOTALL)
+_TAGGED_FUNCTION = re.compile(r"<function=([^\s<>]+)>(.*?)(?:</function>|\Z)", re.DOTALL)
+_PARAMETER = re.compile(r"<parameter=([^\s<>]+)>\n?(.*?)\n?(?:</parameter>|\Z)", re.DOTALL)
 _THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _MARKERS = re.compile(r"^(?:\[TOOL_CALLS\]|<\|python_tag\|>)\s*")
 _NAMED = re.compile(r"^(\w+)(?=\{)")  # nothing in between: `Result {"total": 3}` is an answer
+_BETWEEN = re.compile(r"[ \n\r\t,;]*")  # JSON values that follow one another
 _KEYS = {"name", "arguments", "parameters", "id", "type"}
 _MARK = "\uf8ff"  # a character for private use: where a call's arguments begin in the template's text
 
@@ -138,9 +139,9 @@ def _calls(value: Any, *, only: bool = False) -> list[ToolCall]:
 def _values(text: str) -> list[Any]:
     """The JSON values that a text consists of, one after another, commas and semicolons between them. Raises ValueError for anything else."""
     decoder = json.JSONDecoder(parse_float=finite, parse_constant=finite)
-    found, text = [], text.strip(" \n\r\t,;")
-    while text:
-        value, end = decoder.raw_decode(text)
+    found, at = [], _BETWEEN.match(text).end()
+    while at < len(text):
+        value, end = decoder.raw_decode(text, at)
         found.append(value)
-        text = text[end:].strip(" \n\r\t,;")
+        at = _BETWEEN.match(text, end).end()
     return found

@@ -8,6 +8,7 @@ Sources: Wei et al. 2022; Kojima et al. 2022 (zero-shot).
 """
 
 import ast
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,10 @@ from llmsuite_lab.world.word_problems import Problem
 MAX_NEW_TOKENS = {DIRECT: 16, COT: 256}
 _ANSWER = re.compile(r"answer\s+is\s*:?\s*", re.IGNORECASE)
 _NUMERAL = re.compile(NUMERAL)
-_EQUATION = re.compile(rf"(?P<left>[-+(\d$](?:[-+*/×÷()\d\s.,$%]|[_'](?=\d{{3}}))*[\d)%])\s*=\s*\$?(?P<right>-?(?:\d+/\d+|{NUMERAL})%?)")
+_SIDE = re.compile(r"(?:[-+*/×÷()\d\s.,$%]|[_'](?=\d{3}))++")  # all that an equation's left side may hold
+_LEFT = re.compile(r"[^-+(\d$]*+([-+(\d$].*[\d)%])\s*\Z", re.DOTALL)
+_RIGHT = re.compile(rf"=\s*\$?(-?(?:\d+/\d+|{NUMERAL})%?)")
+_LONGEST = 1000  # characters of a left side: nobody writes one, and Python's parser has limits of its own
 _BULLET = re.compile(r"^[ \t]*(?:[-*•]|[0-9]+[.)])[ \t]+", re.MULTILINE)
 _BEFORE = re.compile(r"[-+*/×÷·^][ \t]*[0-9]?\Z|[\w'][0-9]\Z")  # an operator, or the first part of a number or a code (0x10, B12)
 _OPERATOR = re.compile(r"[\d)%]\s*[-+*/×÷]")
@@ -85,7 +89,8 @@ def read(method: str, text: str, tokens: int = 0) -> Answer:
         tails = text.strip().splitlines()[:1]
     else:
         written = plain(text)
-        tails = [written[m.end() :] for m in _ANSWER.finditer(written)]
+        ends = [m.end() for m in _ANSWER.finditer(written)]
+        tails = [written[start:end] for start, end in itertools.pairwise([*ends, len(written)])]
     said = [found for tail in tails if (found := stated(tail)) is not None and (method == DIRECT or found.start == 0)]
     value = canonical(said[-1].value) if said else None
     return Answer(value, text, "answered" if value else "no answer", tokens)
@@ -95,43 +100,48 @@ def equations(text: str) -> list[Equation]:
     """Every "expression = number" in a text whose left side has at least one operation, with the left side worked out exactly.
 
     Understands + - * / × ÷ and x between numbers, parentheses, numbers as `core.values` reads them, $ and 20% (= 20/100). Left out is what does not
-    parse, divides by zero, is only the end of an expression ("9 hours * 2/3 = 6"), or has more than a number on its right side.
+    parse, divides by zero, is only the end of an expression ("9 hours * 2/3 = 6"), has more than a number on its right side, or more than 1,000 characters
+    on its left.
     """
     text, found, position = _BULLET.sub("", plain(text)), [], 0
-    while match := _EQUATION.search(text, position):
-        more = continues(text, match.end())
-        position = match.start("right") if more else match.end()
-        left = match["left"].strip()
-        if more or _BEFORE.search(text, max(0, match.start() - 8), match.start() + match["left"][0].isdigit()):
+    while side := _SIDE.search(text, position):
+        position = side.end()
+        if not (right := _RIGHT.match(text, side.end())) or not (whole := _LEFT.match(side[0])):
             continue
-        if _OPERATOR.search(left) and number(match["right"].rstrip("%")) is not None and (value := _value(left)) is not None:
-            found.append(Equation(left, match["right"], value))
+        more = continues(text, right.end())
+        position = right.start(1) if more else right.end()
+        start, left = side.start() + whole.start(1), whole[1]
+        if more or len(left) > _LONGEST or _BEFORE.search(text, max(0, start - 8), start + left[0].isdigit()):
+            continue
+        if _OPERATOR.search(left) and number(right[1].rstrip("%")) is not None and (value := _value(left)) is not None:
+            found.append(Equation(left, right[1], value))
     return found
 
 
 def _value(expression: str) -> Fraction | None:
     source = _NUMERAL.sub(lambda m: "?" if (value := number(m[0])) is None else canonical(value), expression)
-    source = source.replace("$", "").replace("×", "*").replace("÷", "/")
+    source = source.replace("$", "").replace("×", "*").replace("÷", "/").replace("_", "?")  # 1_0000 is a code, though a number to Python
     source = re.sub(r"(\d+(?:\.\d+)?)%", r"(\1/100)", source).strip()
+    source = re.sub(r"\d*\.\d+|\d+\.", lambda m: "({0.numerator}/{0.denominator})".format(Fraction(m[0])), source)  # a float would be rounded
     try:
-        return _exact(ast.parse(source, mode="eval").body, source)
+        return _exact(ast.parse(source, mode="eval").body)
     except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError):
         return None
 
 
-def _exact(node: ast.AST, source: str) -> Fraction:
-    """Value of a parsed expression of numbers and the four operations. The tree is walked, nothing is run. Raises ValueError for anything else."""
+def _exact(node: ast.AST) -> Fraction:
+    """Value of a parsed expression of whole numbers and the four operations. The tree is walked, nothing is run. Raises ValueError for anything else."""
     match node:
-        case ast.Constant(value=int() | float()):
-            return Fraction(ast.get_source_segment(source, node) or "")
+        case ast.Constant(value=int(value)):
+            return Fraction(value)
         case ast.UnaryOp(op=ast.USub(), operand=inner):
-            return -_exact(inner, source)
+            return -_exact(inner)
         case ast.BinOp(left=left, op=ast.Add(), right=right):
-            return _exact(left, source) + _exact(right, source)
+            return _exact(left) + _exact(right)
         case ast.BinOp(left=left, op=ast.Sub(), right=right):
-            return _exact(left, source) - _exact(right, source)
+            return _exact(left) - _exact(right)
         case ast.BinOp(left=left, op=ast.Mult(), right=right):
-            return _exact(left, source) * _exact(right, source)
+            return _exact(left) * _exact(right)
         case ast.BinOp(left=left, op=ast.Div(), right=right):
-            return _exact(left, source) / _exact(right, source)
+            return _exact(left) / _exact(right)
     raise ValueError(f"{ast.dump(node)} is no arithmetic")

@@ -136,6 +136,14 @@ def test_one_very_long_word_is_read_in_a_moment(piece):
     assert len(numbers(piece * 200_000)) <= 1
 
 
+@pytest.mark.timeout(60)  # what goes back to the beginning at each step takes hundreds of times as long
+@pytest.mark.parametrize(("piece", "said"), [("1,", None), ("1.,", 1), ("=1", 1), ("1=", 1), ("1+", None), ("1.1.2000,", None), ("1/1/", None)])
+def test_one_very_long_row_of_numbers_is_read_in_a_moment(piece, said):
+    found = stated(piece * 50_000)
+    assert (None if found is None else found.value) == said
+    assert stated(f"{'1' * 5000}/7 5").value == 5, "no number has so many digits, in a fraction either"
+
+
 @pytest.mark.parametrize("text", ["0x99x9_E-50", "0x0bo9-2/", "0oAb_-2", "1__a5", "1_a-5"])
 def test_a_code_is_hidden_whole_wherever_its_word_begins(text):
     assert all(found.value == 1 for found in numbers(text))

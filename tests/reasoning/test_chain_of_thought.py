@@ -108,6 +108,15 @@ def test_the_true_value_is_exact():
     assert not found.true
 
 
+@pytest.mark.timeout(60)  # tried anew at each place, these take hundreds of times as long
+@pytest.mark.parametrize("piece", ["1,", "1.5+", "=1", "(", "1 ", "1_000+", "answer is 1_0 ", "answer is 7="])
+def test_one_very_long_text_is_read_in_a_moment(piece):
+    text = piece * 50_000
+    assert equations(text) == equations(f"{text}1 =") == []
+    assert read("cot", text).value == read("cot", piece).value
+    assert [stated.true for stated in equations(f"{text}; {'(' * 20}{'1.5+' * 100}1{')' * 20} = 151")] == [True]
+
+
 def test_every_true_chain_of_the_test_set_is_judged_true():
     for problem in load("test"):
         found = equations(problem.chain_of_thought)
