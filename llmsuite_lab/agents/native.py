@@ -10,13 +10,13 @@ Source: Yao et al. 2022 for the loop; transformers' documentation, "Tool use". I
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmsuite_lab.agents.react import Step, Trajectory, done_before
 from llmsuite_lab.agents.tools import Tool, ToolResult, call
 from llmsuite_lab.lm.language_model import LanguageModel
-from llmsuite_lab.lm.tool_calls import ToolCall, read_reply
+from llmsuite_lab.lm.tool_calls import ToolCall, read_reply, whole_turn
 
 
 @dataclass
@@ -60,8 +60,8 @@ def converse(
         for i in set(running) - {i for i, _ in fitting}:
             dialogues[i].ended = "context full"
         done = lm.complete([prompt for _, prompt in fitting], max_new_tokens=turn_tokens) if fitting else []
-        for (i, _), turn in zip(fitting, done, strict=True):
-            _advance(dialogues[i], turn, tools[i])
+        for (i, prompt), turn in zip(fitting, done, strict=True):
+            _advance(dialogues[i], replace(turn, text=whole_turn(prompt, turn.text)), tools[i])
             turns = sum(message["role"] == "assistant" for message in dialogues[i].messages)
             spent = dialogues[i].completion_tokens >= max_tokens
             dialogues[i].ended = dialogues[i].ended or ("step limit" if turns >= max_turns else "token limit" if spent else "")

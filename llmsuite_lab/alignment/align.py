@@ -25,7 +25,7 @@ from llmsuite_lab.alignment.measuring import kl_and_entropy
 from llmsuite_lab.alignment.own_methods import DEFAULTS, RUNS, Run, Work, micro
 from llmsuite_lab.alignment.rollouts import Reference, write
 from llmsuite_lab.alignment.run_log import PICTURE, TABLE, RunLog
-from llmsuite_lab.core.errors import LabError, unknown, whole, within
+from llmsuite_lab.core.errors import LabError, no_empty_name, unknown, whole, within
 from llmsuite_lab.core.files import check_folder, check_output, remove_folder, write_output
 from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.core.runtime import profile
@@ -98,6 +98,7 @@ def align(
     for name in (TABLE, PICTURE):
         check_output(state / name)
     own = read_file(file, skip_bad=skip_bad)
+    no_empty_name("model", model)
     name = model or profile().model
     base, tokenizer = load_base(name)
     if is_encoder_decoder(base):

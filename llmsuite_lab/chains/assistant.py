@@ -57,6 +57,8 @@ class Assistant:
     ) -> None:
         if not skills or UNCLEAR in skills:
             raise ValueError(f"skills {list(skills)}: at least one is needed, and {UNCLEAR!r} is the route that asks back")
+        if not isinstance(documents, str) or not documents.strip():
+            raise ValueError(f"documents={documents!r} must be some words: what the assistant says that it can look things up in")
         self.skills, self.route, self.documents = dict(skills), route, documents
         self.graph = self._build().compile(checkpointer=checkpointer or InMemorySaver())
 

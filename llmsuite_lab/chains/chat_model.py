@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -31,7 +32,7 @@ from llmsuite_lab.lm.language_model import Completion
 from llmsuite_lab.lm.stops import stop_list
 from llmsuite_lab.lm.structured import RETRIES
 from llmsuite_lab.lm.text import encode
-from llmsuite_lab.lm.tool_calls import forced_call, shows_tools
+from llmsuite_lab.lm.tool_calls import forced_call, shows_tools, whole_turn
 
 _together: ContextVar[tuple[Any, Callable[[], Any]] | None] = ContextVar("_together", default=None)  # within `batch`: the model, its answer
 OPTIONS = ("max_tokens", "temperature", "top_k", "top_p", "seed")  # what a single call may set in the model's place
@@ -124,7 +125,10 @@ class LabChatModel(BaseChatModel):
         chosen = [self._likeliest(messages, tools, forced) for messages in conversations]
         prompts = [self.prompt(messages, tools) for messages in conversations]
         prompts = [prompt + begun if begun else prompt for prompt, begun in zip(prompts, chosen, strict=True)]
-        return list(zip(self.language_model.complete(prompts, **self._options(stop, tools, options)), chosen, strict=True))
+        done = self.language_model.complete(prompts, **self._options(stop, tools, options))
+        if self._native(tools):
+            done = [replace(one, text=whole_turn(prompt, one.text)) for one, prompt in zip(done, prompts, strict=True)]
+        return list(zip(done, chosen, strict=True))
 
     def _likeliest(self, messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]], forced: Sequence[str]) -> str:
         """The beginning of the call to make; of several, the one that has the highest mean log-probability per token here. "" when the model is free."""
@@ -155,12 +159,14 @@ class LabChatModel(BaseChatModel):
         if forced or (tools and not self._native(tools)):
             ((done, begun),) = self._complete([messages], stop, tools, forced, kwargs)
         else:
-            pieces, begun = self.language_model.stream(self.prompt(messages, tools), **self._options(stop, tools, kwargs)), ""
+            prompt, begun = self.prompt(messages, tools), ""
+            pieces = self.language_model.stream(prompt, **self._options(stop, tools, kwargs))
+            written = whole_turn(prompt, "") if tools else ""
             while True:
                 try:
                     written += next(pieces)
                 except StopIteration as ended:
-                    done = ended.value
+                    done = replace(ended.value, text=whole_turn(prompt, ended.value.text)) if tools else ended.value
                     break
                 ready = native_format.speakable(written) if tools else written
                 if len(ready) > len(shown):

@@ -20,6 +20,12 @@ def whole(name: str, value: object, low: int, high: int) -> None:
         raise ValueError(f"{name}={str(value)[:40]} must be a whole number from {low} to {high}")
 
 
+def no_empty_name(what: str, name: object) -> None:
+    """Raise ValueError for a name that is given and holds nothing; None, for one that is left out, is well."""
+    if name is not None and not str(name).strip():
+        raise ValueError(f"{what}={name!r} is empty: give a name, or leave it out")
+
+
 def unknown(kind: str, name: object, known: list[str]) -> str:
     """The sentence for an unknown name: the nearest known one, then all of them."""
     near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.3)

@@ -29,6 +29,15 @@ def _folder(named: str | Path) -> Path:
 A_FOLDER: Any = {"parser": _folder, "metavar": "FOLDER"}
 
 
+def _name(named: str | None) -> str | None:
+    if named is not None and not named.strip():
+        raise typer.BadParameter("the name is empty: give one, or leave the option out")
+    return named
+
+
+A_NAME: Any = {"callback": _name}
+
+
 def _print_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
 
@@ -126,7 +135,7 @@ def tune(
     file: Annotated[Path, typer.Argument(help='JSON Lines: {"prompt", "completion"}, {"messages"} or {"instruction", "input", "output"} rows')],
     out: Annotated[Path, typer.Option(**A_FOLDER, help="New folder for the result.")] = Path("tuned"),
     method: Annotated[str, typer.Option(help="lora, adaptive, prompt or full")] = "lora",
-    model: Annotated[str | None, typer.Option(help="A model of the zoo, or a folder in transformers' format; default the profile's.")] = None,
+    model: Annotated[str | None, typer.Option(**A_NAME, help="A model of the zoo, or a folder in transformers' format; default the profile's.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Updates; default three epochs.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the rows, in place of steps.")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 8,
@@ -166,7 +175,7 @@ def align(
     file: Annotated[Path, typer.Argument(help='JSON Lines: {"prompt", "chosen", "rejected"} rows, texts or chat messages, or HH-RLHF\'s two dialogues')],
     out: Annotated[Path, typer.Option(**A_FOLDER, help="New folder for the result.")] = Path("aligned"),
     method: Annotated[str, typer.Option(help="dpo (from the pairs), ppo or rest (against a reward model learnt from them)")] = "dpo",
-    model: Annotated[str | None, typer.Option(help="A model of the zoo, or a folder in transformers' format; default the profile's.")] = None,
+    model: Annotated[str | None, typer.Option(**A_NAME, help="A model of the zoo, or a folder in transformers' format; default the profile's.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="dpo: updates (default one epoch). ppo: iterations (20). rest: Grow steps (2).")] = None,
     epochs: Annotated[float | None, typer.Option(help="dpo: passes over the pairs, in place of steps.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="dpo: pairs an update (8). ppo, rest: replies an iteration or update (16).")] = None,
@@ -211,8 +220,8 @@ def align(
 
 @app.command()
 def chat(
-    model: Annotated[str | None, typer.Option(help="A model of the zoo, a folder, or a GGUF file; default the profile's.")] = None,
-    adapter: Annotated[str | None, typer.Option(help="An adapter of the course, or a folder in PEFT format.")] = None,
+    model: Annotated[str | None, typer.Option(**A_NAME, help="A model of the zoo, a folder, or a GGUF file; default the profile's.")] = None,
+    adapter: Annotated[str | None, typer.Option(**A_NAME, help="An adapter of the course, or a folder in PEFT format.")] = None,
     tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 200,
 ) -> None:
     """Talk to the model: a line is a message, the end of the input or Ctrl-C ends it. Written from the 4-bit codes where that can run."""

@@ -19,7 +19,7 @@ import torch
 from tqdm.auto import tqdm
 
 from llmsuite_lab.core import zoo
-from llmsuite_lab.core.errors import unknown
+from llmsuite_lab.core.errors import no_empty_name, unknown
 from llmsuite_lab.core.forks import ForkSafeLock, compute_safely
 from llmsuite_lab.core.own_models import gguf_file, open_model
 from llmsuite_lab.core.runtime import profile, return_freed_memory
@@ -122,9 +122,11 @@ class LanguageModel:
         `source` is for the zoo's models. `quantize="q4"`: tokens are written from the 4-bit codes of the model's GGUF file by one compiled call each
         (`transformer.q4_engine`), fastest for one answer at a time; prompts and scores keep to `dtype`, an adapter's matrices to 8 bits. Where that
         cannot run, a warning says why, and `.quantize` is None. "auto" is "q4" where that can run and nothing else where not, without a word: for whoever waits
-        for one answer and measures nothing. Raises ValueError for unknown names, an adapter of another model and a model without
+        for one answer and measures nothing. Raises ValueError for unknown and empty names, an adapter of another model and a model without
         such codes, LabError when the files cannot be had.
         """
+        no_empty_name("name", name)
+        no_empty_name("adapter", adapter)
         dial = profile()
         folder = None if adapter is None else adapters.adapter_path(adapter)
         base = adapters.adapter_base(folder) if folder else None

@@ -48,8 +48,13 @@ class Reply:
     fault: str = ""
 
 
+def whole_turn(prompt: str, written: str) -> str:
+    """What a model wrote as `read_reply` reads it: some templates open the thought themselves, at the end of the prompt, and the model only closes it."""
+    return f"<think>{written}" if prompt.rstrip().endswith("<think>") else written
+
+
 def read_reply(written: str) -> Reply:
-    """The parts of what a model wrote. Text between tags of thought is left out; JSON with infinite numbers is a fault."""
+    """The parts of a model's turn (`whole_turn`). Text between tags of thought is left out; JSON with infinite numbers is a fault."""
     text = _THOUGHT.sub("", written)
     tagged = _TAGGED.findall(text) or ([text] if _TAGGED_FUNCTION.search(text) else [])
     outside = (_TAGGED if "<tool_call>" in text else _TAGGED_FUNCTION).sub("", text).strip()

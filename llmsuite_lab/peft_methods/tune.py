@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from llmsuite_lab.core.errors import whole
+from llmsuite_lab.core.errors import no_empty_name, whole
 from llmsuite_lab.core.files import check_folder, remove_folder, whole_folder, write_output, write_text
 from llmsuite_lab.core.runtime import profile
 from llmsuite_lab.finetuning import own_files
@@ -84,6 +84,7 @@ def tune(
     own_run.check_amounts(hold_out=hold_out, steps=steps, epochs=epochs, batch_size=batch_size, lr=lr, otherwise="three epochs")
     check_folder(out, WHOLE if method_name == "full" else KIND)
     own = own_files.read(file, skip_bad=skip_bad)
+    no_empty_name("model", model)
     name = model or profile().model
     base, tokenizer = load_base(name)
     separate = is_encoder_decoder(base)

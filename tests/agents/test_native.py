@@ -84,6 +84,15 @@ def test_the_loop_runs_what_fits_answers_what_does_not_and_ends_with_an_answer(t
     assert done.completion_tokens == sum(lm.count_tokens(turn) for turn in turns), "the tokens of a turn with two calls count once"
 
 
+def test_a_thought_that_the_template_opens_is_no_answer(tokenizer):
+    tokenizer.chat_template = HERMES.replace("<s>assistant\n{% endif %}", "<s>assistant\n<think>\n{% endif %}")
+    turns = [f"I look.\n</think>\n{wanted(item='lamp', count=2)}", "Twice 9.\n</think>\nIt is 18.", "I think and think"]
+    (done,) = converse(Speaker(tokenizer, turns[:2]), ["What?"], lambda: [tool_from(price)])
+    assert ([step.kind for step in done.steps], done.steps[0].observation, done.answer) == (["ok", "finish"], "18.0", "It is 18.")
+    (endless,) = converse(Speaker(tokenizer, turns[2:]), ["What?"], lambda: [tool_from(price)], max_turns=1)
+    assert (endless.answer, endless.steps[0].kind) == (None, "unparsable")
+
+
 def test_limits_hold_and_questions_run_side_by_side(tokenizer):
     endless = Speaker(tokenizer, [wanted(item="lamp", count=n) for n in range(99)])
     done = converse(endless, ["a", "b"], lambda: [tool_from(price)], max_turns=3)

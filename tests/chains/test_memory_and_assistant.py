@@ -117,6 +117,9 @@ def test_what_fits_nowhere_is_met_with_a_question(assistant):
     assert said(state).endswith("?")
     notes = Assistant({"prices": price}, pick, documents="your notes")
     assert "look things up in your notes" in said(notes.ask("Sing!", "ann"))
+    for nothing in ("", " ", None):
+        with pytest.raises(ValueError, match="documents=.* must be some words"):
+            Assistant({"prices": price}, pick, documents=nothing)
 
 
 def test_a_failing_skill_becomes_an_apology_and_the_conversation_goes_on(assistant):

@@ -111,6 +111,14 @@ def test_what_is_streamed_is_what_is_read_in_the_end_whatever_is_written(model):
         assert all(text.startswith(speakable(written[:i])) for i in range(len(written) + 1)), written
 
 
+def test_a_thought_that_the_template_opens_is_shown_to_nobody(model):
+    template = HERMES.replace("<s>assistant\n{% endif %}", "<s>assistant\n<think>\n{% endif %}")
+    for written, said in {"So 18.\n</think>\nIt is 18.": "It is 18.", f"I look.</think>{wanted(item='lamp')}": "", "So, so": ""}.items():
+        bound = model(lambda prompt, written=written: written, template).bind_tools([tool_from(price)])
+        turns = [bound.invoke("How much?"), *bound.batch(["How much?"]), sum(list(bound.stream("How much?"))[1:], next(iter(bound.stream("How much?"))))]
+        assert [(turn.content, len(turn.tool_calls)) for turn in turns] == [(said, int("look" in written))] * 3
+
+
 def test_a_forced_tool_is_begun_in_its_own_form(model):
     def reply(prompt):
         assert prompt.endswith('<s>assistant\n<tool_call>\n{"name": "price", "arguments": {"')

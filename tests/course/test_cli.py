@@ -47,6 +47,10 @@ WRONG = {
     "rank zero": (["tune", "nowhere.jsonl", "--rank", "0"], 2, "greater than or equal"),
     "a file where a folder goes": (["notebooks", "00", "--out", __file__], 1, "is a file"),
     **{
+        f"an empty {option} for {arguments[0]}": ([*arguments, option, " "], 2, "the name is empty")
+        for arguments, option in ((["tune", "x.jsonl"], "--model"), (["align", "x.jsonl"], "--model"), (["chat"], "--model"), (["chat"], "--adapter"))
+    },
+    **{
         f"a folder without a name, for {arguments[0]}": ([*arguments, "--out", ""], 2, "the name is empty")
         for arguments in (["notebooks", "00"], ["train", "pal"], ["tune", "x.jsonl"], ["align", "x.jsonl"], ["slides", "00"])
     },

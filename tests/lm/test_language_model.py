@@ -217,6 +217,9 @@ def test_load_merges_an_adapter_and_refuses_anothers(monkeypatch, tmp_path, tiny
         LanguageModel.load("smollm2-360m-instruct", adapter=folder)
     with pytest.raises(ValueError, match="no causal language model"):
         LanguageModel.load("all-minilm-l6-v2")
+    for given in ({"name": ""}, {"name": " "}, {"adapter": ""}):
+        with pytest.raises(ValueError, match="is empty: give a name, or leave it out"):
+            LanguageModel.load(**given)
 
 
 @pytest.mark.parametrize("family", ["BloomConfig", "MptConfig", "MambaConfig"])
