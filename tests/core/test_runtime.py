@@ -174,5 +174,15 @@ def test_freed_memory_goes_back_to_the_system():
 
 
 def test_a_c_library_without_trimming_is_left_alone(monkeypatch):
-    monkeypatch.setattr(runtime.ctypes, "CDLL", lambda name: object())
-    runtime.return_freed_memory()
+    class Library:
+        def __init__(self, name):
+            self.name = name
+
+        def __getattr__(self, function):
+            looked_for.append((self.name, function))
+            raise AttributeError(function)
+
+    looked_for = []
+    monkeypatch.setattr(runtime.ctypes, "CDLL", Library)
+    assert runtime.return_freed_memory() is None
+    assert looked_for == [(None, "malloc_trim")], "it asks its own process's library once, and calls nothing else in its place"
