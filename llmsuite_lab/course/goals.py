@@ -87,7 +87,7 @@ def reasoning() -> list[Goal]:
     runs = records.runs("pal")
     means, problems, seeds = records.mean_over_seeds(runs), runs[0].results["test"], [run.seed for run in runs]
     by_size = {digits: [m for m, r in zip(means, problems, strict=True) if r.digits == digits] for digits in (1, 6)}
-    varied = records.runs("pal_varied")
+    varied, again = records.runs("pal_varied"), records.runs("pal_mawps")
     used = [run.seed for run in varied]
     return [
         Goal("PAL on unseen sentences, right", 0.60, mean_interval(means), seeds),
@@ -95,6 +95,7 @@ def reasoning() -> list[Goal]:
         Goal("varied PAL on unseen sentences, right", 0.80, mean_interval(records.mean_over_seeds(varied)), used),
         Goal("the same, another author's problems", 0.70, mean_interval(records.by_told_story(varied)), used),
         Goal("the same, SVAMP", 0.25, mean_interval(records.mean_over_seeds(varied, "svamp")), used),
+        Goal("the same, MAWPS' problems of one operation", 0.60, mean_interval(records.mean_over_seeds(again, "mawps")), [run.seed for run in again]),
     ]
 
 

@@ -135,6 +135,8 @@ def elsewhere() -> Any:
         for which, label in (("single", "another author,\none operation"), ("several", "another author,\nseveral"))
     }
     values["SVAMP"] = {name: mean_interval(records.mean_over_seeds(runs, "svamp")) for name, runs in trained.items()}
+    again = trained | {"varied training": records.runs("pal_mawps")}
+    values["MAWPS,\none operation"] = {name: mean_interval(records.mean_over_seeds(runs, "mawps")) for name, runs in again.items()}
     colours = {"as shipped": "base", "varied training": "tuned"}
     title = "PAL as shipped, and trained longer on more varied stories"
     return bars_with_intervals(values, title=title, ylabel="right answers", colours=colours, ylim=(0, 1.1))

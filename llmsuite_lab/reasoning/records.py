@@ -1,8 +1,10 @@
 """What this section reads off its recorded runs: training seeds of each adapter, the untuned model, and the public sets.
 
     pal, cot, direct, short_pal, …    results by set ("test", "seen"), rows of `evaluation.Result`
-    pal_elsewhere                     "single" and "several", problems of another author: each story with small numbers, then each with large ones; "svamp"
-    pal_varied                        these, those at home, and under "leaks" how many held-out texts the training shares a run of words with
+    pal_elsewhere                     "single" and "several", problems of another author: each story with small numbers, then each with large ones; "svamp",
+                                      "mawps"
+    pal_varied                        these but "mawps", those at home, and under "leaks" how many held-out texts the training shares a run of words with
+    pal_mawps                         the same training once more: "test", "mawps" and its "leaks"
     reasoning_base                    such rows by method
     reasoning_sizes                   such rows by adapter and number of digits, a story in the same place
     reasoning_public                  right or wrong, by set and adapter
@@ -73,11 +75,11 @@ def elsewhere_gain(which: Sequence[str] = SETS) -> Interval:
 
 
 def problem_gain(which: str) -> Interval:
-    """The same paired by problem: "test" and "seen", the sets at home, or "svamp". Raises ValueError for another set."""
-    recipes = {"test": "pal", "seen": "pal", "svamp": "pal_elsewhere"}
+    """The same paired by problem: "test" and "seen", the sets at home, or "svamp" and "mawps". Raises ValueError for another set."""
+    recipes = {"test": "pal", "seen": "pal", "svamp": "pal_elsewhere", "mawps": "pal_elsewhere"}
     if which not in recipes:
         raise ValueError(unknown("which", which, list(recipes)))
-    return _gain(*(mean_over_seeds(runs(name), which) for name in ("pal_varied", recipes[which])))
+    return _gain(mean_over_seeds(runs("pal_mawps" if which == "mawps" else "pal_varied"), which), mean_over_seeds(runs(recipes[which]), which))
 
 
 def _gain(varied: Sequence[float], shipped: Sequence[float]) -> Interval:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.records import write
 from llmsuite_lab.reasoning import records, varied
 from llmsuite_lab.reasoning.evaluation import Result, as_rows, from_rows
@@ -12,6 +13,7 @@ from llmsuite_lab.reasoning.prompting import prompt
 from llmsuite_lab.reasoning.training import pairs
 from llmsuite_lab.world import leakage
 from llmsuite_lab.world.elsewhere import problems as elsewhere
+from llmsuite_lab.world.word_problems import load
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,21 @@ def test_one_record_holds_every_set_and_the_leaks(measured):
     json.dumps(found)
 
 
+def test_mawps_is_read_where_its_file_is_named_and_asked_for_where_it_is_not(monkeypatch, tmp_path):
+    monkeypatch.setattr(varied.LanguageModel, "load", lambda adapter: Solver())
+    small = replace(varied.VariedSettings(), steps=5)
+    monkeypatch.setenv("LLMSUITE_REAL_DATA", str(tmp_path))
+    with pytest.raises(LabError, match="mawps-single.jsonl: MAWPS' problems of one operation"):
+        varied.on_mawps("adapter", 1, small)
+    rows = [{"input": "What is 3 times 4?", "target": 12.0}, {"input": "What is 3 and 4?", "target": 7.0}]
+    (tmp_path / "mawps-single.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = varied.on_mawps("adapter", 1, small)
+    assert [r.correct for r in from_rows(found["mawps"])] == [True, False]
+    assert [r.correct for r in from_rows(found["test"])] == [p.answer == 12 for p in load("test")[:120]]
+    assert found["leaks"] == {"mawps": 0}
+    assert {"single", "several", "mawps"} == set(varied.away(Solver()))
+
+
 def test_a_story_of_another_author_counts_once_with_both_its_tellings(no_records, recorded):
     def rows(*right):
         return as_rows([Result(2, 0, bool(one), "right", 1, tokens=1) for one in right])
@@ -90,6 +107,12 @@ def test_a_story_of_another_author_counts_once_with_both_its_tellings(no_records
     assert (records.elsewhere_gain(["several"]).mean, records.elsewhere_gain(["several"]).n) == (0.75, 1)
     write(recorded("pal", {"test": rows(1, 0)}))
     assert records.problem_gain("test").mean == pytest.approx((0.5 - 1 + 1 - 0) / 2)
+    write(recorded("pal_elsewhere", {"single": rows(1, 0, 0, 0), "several": rows(0, 0), "mawps": rows(0, 0)}))
+    write(recorded("pal_mawps", {"mawps": rows(1, 0), "leaks": {"mawps": 0}}))
+    write(recorded("pal_mawps", {"mawps": rows(0, 0), "leaks": {"mawps": 0}}, seed=1))
+    assert records.problem_gain("mawps").mean == pytest.approx(0.25)
+    with pytest.raises(ValueError, match="unknown which 'gsm8k'"):
+        records.problem_gain("gsm8k")
     write(recorded("pal_elsewhere", {"single": rows(1, 0, 0), "several": rows(0, 0)}))
     with pytest.raises(ValueError, match="3 answers in 'single', and each story is told twice"):
         records.by_told_story(records.runs("pal_elsewhere"))
