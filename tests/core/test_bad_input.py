@@ -73,6 +73,7 @@ def valid(folder, call, fresh, writer):
         "core.fetch.lock": call(folder / "locked", limit_s=0.2),
         "core.files.load_tensors": call(folder / "w.safetensors"),
         "core.history.History.from_dict": call(history.as_dict()),
+        "core.errors.no_empty_name": call("model", "smollm2"),
         "core.records.file_name": call("pal", 0),
         "core.records.read_all": call("pal"),
         "core.records.read": call("pal", 0),
