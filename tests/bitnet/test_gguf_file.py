@@ -105,7 +105,11 @@ def test_llama_cpp_computes_the_same_and_the_bench_measures_both(model, tmp_path
 def test_the_packed_model_is_timed_against_its_full_precision_twin(kernel):
     from llmsuite_lab.course.bench.bitnet import twin_rows
 
+    with pytest.raises(ValueError, match="threads is empty"):
+        twin_rows(config(), threads=[])
+    before = torch.get_rng_state()
     two, five, noise = twin_rows(config(), n=2, new_tokens=3, threads=[1])
+    assert torch.equal(torch.get_rng_state(), before)
     assert {row.unit for row in (two, five, noise)} == {"tokens/s"}
     assert ("two_bits against its twin" in two.name, "five_trits against its twin" in five.name, "against itself" in noise.name) == (True,) * 3
     assert two.reference == five.reference == noise.reference > 0

@@ -41,6 +41,7 @@ def end_to_end_config(blocks: int = BLOCKS) -> TransformerConfig:
     return llama_config(VOCABULARY, 2560, blocks, 20, 6912, 512, n_kv_heads=5)
 
 
+@torch.random.fork_rng(devices=[])
 def twin_rows(
     config: TransformerConfig | None = None, n: int = ROUNDS, new_tokens: int = NEW_TOKENS, threads: Sequence[int] | None = None
 ) -> list[Row]:
@@ -53,6 +54,8 @@ def twin_rows(
         raise LabError(f"there is nothing of ours to measure here: {reason}")
     config, (dtype, layout) = config or end_to_end_config(), fastest_form()
     counts = sorted({1, available_cores()}) if threads is None else list(threads)
+    if not counts:
+        raise ValueError("threads is empty: give at least one number of threads, or leave it out for one and all")
     for count in counts:
         whole("threads", count, 1, 1024)
     torch.manual_seed(0)
@@ -75,6 +78,7 @@ def twin_rows(
     return measured
 
 
+@torch.random.fork_rng(devices=[])
 def end_to_end_rows(config: TransformerConfig | None = None, n: int = ROUNDS, new_tokens: int = NEW_TOKENS) -> list[Row]:
     """Tokens a second after the first at batch 1, both forms, one thread and all, against llama.cpp; [] where its wheel is not installed.
 
