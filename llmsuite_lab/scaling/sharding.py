@@ -62,7 +62,7 @@ class Sharded:
         for layout, part in zip(self.layouts, self.gradients, strict=True):
             for p, gradient in layout.pieces(part).items() if part is not None else ():
                 self.pieces[p].grad = gradient if p in anywhere else None
-                squares += gradient.double().square().sum().cpu()
+                squares += gradient.to(torch.float64, copy=True).square_().sum().cpu()
         squares = squares.to(self.trained[0].device)
         dist.all_reduce(squares)  # a piece's norm is no parameter's: only the sum over all ranks is the gradient's
         norm = float(squares.sqrt())
@@ -71,8 +71,8 @@ class Sharded:
                 if piece.grad is not None:
                     piece.grad.mul_(clip / (norm + 1e-6))
         self.optimizer.step()
+        self.forget()  # before anything is gathered, which takes memory
         self.publish()
-        self.forget()
         return norm
 
     def forget(self) -> None:

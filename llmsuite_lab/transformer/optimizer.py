@@ -94,6 +94,7 @@ class AdamW(torch.optim.Optimizer):
         for group in groups:
             group["params"] = [p if p.dtype in own else nn.Parameter(start.get(p, p.detach()).float()) for p in group["params"]]
         self.masters: list[nn.Parameter] = [m for group in groups for m in group["params"]]
+        self.copies = {m: p for p, m in zip(self.parameters, self.masters, strict=True) if p is not m}  # master → what the model computes with
         super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -103,12 +104,15 @@ class AdamW(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self.gather()
         for group in self.param_groups:
             options = {name: group[name] for name in ("lr", "betas", "eps", "weight_decay")}
             for t, run in self._runs(group["params"]):
+                self.gather(run)
                 states = [self.state[theta] for theta in run]
                 adamw_update(run, [p.grad for p in run], [s["m"] for s in states], [s["v"] for s in states], t, **options)
+                for theta in run:
+                    if theta in self.copies:
+                        theta.grad = None  # so that one run's float32 gradients are there at a time, not all
         self.write_back()
         return loss
 
@@ -117,7 +121,7 @@ class AdamW(torch.optim.Optimizer):
         run: list[nn.Parameter] = []
         age = held = 0
         for theta in masters:
-            if theta.grad is None:
+            if theta.grad is None and self.copies.get(theta, theta).grad is None:
                 continue
             state = self.state[theta]
             if not state:
@@ -132,10 +136,11 @@ class AdamW(torch.optim.Optimizer):
             yield age, run
 
     @torch.no_grad()
-    def gather(self) -> None:
-        """Add the parameters' fresh gradients to their masters' and drop the former: call it after every backward pass but the last."""
-        for parameter, master in zip(self.parameters, self.masters, strict=True):
-            if parameter is master or parameter.grad is None:
+    def gather(self, masters: Iterable[nn.Parameter] | None = None) -> None:
+        """Add fresh gradients to those of their masters (default: all) and drop the former: call it after every backward pass but the last."""
+        for master in self.masters if masters is None else masters:
+            parameter = self.copies.get(master)
+            if parameter is None or parameter.grad is None:
                 continue
             master.grad = parameter.grad.float() if master.grad is None else master.grad.add_(parameter.grad)
             parameter.grad = None
