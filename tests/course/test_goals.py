@@ -33,7 +33,7 @@ def test_the_table_says_what_was_missed():
     ("section", "bars"),
     [
         ("retrieval", [*[0.85, 0.1, 0.5] * 2, 0.75, 0.8]),
-        ("reasoning", [0.6, 0.0, 0.8, 0.7, 0.25]),
+        ("reasoning", [0.6, 0.0, 0.8, 0.7, 0.25, 0.6]),
         ("agents", [0.9, 0.4, 0.4, 0.4, 0.85, 0.85, 0.6]),
     ],
 )
