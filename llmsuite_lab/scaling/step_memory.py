@@ -28,6 +28,8 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import torch
+
 from llmsuite_lab.scaling.layout import BUCKET_BYTES
 from llmsuite_lab.scaling.memory import (
     PRECISIONS,
@@ -43,7 +45,7 @@ from llmsuite_lab.scaling.memory import (
 from llmsuite_lab.transformer.config import TransformerConfig
 from llmsuite_lab.transformer.optimizer import CACHED
 
-RANDOM_STATE = 5056  # bytes: torch's generator on CPUs, which a checkpoint keeps so that dropout falls again as it fell
+RANDOM_STATE = torch.get_rng_state().nbytes  # of torch's generator on CPUs, which a checkpoint keeps so that dropout falls again as it fell
 
 
 @dataclass(frozen=True, slots=True)
