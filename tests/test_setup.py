@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 
 import pytest
 import yaml
@@ -24,6 +25,20 @@ def test_every_requirement_is_pinned_inside_its_range(requirement):
     pin = constraints().get(normalise(requirement.name))
     assert pin, f"{requirement.name} has no line in constraints.txt"
     assert requirement.specifier.contains(pin, prereleases=True), f"{requirement} does not admit the pinned {pin}"
+
+
+def test_every_pin_admits_the_first_release_of_each_python_that_is_promised():
+    """A pin that wants 3.11.5 stops the first command on a system whose Python is 3.11.2."""
+    promised = [f"3.{minor}.0" for minor in range(11, 20) if SpecifierSet(PROJECT["requires-python"]).contains(f"3.{minor}.0")]
+    pinned, wants = constraints(), {}
+    for found in metadata.distributions():
+        name, range_ = normalise(found.metadata["Name"]), found.metadata.get("Requires-Python")
+        if range_ and pinned.get(name) == found.version:
+            wants[name] = SpecifierSet(range_)
+    assert len(promised) >= 2
+    assert len(wants) > len(pinned) / 2, "most pins are not installed here: nothing would be tested"
+    refused = {name: str(range_) for name, range_ in wants.items() if not all(range_.contains(python) for python in promised)}
+    assert not refused
 
 
 def test_torch_is_the_tested_release_and_its_range_leaves_colabs_alone():
