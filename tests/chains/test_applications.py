@@ -12,6 +12,7 @@ from llmsuite_lab.retrieval.abstention import Gate
 from llmsuite_lab.retrieval.pipeline import I_DO_NOT_KNOW, RAG
 from llmsuite_lab.retrieval.prompting import few_shot
 from llmsuite_lab.world import word_problems
+from tests.waiting import quiet_after
 
 
 @pytest.mark.parametrize("k", [1, 3])
@@ -52,7 +53,9 @@ def test_the_template_writes_what_our_prompt_writes():
 
 def test_side_by_side_the_model_sees_one_batch(book, retriever, stand_in):
     lm = stand_in()
-    chain = applications.rag_chain(LabRetriever(retriever=retriever), GatheringModel(lm, quiet_s=0.4))
+    model = GatheringModel(lm)
+    quiet_after(9, model.gathered)
+    chain = applications.rag_chain(LabRetriever(retriever=retriever), model)
     applications.answer_all(chain, [q.text for q in book.questions[:9]])
     assert [len(batch) for batch in lm.batches] == [9]
 

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import nbformat
 import psutil
@@ -14,6 +13,7 @@ from typer.testing import CliRunner
 
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.course import cli
+from tests.waiting import until
 
 LIMIT_S = 120
 
@@ -150,9 +150,7 @@ def interrupted(code, started, folder):
     """Run `code`, send a SIGINT as soon as the file `started` is there: (status, stderr)."""
     heard = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731  (a job in a shell's background ignores it, and so would its children)
     running = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder, preexec_fn=heard)
-    end = time.monotonic() + LIMIT_S
-    while not (started.is_file() and started.read_text(encoding="utf-8")) and running.poll() is None and time.monotonic() < end:
-        time.sleep(0.05)
+    until(lambda: (started.is_file() and started.read_text(encoding="utf-8")) or running.poll() is not None, LIMIT_S)
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=LIMIT_S)
     return running.returncode, said.decode()
@@ -198,10 +196,7 @@ cli.main()
     assert "Traceback" not in said
     assert file.read_bytes() == before
     kernel = int(started.read_text(encoding="utf-8"))
-    end = time.monotonic() + 10
-    while psutil.pid_exists(kernel) and psutil.Process(kernel).status() != psutil.STATUS_ZOMBIE and time.monotonic() < end:
-        time.sleep(0.1)
-    assert not psutil.pid_exists(kernel) or psutil.Process(kernel).status() == psutil.STATUS_ZOMBIE
+    assert until(lambda: not psutil.pid_exists(kernel) or psutil.Process(kernel).status() == psutil.STATUS_ZOMBIE)
 
 
 def test_a_damaged_timings_file_is_named(monkeypatch, tmp_path):

@@ -19,6 +19,7 @@ from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.paths import repo_dir
 from llmsuite_lab.scaling import launch
 from llmsuite_lab.scaling.launch import RankError, process_group, ranks
+from tests.waiting import LIMIT_S, until
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as in a notebook: no rank can import this file
 LONG_S = 60.0
@@ -29,10 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.* ranks share")
 def nothing_is_left():
     """No process and no folder of a launch outlives it."""
     yield
-    limit = time.monotonic() + 5
-    while (left := own_ranks()) and time.monotonic() < limit:
-        time.sleep(0.05)
-    assert not left
+    assert until(lambda: not own_ranks(), 5), own_ranks()
 
 
 def own_ranks():
@@ -199,18 +197,8 @@ if __name__ == "__main__":
         pids = [int(f.read_text()) for f in files]
     finally:
         caller.kill()
-        caller.wait(10)
+        caller.wait(LIMIT_S)
     assert until(lambda: not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids))
-
-
-def until(true, limit_s=90.0):
-    """Whether it becomes true within the limit."""
-    limit = time.monotonic() + limit_s
-    while not true():
-        if time.monotonic() > limit:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def test_a_launchers_environment_is_used_whole_or_not_at_all(monkeypatch):

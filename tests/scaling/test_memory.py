@@ -34,6 +34,7 @@ from llmsuite_lab.transformer import optimizer as optimizer_module
 from llmsuite_lab.transformer.config import gpt2_config, llama_config
 from llmsuite_lab.transformer.decoder import Decoder
 from llmsuite_lab.transformer.optimizer import AdamW
+from tests.waiting import until
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 pytestmark = pytest.mark.filterwarnings("ignore:.* ranks share")
@@ -234,12 +235,18 @@ def settled(collective):
     def call(*args):
         work = collective(*args, async_op=True)
         work.wait()
-        others = [task / "stat" for task in Path("/proc/self/task").glob("*") if task.name != str(threading.get_native_id())]
         time.sleep(0.001)
-        while any(stat.read_text().rsplit(")", 1)[1].split()[0] == "R" for stat in others):
-            time.sleep(0.001)
+        until(lambda: not any(map(running, Path("/proc/self/task").iterdir())), 1.0)
 
     return call
+
+
+def running(task):
+    """Whether another thread of this process is at work."""
+    try:
+        return task.name != str(threading.get_native_id()) and (task / "stat").read_text().rsplit(")", 1)[1].split()[0] == "R"
+    except OSError:  # it has ended
+        return False
 
 
 def everything():
