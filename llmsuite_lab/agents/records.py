@@ -107,6 +107,15 @@ def elsewhere_by_kind(found: Sequence[Record]) -> dict[str, Interval]:
     return {kind: mean_interval([mean for key, mean in means.items() if key[2] == kind]) for kind in dict.fromkeys(key[2] for key in means)}
 
 
+def claims_elsewhere(found: Sequence[Record]) -> Interval:
+    """Label accuracy on the claims about these worlds; a claim's score is its mean over the runs."""
+
+    def marks(run: Record) -> dict[tuple[str, int], float]:
+        return {(name, i): float(row["said"] == row["label"]) for name in pages.names() for i, row in enumerate(run.results[f"{name} claims"])}
+
+    return mean_interval(list(mean_over_seeds(found, marks).values()))
+
+
 def said_not_enough(found: Sequence[Record]) -> tuple[int, int]:
     """(how many of the wrong answers in these worlds are "not enough info", wrong answers), over all runs."""
 

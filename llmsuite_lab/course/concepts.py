@@ -46,11 +46,11 @@ def here(number: str) -> Any:
 
 
 def how_a_verdict_falls() -> Any:
-    """Three intervals of a difference against a threshold that was named beforehand: the pessimistic end decides, not the mean."""
+    """Three intervals of a difference against a threshold: the pessimistic end decides, not the mean."""
     drawn, ax = canvas("The pessimistic end of the interval decides", 6.4, 4.6)
     threshold = 2.6
     ax.plot([threshold, threshold], [0.75, 3.9], color=colour("bound"), linestyle="--", linewidth=2)
-    say(ax, threshold, 4.1, "threshold, named before the run", size=12.5)
+    say(ax, threshold, 4.1, "threshold, fixed at a date that is told", size=12.5)
     for y, low, mean, high, verdict, ink in (
         (3.3, 3.3, 4.4, 5.5, "holds", "accent"),
         (2.3, 1.9, 3.2, 4.6, "not shown: the lower\nend is too low", "third"),

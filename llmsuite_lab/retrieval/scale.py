@@ -150,7 +150,7 @@ def speed_up(rows: Sequence[Measured], kind: str, size: int) -> list[float]:
 
 
 def measure(sizes: Sequence[int] = SIZES, queries: int = 100, repeats: int = 5) -> Outcome:
-    """Every method at every size with one thread, as rows of `Measured`; some ten minutes on a free core."""
+    """Every method at every size with one thread, as rows of `Measured`; a minute or two on a free core."""
     import faiss
 
     faiss.omp_set_num_threads(1)

@@ -101,6 +101,7 @@ def valid(folder, call, fresh, writer):
         "agents.records.over_one_turn": call("react_closed_book"),
         "agents.records.elsewhere": call(read_all("react_varied")),
         "agents.records.elsewhere_by_kind": call(read_all("react_varied")),
+        "agents.records.claims_elsewhere": call(read_all("react_varied")),
         "agents.records.said_not_enough": call(read_all("react_varied")),
         "agents.records.right_in": call(read_all("react_varied"), "reworded"),
         "agents.records.correct": call(records.runs()[0]),

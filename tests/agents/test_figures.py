@@ -35,6 +35,14 @@ def test_dots_stand_at_the_accuracy_of_their_kind():
         figures.dots_by_kind({})
 
 
+def test_varied_plans_are_those_of_the_shipped_recipe():
+    """`react_varied`, another recipe on other pages, has a name like a mixture's."""
+    legend, shipped = figures.transfer().axes[0].get_legend(), figures.tuned_by_kind()
+    colours = {text.get_text(): patch.get_facecolor() for text, patch in zip(legend.get_texts(), legend.get_patches(), strict=True)}
+    bars = [bar.get_height() for bar in legend.axes.patches if bar.get_facecolor() == colours["varied plans"]]
+    assert bars == pytest.approx([shipped[kind].mean for kind in UNTRAINED_KINDS])
+
+
 def test_cost_bars_add_up():
     axes = figures.draw_cost({"no tool": answers(True)}).axes[0]
     assert sum(bar.get_width() for bar in axes.patches) == 120

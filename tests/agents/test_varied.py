@@ -158,3 +158,15 @@ def test_answers_elsewhere_are_read_with_and_without_those_that_no_page_holds(re
     assert records.said_not_enough(runs) == (2 * found["answered"].n,) * 2
     rows[elsewhere.names()[0]][0] |= {"correct": False, "answer": "Ada"}
     assert records.said_not_enough([recorded("react_varied", rows)])[0] < records.said_not_enough([recorded("react_varied", rows)])[1]
+
+
+def test_claims_elsewhere_are_averaged_over_runs_claim_by_claim(recorded):
+    labels = {name: [claim.label for claim in elsewhere.load(name).claims] for name in elsewhere.names()}
+
+    def run(said, seed):
+        rows = {f"{name} claims": [{"text": "c", "label": label, "said": said(label)} for label in found] for name, found in labels.items()}
+        return recorded("react_varied", rows, seed=seed)
+
+    always, reader = run(lambda label: "supports", 0), run(lambda label: label, 1)
+    alone, both = records.claims_elsewhere([always]), records.claims_elsewhere([always, reader])
+    assert (alone.mean, both.mean, both.n) == (pytest.approx(1 / 3), pytest.approx(2 / 3), sum(map(len, labels.values())))
