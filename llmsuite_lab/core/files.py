@@ -72,16 +72,21 @@ def check_output(path: Path) -> list[str]:
 
     In the clone's `build` and in the course's `data` folder everything is the course's.
     """
-    place = next((p for p in path.parents if p.exists()), path)
-    if not place.is_dir():
-        raise LabError(f"{path} cannot be written, because {place} is a file: name another place")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise LabError(f"{path} cannot be written, because nothing may be written into {place}: name another place")
+    _check_place(path)
     standing = [hashlib.sha256(path.read_bytes()).hexdigest()] if path.is_file() else []
     known = standing and _read_mark(path.parent)["files"].get(path.name)
     if standing and not (isinstance(known, list) and standing[0] in known) and not _is_own(path):
         raise LabError(f"{path} is there already, is not as the course wrote it and stays as it is: move it away, or name another place")
     return standing
+
+
+def _check_place(path: Path) -> None:
+    """Raise LabError where the file system allows nothing new beside `path`."""
+    place = next((p for p in path.absolute().parents if p.exists()), path)
+    if not place.is_dir():
+        raise LabError(f"{path} cannot be written, because {place} is a file: name another place")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise LabError(f"{path} cannot be written, because nothing may be written into {place}: name another place")
 
 
 def _is_own(path: Path) -> bool:
@@ -136,6 +141,9 @@ def check_folder(target: Path, kind: str, *, by_name: bool = False) -> None:
         raise LabError(
             f"{target} is a {'link' if target.is_symlink() else 'file'}, where {kind} is to be written: name a new or empty folder"
         )
+    _check_place(target)
+    if target.is_dir() and not os.access(target, os.W_OK | os.X_OK):
+        raise LabError(f"{target} cannot be replaced by {kind}, because nothing may be written into it: name a new folder")
     place = target.resolve()
     for what, theirs in (("your home folder", Path(os.path.expanduser("~")).resolve()), ("the folder you work in", Path.cwd())):
         if place == theirs or place in theirs.parents:

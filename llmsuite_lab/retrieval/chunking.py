@@ -6,6 +6,7 @@ so that neighbours share `overlap` tokens and a fact on a border stands whole in
 sentences or headings the border falls where the author put one. Production: `langchain_text_splitters`.
 """
 
+import codecs
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,14 @@ from llmsuite_lab.lm.text import offsets
 _SENTENCE_END = regex.compile(
     r"(?<=[.!?])[\"'”’)]*\s+(?=[\"'“‘(]?[\p{Lu}\p{Lt}\p{Lo}0-9])|(?<=[।॥؟۔։።၊။])[\"'”’)»]*\s+|(?<=[。！？｡])[”’」』）]*\s*"
 )
+
+_MARKS = {  # Unicode Standard, 23.8; UTF-32's begins as UTF-16's does
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 
 @dataclass(frozen=True)
@@ -75,25 +84,33 @@ def by_sentences(text: str, size: int, overlap: int = 0) -> list[Chunk]:
 def by_headings(text: str, size: int | None = None) -> list[Chunk]:
     """One chunk per Markdown heading with a body, `heading` holding the path ("Handbook > People > Ann Lee"); fenced code is no heading.
 
-    With `size`, bodies longer than that many words are cut further by sentences. Text before the first heading gets heading "".
+    With `size`, bodies longer than that many words are cut further by sentences. Text before the first heading gets heading "". A heading with nothing
+    below it is a chunk itself, under the headings above it.
     """
     path: dict[int, str] = {}
     chunks: list[Chunk] = []
-    start, position, fenced = 0, 0, False
+    start, position, fence, last = 0, 0, "", (0, 0, 0)  # last: level of the heading above, and where its words stand
 
-    def close(end: int) -> None:
-        if text[start:end].strip():
-            heading = " > ".join(path[level] for level in sorted(path))
+    def close(end: int, following: int = 1) -> None:
+        level, a, b = last
+        if not text[start:end].strip():
+            if following <= level:
+                chunks.append(Chunk(text[a:b], a, b, " > ".join(path[known] for known in sorted(path) if known < level)))
+        else:
+            heading = " > ".join(path[known] for known in sorted(path))
             body = _chunk(text, start, end)
             parts = [body] if size is None else by_sentences(body.text, size)
             chunks.extend(Chunk(p.text, body.start + p.start, body.start + p.end, heading) for p in (_from_zero(body, parts)))
 
     for line in text.splitlines(keepends=True):
-        fenced ^= line.lstrip().startswith("```")
-        heading = None if fenced else re.match(r"(#{1,6}) +(.+?)\s*#*\s*$", line)
+        mark = line.lstrip()[:3]
+        if mark in ("```", "~~~") and fence in ("", mark):  # what opened a block closes it
+            fence = "" if fence else mark
+        heading = None if fence else re.match(r"(#{1,6}) +(.+?)\s*#*\s*$", line)
         if heading:
-            close(position)
             level = len(heading[1])
+            close(position, level)
+            last = (level, position + heading.start(2), position + heading.end(2))
             path = {known: title for known, title in path.items() if known < level} | {level: heading[2]}
             start = position + len(line)
         position += len(line)
@@ -113,9 +130,14 @@ def token_offsets(tokenizer) -> Callable[[str], list[tuple[int, int]]]:
 
 
 def read_document(path: Path, encoding: str = "utf-8") -> str:
-    """The text of a document file. Raises LabError when it is missing or not in this encoding, with the offending byte and what to try."""
+    """The text of a document file, its lines ending in "\\n"; a byte order mark says its encoding, whatever `encoding` is, and is no part of the text.
+
+    Raises LabError when it is missing or not in this encoding, with the offending byte and what to try.
+    """
     try:
-        return path.read_text(encoding=encoding)
+        data = path.read_bytes()
+        encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), encoding)
+        return data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         raise LabError(f"No document at {path}.") from None
     except UnicodeDecodeError as error:

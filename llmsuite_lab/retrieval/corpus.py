@@ -13,23 +13,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core import zoo
+from llmsuite_lab.core.errors import LabError, no_empty_name
 from llmsuite_lab.core.files import whole_folder, write_json
 from llmsuite_lab.core.swap import settle
 from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.retrieval import records
-from llmsuite_lab.retrieval.documents import SIZE, Passage, Skipped, from_rows, read_folder
+from llmsuite_lab.retrieval.documents import SIZE, Passage, Skipped, read_folder, read_rows
 from llmsuite_lab.retrieval.embedding import Embedder
 from llmsuite_lab.retrieval.index import Index, Update
 from llmsuite_lab.retrieval.own_gate import adapted
 from llmsuite_lab.retrieval.pipeline import I_DO_NOT_KNOW, RAG
-from llmsuite_lab.retrieval.retriever import Retriever
+from llmsuite_lab.retrieval.retriever import Retriever, indexed_text
 
 KIND = "a corpus"
 
 
 class Corpus:
-    """Passages with their index. `skipped` names the files that were left out. Raises ValueError as `Retriever`."""
+    """Passages with their index. `skipped` names the files or rows that were left out. Raises ValueError as `Retriever`."""
 
     def __init__(self, passages: Sequence[Passage], embedder: Embedder, *, skipped: Sequence[Skipped] = (), index: Index | None = None) -> None:
         self.retriever, self.skipped = Retriever(passages, embedder, index=index), tuple(skipped)
@@ -46,20 +47,25 @@ class Corpus:
     @classmethod
     def open(cls, folder: str | Path, embedder: Embedder | None = None) -> "Corpus":
         """The corpus that `persist` wrote; nothing is embedded again. Raises LabError for a folder that holds none, a damaged one, another embedder."""
-        place = Path(folder)
+        no_empty_name("folder", folder)
+        place = Path(folder).expanduser()
         settle(place)
         try:
             about = json.loads((place / "corpus.json").read_text(encoding="utf-8"))
             rows = [json.loads(line) for line in (place / "passages.jsonl").read_text(encoding="utf-8").split("\n") if line]
             passages, skipped = [Passage(**row) for row in rows], [Skipped(**row) for row in about["skipped"]]
+            if not all(isinstance(value, str) for one in (*passages, *skipped) for value in vars(one).values()):
+                raise ValueError("of a passage everything is a text")
             name = str(about["embedder"])
         except FileNotFoundError as error:
             raise LabError(f"there is no corpus in {place}: {Path(error.filename).name} is missing. Write one with persist()") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LabError(f"the corpus in {place} cannot be read ({error}): read the documents again") from error
+        if embedder is None and name not in zoo.ENTRIES:
+            raise LabError(f"the corpus in {place} was made with an embedder of your own, {name!r}: give it, Corpus.open(folder, embedder)")
         embedder = Embedder.load(name) if embedder is None else embedder
         index = Index.load(place / "index", embedder.identity)
-        if {p.id for p in passages} != set(index.ids):
+        if not index.holds([p.id for p in passages], [indexed_text(p) for p in passages]):
             raise LabError(f"the passages and the index in {place} do not belong together: read the documents again")
         return cls(passages, embedder, skipped=skipped, index=index)
 
@@ -75,7 +81,8 @@ class Corpus:
 
     def persist(self, folder: str | Path) -> None:
         """Write passages and index to `folder`, whole or not at all; a corpus that stands there is replaced, anything else is left as it is (LabError)."""
-        with whole_folder(Path(folder), KIND) as new:
+        no_empty_name("folder", folder)
+        with whole_folder(Path(folder).expanduser(), KIND) as new:
             lines = [json.dumps(asdict(p), ensure_ascii=False) for p in self.retriever.passages.values()]
             (new / "passages.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
             write_json(new / "corpus.json", {"embedder": self.retriever.embedder.name, "skipped": [asdict(one) for one in self.skipped]})
@@ -104,8 +111,10 @@ class Corpus:
 
 def _read(source: Any, size: int, encoding: str, text: str | None) -> tuple[list[Passage], tuple[Skipped, ...]]:
     if isinstance(source, str | os.PathLike):
-        passages, skipped = read_folder(Path(source), size=size, encoding=encoding)
+        no_empty_name("source", source)
+        passages, skipped = read_folder(Path(source).expanduser(), size=size, encoding=encoding)
         return passages, tuple(skipped)
     if not isinstance(source, Iterable | Mapping):
         raise TypeError(f"a corpus is read from a folder or from a table's rows, not from a {type(source).__name__}")
-    return from_rows(source, text=text, size=size), ()
+    passages, skipped = read_rows(source, text=text, size=size)
+    return passages, tuple(skipped)

@@ -2,11 +2,13 @@
 
     Document(page_content, metadata)  →  Hit(Passage(id, document, title, text), score, cosine)
 
-It is asked as it is, and its order is kept; LangChain is not imported here. The other way round, `chains.retriever.LabRetriever` puts our retriever behind
+It is asked as it is, and its order is kept; documents without text are left out. Where several pieces of one source have no ids, the second new one is
+"source#2", and is so for every later question. LangChain is not imported here. The other way round, `chains.retriever.LabRetriever` puts our retriever behind
 LangChain's interface.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from llmsuite_lab.retrieval.documents import Passage
@@ -22,7 +24,8 @@ class ForeignRetriever:
 
     def __init__(self, retriever: Any, embedder: Embedder | None = None) -> None:
         if not callable(getattr(retriever, "invoke", None)):
-            raise ValueError(f"a {type(retriever).__name__} is no retriever: it has neither retrieve(questions, k) nor invoke(question)")
+            more = ": give what its as_retriever() returns" if callable(getattr(retriever, "as_retriever", None)) else ""
+            raise ValueError(f"a {type(retriever).__name__} is no retriever, it has neither retrieve(questions, k) nor invoke(question){more}")
         self.retriever, self.embedder = retriever, embedder
         self.passages: dict[str, Passage] = {}
 
@@ -32,8 +35,7 @@ class ForeignRetriever:
             raise TypeError("questions is one string; pass a list of questions")
         if k < 1:
             raise ValueError(f"k={k}, but at least one passage is asked for")
-        rows = [_distinct([_passage(document) for document in self.retriever.invoke(question)])[:k] for question in questions]
-        self.passages |= {passage.id: passage for row in rows for passage in row}
+        rows = [self._named(self._asked(question))[:k] for question in questions]
         if self.embedder is None or not any(rows):
             return [[Hit(passage, 0.0, 0.0) for passage in row] for row in rows]
         asked = self.embedder.embed(list(questions))
@@ -45,6 +47,23 @@ class ForeignRetriever:
             start += len(row)
         return hits
 
+    def _asked(self, question: str) -> list[Passage]:
+        found = self.retriever.invoke(question)
+        if not isinstance(found, Iterable) or isinstance(found, str | Mapping):
+            raise ValueError(f"the retriever returned a {type(found).__name__}, but it must return a list of documents")
+        return [passage for passage in map(_passage, found) if passage.text.strip()]
+
+    def _named(self, row: list[Passage]) -> list[Passage]:
+        """The passages with ids of their own, each once and the same for every question: several pieces of one source may come without."""
+        named: dict[str, Passage] = {}
+        for passage in row:
+            name, n = passage.id, 1
+            while name in self.passages and self.passages[name].text != passage.text:
+                n += 1
+                name = f"{passage.id}#{n}"
+            named.setdefault(name, self.passages.setdefault(name, replace(passage, id=name)))
+        return list(named.values())
+
 
 def _passage(document: Any) -> Passage:
     if not isinstance(getattr(document, "page_content", None), str):
@@ -53,15 +72,3 @@ def _passage(document: Any) -> Passage:
     source = str(about.get("source") or about.get("document") or "")
     own = str(getattr(document, "id", None) or about.get("id") or source or document.page_content[:60])
     return Passage(own, source or own, str(about.get("title") or source), document.page_content, str(about.get("dated") or ""))
-
-
-def _distinct(row: list[Passage]) -> list[Passage]:
-    """The passages with ids of their own: several pieces of one source may come without."""
-    seen: dict[str, Passage] = {}
-    for passage in row:
-        name, n = passage.id, 1
-        while name in seen and seen[name].text != passage.text:
-            n += 1
-            name = f"{passage.id}#{n}"
-        seen.setdefault(name, Passage(name, passage.document, passage.title, passage.text, passage.dated))
-    return list(seen.values())

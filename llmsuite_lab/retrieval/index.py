@@ -79,6 +79,11 @@ class Index:
         """The ids of the passages that it holds."""
         return list(self._rows)
 
+    def holds(self, ids: Sequence[str], texts: Sequence[str]) -> bool:
+        """Whether it holds exactly these passages, with these texts."""
+        wanted = {i: _sha256(text) for i, text in zip(ids, texts)}
+        return len(ids) == len(texts) == len(wanted) and wanted == {i: self._checksums.get(i) for i in self._rows}
+
     @property
     def depth(self) -> int | None:
         """Clusters (IVF) or candidates (HNSW) that a search looks at; None for the exact index."""
@@ -135,7 +140,7 @@ class Index:
             )
         if len(ids) != len(texts) or len(set(ids)) != len(ids):
             raise ValueError(f"{len(ids)} ids ({len(set(ids))} different) for {len(texts)} texts: one id of its own for each text")
-        wanted = {i: hashlib.sha256(text.encode("utf-8")).hexdigest() for i, text in zip(ids, texts)}
+        wanted = {i: _sha256(text) for i, text in zip(ids, texts)}
         removed = tuple(i for i in self._rows if i not in wanted)
         changed = tuple(i for i in ids if i in self._rows and self._checksums.get(i) != wanted[i])
         added = tuple(i for i in ids if i not in self._rows)
@@ -201,6 +206,8 @@ class Index:
             damaged = about.pop("sha256") != _checksum(folder / "vectors.faiss", about)
         except FileNotFoundError as error:
             raise LabError(f"No saved index in {folder}: {Path(error.filename).name} is missing. Build the index again.") from None
+        except OSError as error:
+            raise LabError(f"The index in {folder} cannot be read: {Path(error.filename).name} cannot be opened ({error.strerror}).") from error
         except (ValueError, KeyError, TypeError) as error:
             raise LabError(f"{folder / 'index.json'} is not a saved index ({error}). Build the index again.") from None
         if damaged:
@@ -248,6 +255,10 @@ class Index:
         if not np.isfinite(vectors).all():
             raise ValueError("the vectors hold NaN or infinity: whatever made them failed")
         return vectors
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def _checksum(vectors: Path, about: dict) -> str:

@@ -23,6 +23,7 @@ from llmsuite_lab.core.errors import within
 from llmsuite_lab.core.text import word_spans
 from llmsuite_lab.retrieval.abstention import SIGNALS, Gate
 from llmsuite_lab.retrieval.chunking import by_sentences
+from llmsuite_lab.retrieval.foreign import ForeignRetriever
 from llmsuite_lab.retrieval.pipeline import RAG
 from llmsuite_lab.world import handbook
 
@@ -34,10 +35,14 @@ DEPTH = 12  # passages looked at where the best is withheld
 def adapted(gate: Gate, rag: RAG, questions: Sequence[str] = (), unanswerable: Sequence[str] = (), seed: int = 0) -> Gate:
     """`gate` with a threshold for the corpus of `rag`: a few questions that it answers, and if there are, some that it does not.
 
-    Raises TypeError for a bare string, ValueError for a corpus of fewer than two passages.
+    Raises TypeError for a bare string, ValueError for an empty question, a corpus of fewer than two passages and a retriever that is not ours.
     """
     if isinstance(questions, str) or isinstance(unanswerable, str):
         raise TypeError("questions is one string; pass a list of questions")
+    if any(not question.strip() for question in (*questions, *unanswerable)):
+        raise ValueError("a question is empty: leave it out, since it has no words to compare")
+    if isinstance(rag.retriever, ForeignRetriever):
+        raise ValueError("the threshold is taken from all passages, and another's retriever does not show them: read them with Corpus.read")
     if len(rag.retriever.passages) < 2:
         raise ValueError("a gate compares passages, and the corpus has fewer than two")
     asked = list(questions) or stand_ins(rag, seed)

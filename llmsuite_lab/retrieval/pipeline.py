@@ -8,6 +8,7 @@ together: one batch for the embedder, one for the model. Paper: section 2.1; Lew
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 from llmsuite_lab.core.text import one_line
@@ -76,6 +77,12 @@ class RAG:
         if not hasattr(retriever, "retrieve"):
             retriever = ForeignRetriever(retriever)
         foreign = isinstance(retriever, ForeignRetriever)
+        if not callable(getattr(lm, "complete", None)):
+            raise TypeError(f"lm is a {type(lm).__name__}, but a language model is needed: LanguageModel.load(…)")
+        if not isinstance(unknown, str):
+            raise TypeError(f"unknown={unknown!r}, but it is what is said where nothing fits: a text")
+        if isinstance(k, bool) or not isinstance(k, Integral):
+            raise TypeError(f"k={k!r}, but it is how many passages the model is shown: a whole number")
         if k < 1 or not (foreign or k <= len(retriever.passages)):
             raise ValueError(f"k={k} but there are {len(retriever.passages)} passages; k must lie between 1 and that")
         if gate is not None and foreign and retriever.embedder is None:
@@ -87,11 +94,10 @@ class RAG:
     def answer(self, questions: Sequence[str], *, hits: Sequence[Sequence[Hit]] | None = None, progress: bool = False) -> list[Answer]:
         """Answer each question from its passages (`hits`, or what the retriever finds), in order.
 
-        Raises ValueError when a question alone exceeds the budget, for another number of hit lists than of questions, or for a passage given
-        twice; TypeError for a bare string.
+        Raises ValueError for an empty question and when a question alone exceeds the budget, for another number of hit lists than of questions, or for
+        a passage given twice; TypeError for a bare string.
         """
-        if isinstance(questions, str):
-            raise TypeError("questions is one string; pass a list of questions")
+        _check_questions(questions)
         if hits is not None and len(hits) != len(questions):
             raise ValueError(
                 f"{len(hits)} lists of hits for {len(questions)} questions: give one list a question, empty where there is nothing"
@@ -113,6 +119,9 @@ class RAG:
 
         What is declined before the model is asked comes as one piece. Raises ValueError as `answer`.
         """
+        if not isinstance(question, str):
+            raise TypeError(f"stream() answers one question, got a {type(question).__name__}: answer() takes a list")
+        _check_questions([question])
         (found,) = self.retriever.retrieve([question], self.wide)
         hits, signals = tuple(found[: self.k]), self.signals([question], [found]) if self.gate else [()]
         prompt, (confidence,) = self._prompt(question, hits), self._confidence(signals)
@@ -148,7 +157,7 @@ class RAG:
 
     def _prompt(self, question: str, hits: Sequence[Hit]) -> Prompt:
         passages = [(h.passage.id, shown_text(h.passage)) for h in hits]
-        return assemble(question, passages, self.lm.count_tokens, self.budget, answer_tokens=ANSWER_TOKENS, form=self.form)
+        return assemble(one_line(question), passages, self.lm.count_tokens, self.budget, answer_tokens=ANSWER_TOKENS, form=self.form)
 
     def _confidence(self, signals: Sequence[Sequence[float]]) -> list[float | None]:
         if self.gate is None or not signals:
@@ -168,6 +177,14 @@ class RAG:
         if draft in ("", NOT_STATED):
             return READER_DECLINED if draft else EMPTY_DRAFT
         return UNSURE if self.gate is not None and confidence < self.gate.threshold else ""
+
+
+def _check_questions(questions: Sequence[str]) -> None:
+    if isinstance(questions, str):
+        raise TypeError("questions is one string; pass a list of questions")
+    for i, question in enumerate(questions):
+        if isinstance(question, str) and not question.strip():
+            raise ValueError(f"questions[{i}] is empty: there is nothing to answer")
 
 
 def subject(passage: PassageLike) -> str:

@@ -47,6 +47,7 @@ class Theirs:
 def valid(folder, call, fresh, writer, pages=None, embedder=None):
     """Valid calls, where the signature does not say enough."""
     (folder / "page.md").write_text("# A\n\nSome words.", encoding="utf-8")
+    (folder / "page.html").write_text("<p>Kettle</p>", encoding="utf-8")
     (folder / "notes").mkdir(exist_ok=True)
     (folder / "notes" / "a.md").write_text("# A\n\nSome words.", encoding="utf-8")
     (folder / "questions.jsonl").write_text('{"question": "What?", "answer": "words"}\n', encoding="utf-8")
@@ -86,6 +87,8 @@ def valid(folder, call, fresh, writer, pages=None, embedder=None):
         "retrieval.corpus.Corpus.rag": call(writer(), on=lambda: Corpus.read([{"text": "a"}], embedder)),
         "retrieval.documents.read_folder": call(folder / "notes"),
         "retrieval.documents.from_rows": call([{"text": "some words"}]),
+        "retrieval.documents.read_rows": call([{"text": "some words"}]),
+        "retrieval.html_pages.html_source": call(folder / "page.html", "utf-8"),
         "retrieval.documents.pdf_pages": call(folder / "a.pdf"),
         "retrieval.foreign.ForeignRetriever": call(Theirs()),
         "retrieval.foreign.ForeignRetriever.retrieve": call(["kettle"], 2, on=lambda: ForeignRetriever(Theirs())),

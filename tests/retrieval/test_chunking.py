@@ -75,8 +75,10 @@ def test_headings_carry_their_path_and_code_is_no_heading():
         ("A", "intro"),
         ("A > B", "body b"),
         ("A > C > D", "body d"),
+        ("", "E"),  # nothing below it, and still said
     ]
     assert "# not a heading" in chunks[2].text
+    assert [(c.heading, c.text) for c in by_headings("# A\n## B\n## C\n~~~\n# x\n```\n~~~\n# D\n")] == [("A", "B"), ("A > C", "~~~\n# x\n```\n~~~"), ("", "D")]
     assert all(text[c.start : c.end] == c.text for c in chunks)
 
 
@@ -108,5 +110,8 @@ def test_a_document_in_another_encoding_is_named_with_its_byte(tmp_path):
     with pytest.raises(LabError, match=r"rules.txt is not utf-8: byte 0xfc at position 8.*latin-1"):
         read_document(path)
     assert read_document(path, "latin-1") == "Kettle für alle"
+    for encoding in ("utf-8-sig", "utf-16", "utf-32"):  # a byte order mark says what it is, and is no text
+        path.write_bytes("# Kettle\r\nfür alle".encode(encoding))
+        assert read_document(path) == read_document(path, "latin-1") == "# Kettle\nfür alle"
     with pytest.raises(LabError, match="No document"):
         read_document(tmp_path / "none.txt")

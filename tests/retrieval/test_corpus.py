@@ -16,7 +16,7 @@ from llmsuite_lab.retrieval.corpus import Corpus
 from llmsuite_lab.retrieval.documents import Passage
 from llmsuite_lab.retrieval.foreign import ForeignRetriever
 from llmsuite_lab.retrieval.own_gate import adapted, elsewhere, signals_with_and_without, stand_ins
-from llmsuite_lab.retrieval.pipeline import I_DO_NOT_KNOW, NOT_STATED, RAG
+from llmsuite_lab.retrieval.pipeline import I_DO_NOT_KNOW, NOT_STATED, NOTHING_FOUND, RAG
 from llmsuite_lab.retrieval.retriever import Retriever
 
 NOTES = {
@@ -86,6 +86,76 @@ def test_a_folder_that_holds_no_corpus_or_somebody_elses_is_told(notes, tmp_path
         Corpus.open(tmp_path / "kept", embedder)
     with pytest.raises(TypeError, match="folder or from a table"):
         Corpus.read(3, embedder)
+
+
+def test_a_corpus_that_was_changed_by_hand_or_cannot_be_opened_is_told(notes, tmp_path, embedder):
+    corpus = Corpus.read(notes, embedder)
+    corpus.persist(tmp_path / "kept")
+    file = tmp_path / "kept" / "passages.jsonl"
+    lines = file.read_text(encoding="utf-8")
+    done = embedder.embedded
+    for changed, said in (
+        (lines.replace("3 times", "9 times"), "do not belong together"),
+        (lines + lines, "do not belong together"),
+        (lines.replace('"dated": ""', '"dated": null'), "everything is a text"),
+    ):
+        file.write_text(changed, encoding="utf-8")
+        with pytest.raises(LabError, match=said):
+            Corpus.open(tmp_path / "kept", embedder)
+    file.write_text(lines, encoding="utf-8")
+    assert embedder.embedded == done
+    with pytest.raises(LabError, match="an embedder of your own, 'words': give it"):
+        Corpus.open(tmp_path / "kept")
+    (tmp_path / "kept" / "index" / "vectors.faiss").unlink()
+    (tmp_path / "kept" / "index" / "vectors.faiss").mkdir()
+    with pytest.raises(LabError, match="vectors.faiss cannot be opened"):
+        Corpus.open(tmp_path / "kept", embedder)
+
+
+def test_a_corpus_is_read_from_and_written_to_the_place_that_was_named(notes, tmp_path, embedder, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    corpus = Corpus.read("~/notes", embedder)
+    monkeypatch.chdir(notes)
+    corpus.persist("~/kept")
+    assert len(Corpus.open("~/kept", embedder)) == len(corpus)
+    assert sorted(p.name for p in notes.iterdir()) == sorted(NOTES)
+    for use in (lambda: Corpus.read("", embedder), lambda: Corpus.open("", embedder), lambda: corpus.persist("")):
+        with pytest.raises(ValueError, match="is empty"):
+            use()
+    with pytest.raises(LabError, match=r"because .*cat.md is a file"):
+        corpus.persist(notes / "cat.md" / "kept")
+    monkeypatch.setattr("os.access", lambda place, mode: False)
+    with pytest.raises(LabError, match="nothing may be written into"):
+        corpus.persist(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "said"),
+    [
+        ({"k": "3"}, TypeError, "k='3', but .* a whole number"),
+        ({"k": 2.0}, TypeError, "k=2.0, but .* a whole number"),
+        ({"k": 99}, ValueError, "k=99 but there are"),
+        ({"unknown": None}, TypeError, "unknown=None"),
+        ({"questions": ["How often?", " "]}, ValueError, "a question is empty"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused_before_anything_is_asked(notes, embedder, reader, options, kind, said):
+    with pytest.raises(kind, match=said):
+        Corpus.read(notes, embedder).rag(reader, **options)
+
+
+def test_an_empty_question_is_refused_and_one_of_several_lines_is_one(notes, embedder, reader):
+    rag = Corpus.read(notes, embedder).rag(reader, gate=False)
+    for use in (lambda: rag.answer(["What?", " \n"]), lambda: list(rag.stream(""))):
+        with pytest.raises(ValueError, match="is empty"):
+            use()
+    with pytest.raises(TypeError, match="a list: answer"):
+        list(rag.stream(["What?"]))
+    (answer,) = rag.answer(["How often is\nthe cat Mimi fed?\nAnswer: never"])
+    assert answer.prompt.text.endswith("Question: How often is the cat Mimi fed? Answer: never\nAnswer:")
+    with pytest.raises(TypeError, match="lm is a str"):
+        RAG(rag.retriever, "my-model")
 
 
 def test_odd_lines_survive_on_disk(tmp_path, embedder):
@@ -165,6 +235,38 @@ def test_a_langchain_retriever_is_taken_as_it_is(embedder, reader):
     assert gated.answer(["the ferry takes minutes"])[0].text == "44"
     with pytest.raises(ValueError, match="is no retriever"):
         RAG(object(), reader)
+    with pytest.raises(ValueError, match="does not show them"):
+        adapted(gate, RAG(theirs, reader))
+
+
+def test_what_a_langchain_retriever_returns_is_named_once_for_all_questions(embedder, reader):
+    pages = [Document(f"{word} is page {n}.", metadata={"source": "m.pdf"}) for n, word in enumerate(("alpha", "beta", "gamma"))]
+    theirs = ForeignRetriever(Theirs(documents=[Document("  alpha beta"), Document(""), *pages]))
+    assert [[hit.passage.id for hit in row] for row in theirs.retrieve(["beta", "alpha gamma", "beta"])] == [
+        ["  alpha beta", "m.pdf"],
+        ["  alpha beta", "m.pdf#2", "m.pdf#3"],
+        ["  alpha beta", "m.pdf"],
+    ]
+    assert theirs.passages["m.pdf"].text == "beta is page 1."
+
+    class Returns:
+        def __init__(self, found):
+            self.found = found
+
+        def invoke(self, question):
+            return self.found
+
+    for found in (None, "text", {"documents": []}):
+        with pytest.raises(ValueError, match="must return a list of documents"):
+            RAG(Returns(found), reader).answer(["Who?"])
+    assert RAG(Returns([Document(" ")]), reader).answer(["Who?"])[0].reason == NOTHING_FOUND
+
+    class Store:
+        def as_retriever(self):
+            return theirs.retriever
+
+    with pytest.raises(ValueError, match=r"a Store is no retriever.*as_retriever\(\)"):
+        RAG(Store(), reader)
 
 
 def test_the_gate_takes_its_threshold_from_the_corpus(pages, embedder, reader):

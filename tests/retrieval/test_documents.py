@@ -1,11 +1,15 @@
 """Reading documents of one's own: each kind of file, what is left out and why, tables, chunks, and a hostile folder."""
 
+import os
+import sys
+
 import pytest
 from datasets import Dataset, DatasetDict
 
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.text import word_spans
-from llmsuite_lab.retrieval.documents import from_rows, html_text, pdf_pages, read_folder
+from llmsuite_lab.retrieval.documents import from_rows, pdf_pages, read_folder, read_rows
+from llmsuite_lab.retrieval.html_pages import html_text
 
 HTML = """<!doctype html><html><head><title>Cats &amp; dogs</title><style>p {color: red}</style><script>var x = "<p>no</p>";</script></head>
 <body><h1>Feeding</h1><p>The cat is fed at <b>seven</b>
@@ -91,6 +95,67 @@ def test_a_folder_without_text_is_refused_with_the_reason(tmp_path):
         pdf_pages(tmp_path / "empty" / "a.docx")
 
 
+def test_what_is_no_file_or_not_to_be_opened_is_named_too(notes, monkeypatch):
+    (notes / "to_folder").symlink_to(notes / "sub")
+    (notes / "to_file.md").symlink_to(notes / "cat.md")
+    (notes / "to_nothing.md").symlink_to(notes / "gone.md")
+    passages, skipped = read_folder(notes)
+    assert {one.file: one.reason for one in skipped} == {
+        "to_folder": "it is a link to a folder, and those are not followed",
+        "to_nothing.md": "it is a link that leads nowhere",
+    }
+    assert "to_file.md#0" in {p.id for p in passages}
+    (notes / "shut").mkdir()
+    scandir = os.scandir  # a folder that its reader may not list; the tests may run as root, who may
+
+    def shut(place):
+        if os.fspath(place).endswith("shut"):
+            raise PermissionError(13, "Permission denied", os.fspath(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", shut)
+    assert ("shut", "it cannot be opened (Permission denied)") in {(one.file, one.reason) for one in read_folder(notes)[1]}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems let no such name or file be made")
+def test_a_name_that_is_no_text_and_a_pipe_spoil_nothing(notes):
+    with open(os.path.join(os.fsencode(notes), b"bad\xff.txt"), "wb") as file:
+        file.write(b"three")
+    os.mkfifo(notes / "pipe.txt")
+    passages, skipped = read_folder(notes)
+    assert {one.file: one.reason for one in skipped} == {
+        "bad\\udcff.txt": "its name is no text in UTF-8: rename it",
+        "pipe.txt": "it is neither a file nor a folder",
+    }
+    assert len(passages) == 8
+
+
+def test_a_page_in_its_own_encoding_and_marks_of_byte_order(notes):
+    (notes / "old.html").write_bytes('<head><META content="text/html; charset=ISO-8859-1"></head><p>Größe “4”</p>'.encode("cp1252"))
+    (notes / "new.html").write_text('<meta charset="iso-8859-1"><p>Größe</p>', encoding="utf-8")  # as many editors leave it
+    (notes / "wrong.html").write_bytes('<meta charset="no-such"><p>Größe</p>'.encode("cp1252"))
+    (notes / "bom.md").write_bytes("\ufeff# Insurance\r\n\r\nNumber 4711.\r\n".encode())
+    passages, skipped = read_folder(notes)
+    found = {p.id: (p.title, p.text) for p in passages}
+    assert found["old.html#0"] == ("old", "Größe “4”")
+    assert found["new.html#0"] == ("new", "Größe")
+    assert found["bom.md#0"] == ("bom: Insurance", "Number 4711.")
+    assert [one.file for one in skipped] == ["wrong.html"]
+
+
+def test_a_pictures_bytes_and_pages_without_text(notes):
+    (notes / "picture.md").write_text(f"![a](data:image/png;base64,{'iVBORw0K' * 9000}) is the bridge at Zell", encoding="utf-8")
+    (notes / "half.pdf").write_bytes(pdf("Press the red button.", "", ""))
+    passages, skipped = read_folder(notes)
+    assert next(p.text for p in passages if p.document == "picture.md") == "![a](data:image/png;base64,…) is the bridge at Zell"
+    assert [(one.file, one.reason) for one in skipped] == [("half.pdf", "there is no text on 2 of its pages, 2, 3 (scanned pages need OCR)")]
+
+
+def test_half_characters_of_a_pdfs_fonts_are_put_right(notes, monkeypatch):
+    monkeypatch.setattr("pypdf.PageObject.extract_text", lambda self: "a \ud83d\ude00 b \ud83d c")
+    assert pdf_pages(notes / "manual.pdf")[0] == "a \U0001f600 b \ufffd c"
+
+
 @pytest.mark.parametrize("kind", [AssertionError, IndexError, RecursionError, NotImplementedError])
 def test_whatever_a_broken_pdf_makes_its_reader_raise_the_file_is_named(notes, monkeypatch, kind):
     def broken(self):
@@ -114,6 +179,27 @@ def test_no_chunk_is_longer_than_the_size_and_no_word_is_lost(tmp_path, text):
 def test_html_that_is_no_good_html_is_read_all_the_same():
     assert html_text("<p>a<p>b<div>c &lt;d&gt;</div></style><b>e") == "a\n\nb\n\nc <d>\n\ne"
     assert html_text("<script>x") == ""
+
+
+def test_the_cells_of_a_table_stand_apart_and_text_is_no_heading(tmp_path):
+    (tmp_path / "a.html").write_text(
+        "<h1>Prices</h1><table><tr><th>Item<th>Price</tr><tr><td>Lamp</td><td>12 crowns</td></tr></table>"
+        "<p># 1 is the lamp</p><button>Buy</button><footer>Foot</footer><p>``` no code</p><h2>End</h2>",
+        encoding="utf-8",
+    )
+    found = [(p.title, p.text) for p in read_folder(tmp_path)[0]]
+    assert found == [("a: Prices", "Item | Price\n\nLamp | 12 crowns\n\n# 1 is the lamp\n\nBuy\n\nFoot\n\n``` no code"), ("a: Prices", "End")]
+
+
+def test_a_row_without_text_is_left_out_and_named():
+    table = Dataset.from_dict({"title": ["A", "B", "C"], "text": [None, "b two", "  "]})
+    passages, skipped = read_rows(table)
+    assert [(p.id, p.title, p.text) for p in passages] == [("row1", "B", "b two")]
+    assert [one.file for one in skipped] == ["row 0", "row 2"]
+    passages, skipped = read_rows([{"text": "a \ud83d b"}, {"id": "\ud83d", "text": "a"}, {"text": "fine"}])
+    assert ([p.text for p in passages], [one.file for one in skipped]) == (["fine"], ["row 0", "row 1"])
+    with pytest.raises(ValueError, match="row 0 has no text under 'n', but a int"):
+        from_rows([{"n": 3}], text="n")
 
 
 def test_a_table_is_taken_as_it_is():
