@@ -7,22 +7,28 @@ an observation (Schick et al. 2023, "Toolformer", section 2, and Yao et al. 2022
 `transformers.utils.get_json_schema`, an MCP server.
 """
 
+import asyncio
+import functools
 import inspect
 import json
-import re
+import threading
 import typing
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, PydanticSchemaGenerationError, PydanticUserError, ValidationError, create_model
+from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
+from llmsuite_lab.agents import docstrings
 from llmsuite_lab.agents.react import FINISH
 from llmsuite_lab.agents.tools import Argument, Tool
-from llmsuite_lab.core.values import finite
+from llmsuite_lab.lm.tool_calls import read_json
 
 MAX_CHARS = 2000  # of all arguments together
-_PARAMETER = re.compile(r"^\s*(?::param\s+)?(\w+)\s*(?:\([^)]*\))?\s*:\s*(\S.*)$")
+_DEPTH = 4  # objects within objects that are shown to the model
 
 
 @dataclass(frozen=True)
@@ -33,22 +39,34 @@ class Arguments(Argument):
 
     def parse(self, text: str) -> dict[str, Any]:  # type: ignore[override]
         """The typed values of `text`: a JSON object, or the bare value of a single argument. Raises ValueError that says what is allowed."""
-        names = list(self.model.model_fields)
         if len(text) > self.max_chars:
             raise ValueError(f"the arguments have {len(text)} characters, at most {self.max_chars} are allowed")
+        error: ValidationError | None = None
+        for values in self._readings(text.strip()):
+            try:
+                checked = self.model.model_validate(values)
+            except ValidationError as wrong:
+                error = error or wrong
+            else:
+                return {name: getattr(checked, name) for name in self.model.model_fields}
+        told = [f"{'.'.join(map(str, e['loc'])) or 'the arguments'}: {e['msg']}" for e in error.errors()[:3]]
+        raise ValueError("; ".join(told)) from error
+
+    def _readings(self, text: str) -> list[dict[str, Any]]:
+        """What `text` may mean, the likeliest first: the arguments by name, and of a single one its value as JSON or as it stands."""
+        fields, why = self.model.model_fields, ""
         try:
-            value = json.loads(text, parse_float=finite, parse_constant=finite) if text.strip() else {}
-        except (ValueError, RecursionError):
-            value = text.strip()
-        if not isinstance(value, dict) or (len(names) == 1 and names[0] not in value and value):
-            if len(names) != 1:
-                raise ValueError(f"the arguments must be one JSON object, such as {self.example()}")
-            value = {names[0]: text.strip() if self.model.model_fields[names[0]].annotation is str else value}
-        try:
-            checked = self.model.model_validate(value)
-        except ValidationError as error:
-            raise ValueError("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])) from error
-        return {name: getattr(checked, name) for name in names}
+            value = read_json(text) if text else {}
+        except ValueError as error:
+            value, why = text, f" ({str(error)[:80]})" if text.startswith("{") else ""
+        if len(fields) != 1:
+            if not isinstance(value, dict):
+                raise ValueError(f"the arguments must be one JSON object, such as {self.example()}{why}" if fields else "it has no arguments: leave them out")
+            return [value]
+        ((name, field),) = fields.items()
+        if isinstance(value, dict) and (name in value or not value):
+            return [value, {name: value}]
+        return [{name: text}] if field.annotation is str else [{name: value}, {name: text}]
 
     def example(self) -> str:
         """The arguments as JSON, each with what it must be."""
@@ -70,12 +88,16 @@ class FunctionTool(Tool):
         return {key: value for key, value in self.arguments.model_json_schema().items() if key != "title"}
 
     def text_of(self, arguments: dict[str, Any]) -> str:
-        """Arguments by name as JSON. Raises ValueError for a name that the function does not have, or a value that JSON cannot carry."""
-        if strange := [name for name in arguments if name not in self.arguments.model_fields]:
+        """Arguments by name as JSON; one that is its parameter's own default is left out. Raises ValueError for a name that the function does not have, or a
+        value that JSON cannot carry.
+        """
+        fields = self.arguments.model_fields
+        if strange := [name for name in arguments if name not in fields]:
             raise ValueError(f"there is no argument {strange[0]!r}: the arguments are {self.argument.example()}")
+        given = {name: value for name, value in arguments.items() if fields[name].is_required() or value is not fields[name].default}
         try:
-            return json.dumps(arguments, ensure_ascii=False, allow_nan=False)
-        except TypeError as error:
+            return json.dumps(to_jsonable_python(given), ensure_ascii=False, allow_nan=False)
+        except (TypeError, ValueError) as error:  # pydantic's own is a ValueError
             raise ValueError(f"the arguments cannot be carried by JSON: {error}") from error
 
     def __call__(self, **arguments: Any) -> Any:
@@ -84,47 +106,110 @@ class FunctionTool(Tool):
 
 
 def tool_from(function: Callable[..., Any], *, name: str | None = None, timeout_s: float = 5.0, max_chars: int = 600) -> FunctionTool:
-    """The tool that a typed function is: its name, its docstring's first paragraph, and of each parameter type, default and the docstring's line
-    ("city: where", under Args, or ":param city: where").
+    """The tool that a typed function is: its name, its docstring's first paragraph, and of each parameter type, default and what the docstring
+    (`docstrings.parameters`) or `Annotated[int, "how many"]` says of it.
 
-    A class instance's method will do. Raises ValueError for a function without a docstring, with a parameter that has no type or one that JSON cannot
-    carry, with *args or positional-only parameters, and for what `Tool` refuses.
+    A method of an instance will do, a `functools.partial` (what it has fixed is not shown), an object that can be called, an async function. Raises
+    ValueError for a function without a docstring, with a parameter that has no type or one that JSON cannot carry, with *args or positional-only
+    parameters, for a generator, and for what `Tool` refuses.
     """
-    called = name or getattr(function, "__name__", "")
+    if not callable(function) or inspect.isclass(function):
+        raise ValueError(f"a tool is made of a function, got {function!r:.80}")
+    plain, fixed = _plain(function)
+    called = name or getattr(function, "__name__", getattr(plain, "__name__", "").replace("__call__", ""))
     if called == FINISH:
         raise ValueError(f"{FINISH} is the loop's own action: give name=… to the tool")
-    if not callable(function) or inspect.isclass(function):
-        raise ValueError(f"a tool is made of a function, got {type(function).__name__}")
-    text = inspect.getdoc(function) if getattr(function, "__doc__", None) else None
-    if not text:
-        raise ValueError(f"{called or 'the function'} has no docstring: the model would not know what it does")
-    about = {found[1]: found[2].strip() for line in text.splitlines() if (found := _PARAMETER.match(line))}
-    fields: dict[str, Any] = {}
+    if not called:
+        raise ValueError(f"{type(function).__name__} has no name that a model could call it by: give name=… to the tool")
+    text = vars(function).get("__doc__") if isinstance(function, functools.partial) else None
+    if not (text := text or inspect.getdoc(plain)) or not docstrings.purpose(text):
+        raise ValueError(f"{called} has no docstring that begins with what it does: the model would not know")
+    if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
+        raise ValueError(f"{called} yields its values one by one: return a list of them")
     try:
-        hints, signature = typing.get_type_hints(function, include_extras=True), inspect.signature(function)
+        hints, signature = typing.get_type_hints(plain, include_extras=True), inspect.signature(function)
     except (NameError, TypeError, ValueError) as error:
         raise ValueError(f"the signature of {called} cannot be read: {error}") from error
-    for parameter in signature.parameters.values():
-        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise ValueError(f"parameter {parameter.name} of {called} has no name to call it by: only named parameters are allowed")
-        if parameter.name not in hints:
-            raise ValueError(f"parameter {parameter.name} of {called} has no type: write {parameter.name}: str, or what it is")
-        default = ... if parameter.default is parameter.empty else parameter.default
-        fields[parameter.name] = (hints[parameter.name], Field(default, description=about.get(parameter.name)))
+    visible = [p for p in signature.parameters.values() if p.name not in fixed]
+    fields = _fields(called, visible, hints, docstrings.parameters(text, signature.parameters))
     try:
-        model = create_model(f"{called}Arguments", __config__=ConfigDict(extra="forbid"), **fields)
-        model.model_json_schema()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Field name .* shadows an attribute", UserWarning)  # "copy" and "json" are good names
+            model = create_model(f"{called}Arguments", __config__=ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=()), **fields)
+            model.model_json_schema()
     except (PydanticSchemaGenerationError, PydanticUserError, NameError, TypeError, ValueError) as error:
         raise ValueError(f"a parameter of {called} has a type that JSON cannot carry: {str(error).splitlines()[0]}") from error
     shown = next(iter(fields)) if len(fields) == 1 else ("{" + ", ".join(f'"{field}": …' for field in fields) + "}" if fields else "")
     made = FunctionTool(
-        called, " ".join(text.split("\n\n")[0].split()), Arguments(shown, max_chars=MAX_CHARS, model=model), lambda values: function(**values),
+        called, docstrings.purpose(text), Arguments(shown, max_chars=MAX_CHARS, model=model), lambda values: _value(function(**values)),
         timeout_s, max_chars,
     )  # fmt: skip
-    described_as = {"__name__": called, "__qualname__": called, "__doc__": text, "__annotations__": hints, "__signature__": signature}
+    annotations = {key: hint for key, hint in hints.items() if key in fields or key == "return"}
+    described_as = {"__name__": called, "__qualname__": called, "__doc__": text, "__annotations__": annotations}
+    described_as["__signature__"] = signature.replace(parameters=visible)
     for attribute, value in described_as.items():  # what LangChain and others ask of a function
         object.__setattr__(made, attribute, value)
     return made
+
+
+def _plain(function: Callable[..., Any]) -> tuple[Callable[..., Any], set[str]]:
+    """The function that holds annotations and docstring, and the parameters that partials around it have fixed by name."""
+    fixed: set[str] = set()
+    while isinstance(function, functools.partial):
+        function, fixed = function.func, fixed | set(function.keywords)
+    return (function if hasattr(function, "__name__") else type(function).__call__), fixed
+
+
+def _fields(called: str, parameters: Sequence[inspect.Parameter], hints: dict[str, Any], about: dict[str, str]) -> dict[str, Any]:
+    """Of each parameter (type, pydantic field). Raises ValueError for one that a model cannot give."""
+    fields: dict[str, Any] = {}
+    for parameter in parameters:
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise ValueError(f"parameter {parameter.name} of {called} has no name to call it by: only named parameters are allowed")
+        if parameter.name in ("self", "cls") and parameter.name not in hints:
+            raise ValueError(f"{called} belongs to a class: take it from an instance, tool_from(thing.{called})")
+        if parameter.name not in hints:
+            raise ValueError(f"parameter {parameter.name} of {called} has no type: write {parameter.name}: str, or what it is")
+        if parameter.name.startswith("_") or (parameter.name.startswith("model_") and hasattr(BaseModel, parameter.name)):
+            raise ValueError(f"parameter {parameter.name} of {called} has a name that pydantic keeps for itself: give it another")
+        hint = hints[parameter.name]
+        marks = typing.get_args(hint)[1:] if typing.get_origin(hint) is typing.Annotated else ()
+        told = about.get(parameter.name) or next((mark for mark in marks if isinstance(mark, str)), None)
+        default = {} if parameter.default is parameter.empty else {"default": parameter.default}
+        own = any(isinstance(mark, FieldInfo) and mark.description for mark in marks)
+        fields[parameter.name] = (hint, Field(**default) if own or told is None else Field(**default, description=told))
+    return fields
+
+
+def _value(result: Any) -> Any:
+    """What a function returned; what an async one promises is waited for, in a loop of its own."""
+    if not inspect.isawaitable(result):
+        return result
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(_promised(result))
+    box: list[Callable[[], Any]] = []  # a loop runs here already, as in a notebook: another thread has its own
+
+    def work() -> None:
+        try:
+            found = asyncio.run(_promised(result))
+            box.append(lambda: found)
+        except BaseException as error:
+            box.append(functools.partial(_throw, error))
+
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    worker.join()
+    return box[0]()
+
+
+async def _promised(result: Any) -> Any:
+    return await result
+
+
+def _throw(error: BaseException) -> None:
+    raise error
 
 
 def described(tools: Sequence[Tool]) -> str:
@@ -132,9 +217,31 @@ def described(tools: Sequence[Tool]) -> str:
     lines = ["Think in one line, then act in one line. You may use:"]
     for tool in tools:
         lines.append(f"Action: {tool.name}[{tool.argument.name}] — {tool.description}")
-        properties = tool.schema["function"]["parameters"].get("properties", {}) if isinstance(tool, FunctionTool) else {}
-        for name, schema in properties.items():
-            kind = schema.get("type") or json.dumps({key: value for key, value in schema.items() if key not in ("title", "description", "default")})
-            default = f", {json.dumps(schema['default'], ensure_ascii=False)} if left out" if "default" in schema else ""
-            lines.append(f"  {name}: {kind}{default}" + (f", {schema['description']}" if "description" in schema else ""))
+        schema = tool.schema["function"]["parameters"] if isinstance(tool, FunctionTool) else {}
+        for name, about in schema.get("properties", {}).items():
+            default = f", {json.dumps(about['default'], ensure_ascii=False)} if left out" if "default" in about else ""
+            told = f", {about['description']}" if "description" in about else ""
+            lines.append(f"  {name}: {_in_words(about, schema.get('$defs', {}))}{default}{told}")
     return "\n".join([*lines, f"Action: {FINISH}[answer] — give the answer", "", ""])
+
+
+def _in_words(schema: dict[str, Any], definitions: dict[str, Any], depth: int = _DEPTH) -> str:
+    """A JSON schema as a model reads it: 'one of "red", "blue"', 'list of integer', '{"street": string, "zip": integer or null}'."""
+    if "$ref" in schema or "allOf" in schema:
+        name = schema.get("$ref", schema.get("allOf", [{}])[0].get("$ref", "")).rpartition("/")[2]
+        return _in_words(definitions.get(name, {}), definitions, depth - 1) if depth > 0 else name
+    if "enum" in schema or "const" in schema:
+        return "one of " + ", ".join(json.dumps(value, ensure_ascii=False) for value in schema.get("enum", [schema.get("const")]))
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(_in_words(one, definitions, depth) for one in schema["anyOf"]))
+    kind = schema.get("type", "any value")
+    if kind == "array" and "prefixItems" in schema:
+        return f"list of exactly ({', '.join(_in_words(one, definitions, depth) for one in schema['prefixItems'])})"
+    if kind == "array":
+        return f"list of {_in_words(schema.get('items', {}), definitions, depth)}"
+    if kind == "object" and "properties" in schema:
+        inside = [f'"{name}": {_in_words(about, definitions, depth)}' for name, about in schema["properties"].items()]
+        return "{" + ", ".join(inside) + "}"
+    if kind == "object" and isinstance(schema.get("additionalProperties"), dict):
+        return f"object, its values {_in_words(schema['additionalProperties'], definitions, depth)}"
+    return f"{kind} ({schema['format']})" if "format" in schema else kind

@@ -84,7 +84,7 @@ def refusal(tools: dict[str, Tool], made: ToolCall, before: Sequence[Step] = ())
 
 
 def _advance(dialogue: Dialogue, turn: Any, tools: dict[str, Tool]) -> None:
-    reply, messages = read_reply(turn.text), dialogue.messages
+    reply, messages = read_reply(turn.text, [tool.schema for tool in tools.values()]), dialogue.messages
     read, written = turn.prompt_tokens, turn.completion_tokens
     if not reply.calls and not reply.fault:
         messages.append({"role": "assistant", "content": reply.text})

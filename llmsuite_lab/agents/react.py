@@ -16,11 +16,12 @@ from typing import Any, Protocol
 
 from llmsuite_lab.agents.tools import Tool, ToolResult, call
 from llmsuite_lab.core.text import fold
+from llmsuite_lab.lm.tool_calls import read_json
 
 FINISH = "Finish"
 # A turn ends with its action's bracket. An observation is never the model's to write.
 STOPS = ("]\n", "\nObservation:", "\nQuestion:", "\nClaim:")
-_TURN = re.compile(r"(?P<thought>[^\n]+)\nAction: ?(?P<name>[^\n\[\]]+)\[(?P<argument>[^\n\[\]]*)\]")
+_TURN = re.compile(r"(?P<thought>[^\n]+)\nAction: ?(?P<name>[^\n\[\]]+)\[(?P<argument>[^\n\[\]]*|[{\[][^\n]*)\]")
 FAILURES = ("unparsable", "unknown action", "repeated", "bad argument", "empty", "raised", "timed out")
 _MAX_ECHO = 200  # characters of an unparsable turn that go back into the context
 
@@ -105,8 +106,13 @@ class ParsedTurn:
 
 
 def parse_turn(text: str) -> ParsedTurn | None:
-    """The parts of a turn, or None when it departs from the grammar in any way (strict: no search for an action somewhere in the text)."""
+    """The parts of a turn, or None when it departs from the grammar in any way (strict: no search for an action somewhere in the text).
+
+    An argument holds brackets only where it is a JSON object or list.
+    """
     match = _TURN.fullmatch(text.strip())
+    if match and {"[", "]"} & set(match["argument"]) and not _is_json(match["argument"]):
+        return None
     return ParsedTurn(match["thought"].strip(), match["name"].strip(), match["argument"].strip()) if match else None
 
 
@@ -212,7 +218,18 @@ def _check_limits(trajectory: Trajectory, model: Writer, examples: str, max_step
 
 def close_bracket(text: str, finish_reason: str) -> str:
     """A turn's text with the bracket that the stop string `]` + newline took with it."""
-    return text + "]" if finish_reason == "stop" and text.rfind("[") > text.rfind("]") and not text.endswith("\n") else text
+    if finish_reason != "stop" or text.endswith("\n"):
+        return text
+    lists = parse_turn(text) is None and parse_turn(text + "]") is not None  # its last bracket is that of a list, or stands in a text
+    return text + "]" if lists or text.rfind("[") > text.rfind("]") else text
+
+
+def _is_json(text: str) -> bool:
+    try:
+        read_json(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _written(step: Step) -> str:

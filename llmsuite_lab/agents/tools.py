@@ -10,6 +10,7 @@ function calling, or an MCP server; each is again a name, a description, a typed
 import difflib
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,16 +111,16 @@ def call(tool: Tool, text: str) -> ToolResult:
             answer = tool.function(value)
             answer = answer if isinstance(answer, ToolResult) else ToolResult(str(answer))
             box.append(answer if answer.text.strip() else ToolResult(f"{tool.name} found nothing.", "empty"))
-        except Exception as error:  # whatever a tool raises is the agent's to read, not ours to die of
+        except BaseException as error:  # whatever a tool raises, an exit too, is the agent's to read, not ours to die of
             box.append(ToolResult(f"{tool.name} failed: {type(error).__name__}: {error}".rstrip(": ") + ".", "raised"))
 
-    worker = threading.Thread(target=work, daemon=True, name=f"tool-{tool.name}")
+    worker = threading.Thread(target=copy_context().run, args=(work,), daemon=True, name=f"tool-{tool.name}")
     worker.start()
     worker.join(tool.timeout_s)
     if not box:
         return ToolResult(f"{tool.name} did not answer within {tool.timeout_s:g} s.", "timed out")
-    result = box[0]
-    return result if len(result.text) <= tool.max_chars else ToolResult(result.text[: tool.max_chars - 1] + "…", result.kind)
+    text = box[0].text.encode("utf-8", "replace").decode()  # half a character, as in a file's name, is no text that a model can read
+    return ToolResult(text if len(text) <= tool.max_chars else text[: tool.max_chars - 1] + "…", box[0].kind)
 
 
 @dataclass

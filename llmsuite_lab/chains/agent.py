@@ -18,6 +18,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import create_model
 
+from llmsuite_lab.agents.functions import FunctionTool
 from llmsuite_lab.agents.react import ParsedTurn, Step, take_turn
 from llmsuite_lab.agents.tools import Tool, call
 from llmsuite_lab.chains.chat_model import LabChatModel
@@ -32,7 +33,8 @@ def langchain_tool(tool: Tool) -> BaseTool:
     schema = getattr(tool, "arguments", None) or create_model(f"{tool.name}Arguments", **{tool.argument.name: (tool.argument.type, ...)})
 
     def run(**arguments: Any) -> str:
-        return call(tool, argument_text(arguments)).text
+        given = tool.text_of(arguments) if isinstance(tool, FunctionTool) else argument_text(arguments)
+        return call(tool, given).text
 
     return StructuredTool.from_function(run, name=tool.name, description=tool.description, args_schema=schema)
 

@@ -254,11 +254,11 @@ class LabChatModel(BaseChatModel):
     def _message(self, messages: list[BaseMessage], done: Completion, tools: Sequence[dict[str, Any]], begun: str) -> AIMessage:
         call_id = f"call_{sum(isinstance(m, ToolMessage) for m in messages)}"
         if self._native(tools):
-            message = native_format.message_of(str(begun) + done.text, call_id, only_first=bool(begun))
+            message = native_format.message_of(str(begun) + done.text, call_id, tools, only_first=bool(begun))
         elif tools:
             raw = begun + done.text
             if begun:  # the call ends at its bracket, whatever the model goes on to write, or where its tokens ended
-                raw = raw.partition("]")[0].rstrip("\n") + "]"
+                raw = react_format.first_action(raw)
             message = react_format.message_of(raw, done.finish_reason, tools, call_id=call_id)
         else:
             message = AIMessage(done.text)

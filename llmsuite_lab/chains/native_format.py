@@ -20,7 +20,7 @@ from llmsuite_lab.lm.tool_calls import read_reply
 _ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool"}
 _TAGS = ("<tool_call>", "<function=", "<think>")
 _BEGINS = ("<|python_tag|>", "{", "[")
-_NAMED = re.compile(r"\w+(?:\{|\Z)")  # a call by name, or a first word that may become one
+_NAMED = re.compile(r"\w+(?:\[[ARGS]{0,4}\]?)?(?:\{|\Z)")  # a call by name, or a first word that may become one
 
 
 def conversation_of(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
@@ -48,12 +48,12 @@ def role_of(message: BaseMessage) -> str:
     return role
 
 
-def message_of(raw: str, call_id: str, *, only_first: bool = False) -> AIMessage:
+def message_of(raw: str, call_id: str, tools: Sequence[dict[str, Any]] = (), *, only_first: bool = False) -> AIMessage:
     """The model's turn as a message: its text, its calls, and for one that cannot be read a call to `UNPARSABLE`, which the loop refuses and answers.
 
-    `only_first`: the model was made to call one tool, and what it writes after that call is left out.
+    `tools`: as for `read_reply`. `only_first`: the model was made to call one tool, and what it writes after that call is left out.
     """
-    reply = read_reply(raw)
+    reply = read_reply(raw, tools)
     calls = [{"name": made.name, "args": made.arguments, "id": f"{call_id}_{n}" if n else call_id} for n, made in enumerate(reply.calls)]
     if reply.fault and not (only_first and calls):
         calls.append({"name": UNPARSABLE, "args": {"text": raw.strip()[:200]}, "id": f"{call_id}_{len(calls)}" if calls else call_id})

@@ -16,6 +16,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 
 from llmsuite_lab.agents.react import FINISH, STOPS, close_bracket, parse_turn
 from llmsuite_lab.core.values import finite, number
+from llmsuite_lab.lm.tool_calls import read_json, typed, types_of
 
 UNPARSABLE = (
     "unparsable"  # the name under which a turn without a valid action reaches the loop: no tool has it, so it is refused and answered
@@ -70,33 +71,41 @@ def beginning_of(name: str) -> str:
     return f" I use {name}.\nAction: {name}["
 
 
+def first_action(raw: str) -> str:
+    """A turn up to the bracket that ends its action, where it goes on: a bracket within JSON ends none."""
+    ends = [at + 1 for at, letter in enumerate(raw) if letter == "]"]
+    return next((raw[:end] for end in ends if parse_turn(raw[:end])), raw.partition("]")[0].rstrip("\n") + "]")
+
+
 def argument_text(arguments: dict[str, Any]) -> str:
-    """A call's arguments as they stand between the brackets: the value of a single one, else JSON."""
-    return str(next(iter(arguments.values()))) if len(arguments) == 1 else json.dumps(arguments, ensure_ascii=False)
+    """A call's arguments as they stand between the brackets: the value of a single one, a text as it is; else JSON."""
+    values = list(arguments.values())
+    return values[0] if len(values) == 1 and isinstance(values[0], str) else json.dumps(values[0] if len(values) == 1 else arguments, ensure_ascii=False)
 
 
 def arguments_of(text: str, tool: dict[str, Any] | None) -> dict[str, Any]:
-    """What stands between the brackets as the named arguments of `tool` (an OpenAI-style schema), with numbers as the schema asks.
+    """What stands between the brackets as the named arguments of `tool` (an OpenAI-style schema), with numbers and lists as the schema asks.
 
     A text that does not fit stays a string: the tool's own validation refuses it, and the model reads why.
     """
     properties = (tool or {}).get("function", {}).get("parameters", {}).get("properties", {})
-    if len(properties) != 1:
-        try:
-            value = json.loads(text, parse_float=finite, parse_constant=finite)  # 1e9999 and Infinity are no arguments
-        except ValueError:
-            value = None
-        if isinstance(value, dict):
-            return value
+    try:
+        value = read_json(text)  # 1e9999 and Infinity are no arguments
+    except ValueError:
+        value = None
+    if isinstance(value, dict) and (len(properties) != 1 or set(value) == set(properties)):
+        return value
     name, schema = next(iter(properties.items()), ("input", {}))
     if not properties and tool is not None:
         return {}
     if schema.get("type") == "integer" and (whole := number(text)) is not None and whole.denominator == 1:
         return {name: int(whole)}
-    try:
-        return {name: finite(text) if schema.get("type") == "number" else text}
-    except ValueError:
-        return {name: text}
+    if schema.get("type") == "number":
+        try:
+            return {name: finite(text)}
+        except ValueError:
+            return {name: text}
+    return {name: typed(text, schema) if types_of(schema) else text}
 
 
 def message_of(raw: str, finish_reason: str, tools: Sequence[dict[str, Any]], call_id: str) -> AIMessage:
@@ -110,4 +119,4 @@ def message_of(raw: str, finish_reason: str, tools: Sequence[dict[str, Any]], ca
     return AIMessage(turn.thought, tool_calls=[{"name": turn.name, "args": arguments_of(turn.argument, tool), "id": call_id}])
 
 
-__all__ = ["STOPS", "UNPARSABLE", "argument_text", "arguments_of", "beginning_of", "message_of", "prompt_of", "text_of"]
+__all__ = ["STOPS", "UNPARSABLE", "argument_text", "arguments_of", "beginning_of", "first_action", "message_of", "prompt_of", "text_of"]

@@ -187,6 +187,12 @@ def test_control_tokens_in_tools_roles_and_names_are_refused(tokenizer):
         ('Well. <tool_call>{"name": "a", "arguments": {}}', "Well.", [("a", {})]),
         ("<tool_call>\n<function=price>\n<parameter=item>\nlamp\n</parameter>\n</function>\n</tool_call>", "", [("price", {"item": "lamp"})]),
         ("<function=price><parameter=item>lamp</parameter></function>", "", [("price", {"item": "lamp"})]),
+        ('<function=price>{"item": "lamp"}</function>', "", [("price", {"item": "lamp"})]),
+        ("<function=now></function>", "", [("now", {})]),
+        ('<tool_call>{"name": "now", "arguments": null}</tool_call>', "", [("now", {})]),
+        ('[TOOL_CALLS]a[ARGS]{"x": 1}[TOOL_CALLS]b[ARGS]{}', "", [("a", {"x": 1}), ("b", {})]),
+        ('a{"x": 1}b{}', "", [("a", {"x": 1}), ("b", {})]),
+        ('{"type": "function", "function": {"name": "a", "arguments": {"x": 1}}}', "", [("a", {"x": 1})]),
         ('<think>maybe {"name": "a", "arguments": {}}</think>\nNo.', "No.", []),
     ],
 )
@@ -200,3 +206,37 @@ def test_a_call_that_cannot_be_read_is_a_fault(inside):
     reply = read_reply("[TOOL_CALLS] lamp" if inside is None else f"<tool_call>{inside}</tool_call>")
     assert reply.fault
     assert not reply.calls
+
+
+UNREADABLE = [
+    '{"name": "price", "arguments": {"item": "la',
+    '[{"name": "price", "parameters": {"item": lamp}}]',
+    '{"type": "function", "name": "price", "parameters": {"count": 1e999}}',
+    "<function=price><parameter=item>la",
+    "<function=price><parameter=item>lamp</parameter>",
+    "<function=price>lamp</function>",
+    '<function=price>{"item": "lamp"</function>',
+    '<tool_call>{"name": "x</s>", "arguments": {}}</tool_call>',
+    "<function=x|y></function>",
+    '<tool_call>{"name": "price", "arguments": {"item": "\\ud800"}}</tool_call>',
+    'price{"item": "la',
+    'price{"item": "lamp"} and more',
+]
+
+
+@pytest.mark.parametrize("written", UNREADABLE)
+def test_a_call_that_was_begun_is_no_answer_and_none_is_run_without_its_arguments(tokenizer, written):
+    (done,) = converse(Speaker(tokenizer, [written, "It is 18."]), ["What?"], lambda: [tool_from(price)])
+    assert [step.kind for step in done.steps] == ["unparsable", "finish"]
+    assert done.answer == "It is 18."
+
+
+def test_values_written_as_text_become_what_the_schema_asks_for(tokenizer):
+    def total(numbers: list[int], label: str, twice: bool = False, limit: int | None = None) -> str:
+        """The sum."""
+        return f"{label} {sum(numbers) * (1 + twice)} {limit}"
+
+    values = {"numbers": "[1, 2]", "label": "12", "twice": "true", "limit": "7"}
+    written = "<tool_call>\n<function=total>\n" + "".join(f"<parameter={k}>\n{v}\n</parameter>\n" for k, v in values.items()) + "</function>\n</tool_call>"
+    (done,) = converse(Speaker(tokenizer, [written, "ok"]), ["q"], lambda: [tool_from(total)])
+    assert done.steps[0].observation == "12 6 7"

@@ -1,5 +1,8 @@
 """A tool made of a function is the same tool in LangChain: its arguments, its checks, and an agent that calls it."""
 
+import asyncio
+
+import pytest
 from langchain.agents import create_agent
 from langchain_core.tools import tool as as_tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
@@ -7,6 +10,8 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from llmsuite_lab.agents.functions import tool_from
 from llmsuite_lab.chains.agent import answer_of, langchain_tool, react_agent
 from llmsuite_lab.chains.chat_model import LabChatModel
+from llmsuite_lab.chains.react_format import argument_text, arguments_of, first_action
+from tests.agents.test_functions import later, parcel
 
 
 def price(item: str, count: int = 1) -> float:
@@ -51,3 +56,54 @@ def test_the_same_object_is_a_tool_of_langchain_as_it_is(stand_in):
     state = create_agent(model, [mine]).invoke({"messages": [("user", "What do two lamps cost?")]})
     assert [message.content for message in state["messages"] if message.type == "tool"] == ["18.0"]
     assert state["messages"][-1].content == "18.0"
+
+
+PARCEL = {"things": ["it's", "]"], "to": {"street": "Way", "code": 3}, "size": {"wide": 2}, "colour": "blue", "day": "2024-05-01", "table": {"x": 1}}
+SENT = """["it's", ']'] Way 2 BLUE 2024-05-01 {'x': 1}"""
+
+
+def names(items: list[str]) -> str:
+    """Joined."""
+    return "+".join(items)
+
+
+def sizes(table: dict[str, float]) -> str:
+    """Sorted."""
+    return str(sorted(table.items()))
+
+
+@pytest.mark.parametrize(
+    ("function", "given", "said"),
+    [
+        (parcel, PARCEL, SENT),
+        (parcel, {key: PARCEL[key] for key in ("things", "to", "size")}, """["it's", ']'] Way 2 RED None {}"""),
+        (names, {"items": ["it's", "b"]}, "it's+b"),
+        (sizes, {"table": {"b": 1, "a": 0.5}}, "[('a', 0.5), ('b', 1.0)]"),
+        (later, {"n": 2}, "3"),
+    ],
+)
+def test_whatever_the_types_langchain_runs_what_our_loop_runs(function, given, said, stand_in):
+    mine = tool_from(function)
+    theirs = langchain_tool(mine)
+    assert theirs.invoke(given) == asyncio.run(theirs.ainvoke(given)) == said
+    assert str(as_tool(mine).invoke(given)) == said
+    written = [argument_text(given), "x"]
+    assert arguments_of(written[0], convert_to_openai_tool(mine)) == given
+    for agent in (react_agent, lambda model, tools: create_agent(model, tools())):
+        turns = [f"{mine.name}[{written[0]}]", "Finish[done]"]
+        model = LabChatModel(language_model=stand_in(lambda prompt, turns=turns: f" I do.\nAction: {turns[prompt.count('Observation:')]}\n"))
+        state = agent(model, lambda: [mine]).invoke({"messages": [("user", "Do it.")]})
+        assert [message.content for message in state["messages"] if message.type == "tool"] == [" ".join(said.split())]
+        assert state["messages"][-1].content == "done"
+
+
+def test_a_forced_call_ends_at_its_own_bracket():
+    begun = " I use names.\nAction: names["
+    assert first_action(begun + '["a", "b"]] and more]').endswith('names[["a", "b"]]')
+    assert first_action(begun + "a] and more]").endswith("names[a]")
+    assert first_action(begun + "a\n").endswith("names[a]")
+    schema = convert_to_openai_tool(tool_from(names))
+    assert arguments_of('["a"]', schema) == arguments_of('{"items": ["a"]}', schema) == {"items": ["a"]}
+    assert arguments_of("a, b", schema) == {"items": "a, b"}
+    assert arguments_of("true", {"function": {"parameters": {"properties": {"on": {"type": "boolean"}}}}}) == {"on": True}
+    assert arguments_of("12", {"function": {"parameters": {"properties": {"s": {"anyOf": [{"type": "string"}, {"type": "null"}]}}}}}) == {"s": "12"}
