@@ -22,7 +22,7 @@ def the_bar() -> Any:
         y = 2.35 - 0.8 * n
         arrow(ax, (3.3, y + (0.62 if n == 0 else 0.5)), (3.3, y + 0.28))
         box(ax, 3.3, y, 2.6, 0.52, name, fill=fill)
-        say(ax, 1.75, y + 0.4, "|", size=18, bold=True, ink=fill)
+        box(ax, 1.68, y, 0.4, 0.52, "|", fill="text", size=16)
     arrow(ax, (3.3, 0.46), (3.3, 0.16))
     for n, verb in enumerate(("invoke", "batch", "stream")):
         cells(ax, 5.1, 2.35 - 0.8 * n, [verb], "accent", width=1.3, size=13, mono=True)

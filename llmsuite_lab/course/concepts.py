@@ -153,7 +153,7 @@ def verdicts(section: str) -> Any:
     Raises LabError for a section or notebook without a claim.
     """
     from llmsuite_lab.course import ledger, notebooks
-    from llmsuite_lab.course.claims import FAILED, OPEN
+    from llmsuite_lab.course.claims import FAILED, OPEN, number
 
     rows = [entry for entry in ledger.collect(notebooks.folder()).entries if section in (entry["section"], entry["notebook"])]
     if not rows:
@@ -172,7 +172,7 @@ def verdicts(section: str) -> Any:
         say(ax, 4.2, y, row["verdict"] + (": control" if row["id"] in unsure else ""), size=13.5, ink=ink, bold=True, across="left")
         spread = f"  [{row['spread'][0]:.3g}, {row['spread'][1]:.3g}]" if row.get("spread") else ""
         if row["value"] is not None:
-            say(ax, 7.5, y, f"{row['value']:,.3g}{spread}   n = {row['n']}", size=13, across="left")
+            say(ax, 7.5, y, f"{number(row['value'], '')}{spread}   n = {row['n']}", size=13, across="left")
     return drawn
 
 

@@ -21,7 +21,7 @@ from llmsuite_lab.core.paths import cache_dir, repo_dir
 MEMORY_NEEDED_BYTES = 8e9
 DISK_NEEDED_BYTES = 3e9
 NETWORK_LIMIT_S = 15
-OURS_IN_THE_CACHE = {"models", "sources", "adapters", "training", "dtype.json"}
+OURS_IN_THE_CACHE = {"models", "sources", "adapters", "policies", "training", "native", "dtype.json"}
 SET_UP_AGAIN = "set the course up again: python3 tools/bootstrap.py"
 
 

@@ -156,7 +156,7 @@ def two_calls() -> Any:
     ending = second[second.index("# output") :]
     say(ax, 0.25, 1.36, "… question and program as above …", size=12, across="left", italic=True)
     say(ax, 0.25, 0.86, ending, size=12.5, across="left", mono=True)
-    cells(ax, 0.25 + 0.108 * len(ending.splitlines()[-1]) + 0.1, 0.75, [f"{value}."], "tuned", width=0.9, size=13, mono=True, height=0.36)
+    cells(ax, 0.25 + 0.11 * len(ending.splitlines()[-1]) + 0.2, 0.75, [f"{value}."], "tuned", width=0.9, size=13, mono=True, height=0.36)
     return drawn
 
 

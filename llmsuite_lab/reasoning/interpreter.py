@@ -21,6 +21,7 @@ import ast
 import keyword
 import math
 import time
+import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -86,6 +87,11 @@ def format_value(value: int | float | str | bool | None) -> str:
     return str(value)
 
 
+def _end(workers: Workers) -> None:
+    with suppress(Exception):  # nobody is left to whom a fault could be told
+        workers.close()
+
+
 class Interpreter:
     """A pool of sandboxed workers, usable as a context manager. Workers start on first use and cost a few milliseconds a program."""
 
@@ -96,6 +102,7 @@ class Interpreter:
         self.limits = limits or Limits()
         self.workers = workers
         self._workers = Workers(workers, self.limits.seconds)
+        weakref.finalize(self, _end, self._workers)  # when nobody holds it, or at Python's exit while its own parts are still there
 
     def __enter__(self) -> "Interpreter":
         return self
@@ -106,10 +113,6 @@ class Interpreter:
     def close(self) -> None:
         """End the workers. The next `run` starts new ones."""
         self._workers.close()
-
-    def __del__(self) -> None:
-        with suppress(Exception):  # at interpreter exit the pool's own parts may be gone already
-            self.close()
 
     def run(self, program: str, result: str = "answer") -> Outcome:
         """Run `program` and read the variable `result` from it. Raises TypeError/ValueError for arguments that are no text and no name;

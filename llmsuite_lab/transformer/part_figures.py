@@ -1,6 +1,6 @@
 """Pictures of single parts: what temperature does to a distribution, how the learning rate runs, what is lost when a part is taken out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -14,21 +14,27 @@ from llmsuite_lab.transformer.optimizer import cosine_with_warmup
 from llmsuite_lab.transformer.sampling import Sampling
 
 
-def temperatures(logits: Float[Tensor, " vocabulary"], names: Sequence[str], values: Sequence[float] = (0.3, 1.0, 2.0)) -> Any:
-    """The likeliest tokens' probabilities at some temperatures, beside each other. names: of the tokens 0, 1, … of `logits`.
+def temperatures(logits: Float[Tensor, " vocabulary"], name: Callable[[int], str], values: Sequence[float] = (0.3, 1.0, 2.0)) -> Any:
+    """The likeliest tokens' probabilities at some temperatures, and what all others have together. `logits`: of the whole vocabulary; `name` says what
+    token i reads.
 
-    Raises ValueError for a temperature that is not above 0, and for names that do not fit.
+    Of some tokens alone the probabilities would be too large, the more so the hotter. Raises ValueError for a temperature that is not above 0,
+    and for scores of more than one position.
     """
-    if logits.dim() != 1 or len(names) != len(logits):
-        raise ValueError(f"{len(names)} names do not belong to scores of shape {tuple(logits.shape)}")
+    if logits.dim() != 1:
+        raise ValueError(f"the scores of one position have the shape (vocabulary,), not {tuple(logits.shape)}")
     first = logits.topk(min(8, len(logits))).indices
+    words = [name(i).replace(" ", "␣") for i in first.tolist()]
+    others = len(logits) - len(first)
     drawn, ax = figure()
     width = 0.8 / len(values)
     for n, T in enumerate(values):
-        p = Sampling(temperature=T).probabilities(logits[None])[0][first]
-        places = [i + (n - (len(values) - 1) / 2) * width for i in range(len(first))]
-        ax.bar(places, p.tolist(), width * 0.92, color=COLOURS[("baseline", "accent", "tuned", "second")[n % 4]], label=f"T = {T:g}")
-    ax.set_xticks(range(len(first)), [names[i].replace(" ", "␣") for i in first.tolist()], rotation=25, ha="right")
+        p = Sampling(temperature=T).probabilities(logits[None])[0][first].tolist()
+        p += [max(0.0, 1 - sum(p))] if others else []
+        places = [i + (n - (len(values) - 1) / 2) * width for i in range(len(p))]
+        ax.bar(places, p, width * 0.92, color=COLOURS[("baseline", "accent", "tuned", "second")[n % 4]], label=f"T = {T:g}")
+    words += [f"{others:,} others"] if others else []
+    ax.set_xticks(range(len(words)), words, rotation=25, ha="right")
     ax.set(ylim=(0, 1), ylabel="probability", xlabel="next token, likeliest first")
     ax.set_title("Colder: the likeliest gains. Hotter: the others do" if len(values) > 1 else f"At temperature {values[0]:g}")
     ax.grid(axis="x", visible=False)

@@ -85,13 +85,15 @@ def test_verdicts_of_one_notebook_are_its_own_and_a_control_that_failed_is_said(
         return {"id": name, "section": "s", "notebook": notebook, "verdict": verdict, "value": 0.5, "n": 9, "spread": None, "control": {"holds": holds}}
 
     entries = [entry("a", "1_one", "reproduced", True), entry("b", "1_one", FAILED, False), entry("c", "1_one", FAILED, True)]
-    entries.append(entry("d", "2_two", FAILED, True))
+    entries.append(entry("d", "2_two", FAILED, True) | {"value": 63045632.0})
     monkeypatch.setattr(ledger, "collect", lambda folder: ledger.Ledger(entries, []))
     shown = [text.get_text() for text in _letters(concepts.verdicts("1_one"))]
     assert [name for name in "abcd" if name in shown] == ["a", "b", "c"]
     assert (shown.count(f"{FAILED}: control"), shown.count(FAILED)) == (1, 1)
     assert "1 of 3 claims held" in " ".join(shown)
-    assert "d" in [text.get_text() for text in _letters(concepts.verdicts("s"))]
+    shown = [text.get_text() for text in _letters(concepts.verdicts("s"))]
+    assert "d" in shown
+    assert "63,045,632   n = 9" in shown
     with pytest.raises(LabError, match="notebook '3_three'"):
         concepts.verdicts("3_three")
 

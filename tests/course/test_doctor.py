@@ -210,6 +210,9 @@ def test_a_cache_that_holds_other_things_is_a_note_and_nothing_in_it_changes(mon
     assert "thesis.docx" in finding.found
     assert "LLMSUITE_CACHE" in finding.remedy
     assert not finding.fatal
+    for ours in ("native", "policies"):  # kernels that were compiled, policies that were trained
+        (tmp_path / ours).mkdir()
+    assert all(ours not in doctor._cache().found for ours in ("native", "policies"))
     (tmp_path / "thesis.docx").rename(tmp_path / "models" / "smollm2-135m-instruct")
     assert not doctor._cache().remedy
     assert "manifest.json is missing" in doctor._look("models", doctor._models).found

@@ -86,6 +86,8 @@ def test_every_figure_draws_from_the_records(folder):
         assert drawn.axes[0].get_title(loc="left")
     recorded = {line.get_label(): float(line.get_ydata()[0]) for line in figures.by_size().axes[0].get_lines()}
     assert (recorded["direct, tuned"], recorded["program-aided"]) == (0.5, 1.0)
+    tuned = [bar.get_height() for bar in figures.tuned_or_not().axes[0].patches][3:]
+    assert tuned == [records.mean_interval(records.mean_over_seeds(records.runs(kind))).mean for kind in ("direct", "cot", "pal")]
     right, wrong = _results(lambda i: True), _results(lambda i: False)
     live = figures.by_size({"untuned": {"direct": wrong}, "tuned": {"cot": wrong, "pal": right}})
     heights = {line.get_label(): list(line.get_ydata()) for line in live.axes[0].get_lines()}

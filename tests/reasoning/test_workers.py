@@ -144,6 +144,16 @@ def test_a_spawned_process_has_workers_of_its_own():
         assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stdout.strip() == "42"
 
 
+def test_python_ends_without_a_word_however_long_a_sandbox_was_kept():
+    code = """if True:
+        import threading
+        from llmsuite_lab.reasoning.interpreter import Interpreter
+        threading.kept = Interpreter()  # in a module that is taken apart after the sandbox's own
+        print(threading.kept.run('answer = 6 * 7').value)"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout.strip(), done.stderr) == ("42", "")
+
+
 def test_a_sandbox_that_cannot_start_says_so(monkeypatch):
     import pydantic_monty
 

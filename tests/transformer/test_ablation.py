@@ -117,3 +117,5 @@ def test_a_model_with_somebodys_right_functions_says_the_same_and_with_wrong_one
     assert [block.attention for block in model.stack.blocks] == layers
     with pytest.raises(ValueError, match="no token"):
         transplant.speak(model, Letters(), "")
+    with transplant.transplanted(model, lambda Q, K, V, mask: None, mask, split), pytest.raises(ValueError, match="returned None"):
+        transplant.speak(model, Letters(), "hello", 1)

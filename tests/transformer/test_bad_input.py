@@ -160,7 +160,7 @@ def valid(folder, call, theirs, their_tokenizer):
         "transformer.figures.attention_panels": call([maps[0, 0]], words, ["a title"]),
         "transformer.figures.named_head_maps": call(list(heads.values()), [maps] * len(heads), [words] * len(heads)),
         "transformer.figures.score_table": call(head_scores.first_token_scores(maps), "first token"),
-        "transformer.part_figures.temperatures": call(logits[0], list("abcdefghi")),
+        "transformer.part_figures.temperatures": call(logits[0], str),
         "transformer.part_figures.losses_without": call({"nothing": [1.0, 2.0]}),
         "transformer.part_figures.recall_curves": call({8: {"LSTM": [(720, [0.2, 0.3])]}}, 0.25),
         "transformer.part_figures.damage": call({"nothing": [1.0, 2.0], "a": [2.0, 2.0]}, "a"),

@@ -143,11 +143,19 @@ def test_the_sliders_redraw_the_map(maps):
 
 def test_cold_scores_leave_the_likeliest_alone_and_very_hot_ones_make_all_alike():
     logits = torch.tensor([0.0, 2.0, 1.0])
-    bars = [patch.get_height() for patch in part_figures.temperatures(logits, ["a", "b", "c"], (0.1, 100.0)).axes[0].patches]
+    drawn = part_figures.temperatures(logits, "abc".__getitem__, (0.1, 100.0))
+    bars = [patch.get_height() for patch in drawn.axes[0].patches]
     assert bars[0] > 0.99
     assert bars[3:] == pytest.approx([1 / 3] * 3, abs=0.01)
-    with pytest.raises(ValueError, match="2 names do not belong"):
-        part_figures.temperatures(logits, ["a", "b"])
+    assert [label.get_text() for label in drawn.axes[0].get_xticklabels()] == ["b", "c", "a"]
+    with pytest.raises(ValueError, match=r"not \(1, 3\)"):
+        part_figures.temperatures(logits[None], "abc".__getitem__)
+
+
+def test_tokens_that_are_not_drawn_one_by_one_have_their_share_of_the_probability():
+    axes = part_figures.temperatures(torch.zeros(40), str, (2.0,)).axes[0]
+    assert [patch.get_height() for patch in axes.patches] == pytest.approx([1 / 40] * 8 + [32 / 40])
+    assert axes.get_xticklabels()[-1].get_text() == "32 others"
 
 
 def test_what_is_lost_is_the_difference_to_the_whole_model():

@@ -3,7 +3,8 @@
     with transplanted(model, attention, causal_mask, split_heads):
         speak(model, tokenizer, "The capital of France is")
 
-Every layer of the model computes with what was handed in, written out and without a cache, so a wrong part is heard at once.
+Every layer of the model computes with what was handed in, written out and without a cache, so that most wrong parts are heard at once. A mask that is too
+wide may not be: the last token has nothing ahead of it to see.
 """
 
 from collections.abc import Callable, Iterator
@@ -72,4 +73,6 @@ def speak(model: Decoder, tokenizer: BPETokenizer, prompt: str, max_new_tokens: 
 
 def _tensor(given: Any, like: Tensor) -> Tensor:
     """A right answer may come as a list or an array: as a tensor of `like`'s type."""
+    if given is None:
+        raise ValueError("one of your functions returned None: does every path of it end with a return?")
     return torch.as_tensor(given, dtype=like.dtype, device=like.device)

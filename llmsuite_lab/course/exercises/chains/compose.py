@@ -144,7 +144,7 @@ class _Steps:
     def make(self, name: str, of_item):
         def step(batch: list) -> list:
             self.calls.append((name, cloned(batch)))
-            expect(isinstance(batch, list), f"Every step takes a list. The step {name} got {batch!r}.")
+            expect(isinstance(batch, list), f"Every step takes a list. The step {name} got {'a function' if callable(batch) else repr(batch)}.")
             return [of_item(item) for item in batch]
 
         step.__name__ = name

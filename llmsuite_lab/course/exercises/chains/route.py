@@ -37,6 +37,11 @@ _farthest = _by(lambda question, examples: -_cosines(question, examples))
 _whole_norm = _by(lambda question, examples: examples @ question / (np.linalg.norm(examples) * np.linalg.norm(question)))
 
 
+def _nearest_point(question, examples, routes, threshold):
+    best = int(np.linalg.norm(examples - question, axis=1).argmin())
+    return routes[best] if _cosines(question, examples)[best] >= threshold else "unclear"
+
+
 def _always(question, examples, routes, threshold):
     return routes[int(_cosines(question, examples).argmax())]
 
@@ -164,6 +169,7 @@ _MISTAKES = (
     Wrong(_whole_norm, "You divide all examples by one norm. Each has its own (`axis=1`)."),
     Wrong(_opposite_too, "You take the absolute value of the cosine: an example in the opposite direction is far."),
     Wrong(_by_distance, "You compare distances. The cosine decides."),
+    Wrong(_nearest_point, "You take the example at the smallest distance. The highest cosine is asked for: direction, not place."),
     Wrong(_farthest, "You take the lowest cosine. The highest is asked for."),
     Wrong(_always, "You never return 'unclear'. Below the threshold it is the answer, not a guess."),
     Wrong(_strict, "A cosine that equals the threshold is not below it."),

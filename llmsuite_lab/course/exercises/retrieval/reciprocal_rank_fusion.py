@@ -69,6 +69,10 @@ def _from_zero(rankings, k=60):
     return fuse(rankings, k - 1) if k else _by(_scores(rankings, lambda rank: 1 / max(rank - 1, 1e-9)), sum)
 
 
+def _from_zero_plainly(rankings, k=60):
+    return _by(_scores(rankings, lambda rank: 1 / (k + rank - 1)), sum)
+
+
 def _without_k(rankings, k=60):
     return fuse(rankings, 0)
 
@@ -164,6 +168,7 @@ _MISTAKES = (
     Wrong(_by_rank_sum, "That is the order of the summed ranks: there a ranking that does not hold a passage helps it."),
     Wrong(_without_k, "That is the order for k = 0. Is k in your denominator, next to the rank?"),
     Wrong(_from_zero, "That is the order for ranks counted from 0."),
+    Wrong(_from_zero_plainly, "Your ranks begin at 0: the first is 1, and for k = 0 you divide by zero."),
     Wrong(_only_two, "That is the order of the first two rankings alone."),
     Wrong(_mean, "That is the order of the mean over the rankings that hold a passage. The sum is asked for."),
     Wrong(_best_rank, "That is the order of each passage's best rank. The sum is asked for."),
