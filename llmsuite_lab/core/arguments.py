@@ -174,7 +174,7 @@ def complaint(function: Callable[..., Any], args: tuple, kwargs: Mapping[str, An
         if isinstance(value, PathLike | str):
             return ValueError(f"{where}: {name}={shown(value)} is no text in UTF-8")
     for name, value, _ in named if isinstance(error, (*STUMBLES, RuntimeError)) else []:
-        if name == "device" and isinstance(error, RuntimeError):
+        if name == "device" and isinstance(error, RuntimeError | AssertionError):  # torch asserts that it was built for a GPU
             return ValueError(f"{where}: device={shown(value)} is no device here ({str(error).strip().splitlines()[0]}): use 'cpu'")
         if hasattr(value, "__len__") and not isinstance(value, type) and len(value) == 0:
             return ValueError(f"{where}: {name} is empty, and there is nothing to work on: give at least one")

@@ -8,6 +8,7 @@ be random, and the model would still write. In production: `transformers.AutoMod
 
 import json
 import re
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +59,8 @@ def _from_folder(folder: Path, dtype: Any, device: Any) -> tuple[Any, Any]:
 
     config = folder / "config.json"
     if not config.is_file():
-        raise LabError(f"{folder} holds no config.json: save a model there with save_pretrained, or name a .gguf file")
+        other = "load an adapter with adapter=…" if (folder / "adapter_config.json").is_file() else "save a model there with save_pretrained"
+        raise LabError(f"{folder} holds no config.json: {other}, or name a .gguf file")
     try:
         written = json.loads(config.read_text(encoding="utf-8"))
         family = written.get("model_type")
@@ -114,13 +116,12 @@ class _Absent(LabError):
 
 def _loaded(place: Path | str, called: str, family: str | None, dtype: Any, device: Any, **options: Any) -> tuple[Any, Any]:
     import torch
-    from safetensors import SafetensorError
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     try:
         config = AutoConfig.from_pretrained(place, **_ONLY, **options)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # transformers raises whatever its step meets in somebody's file, and errors of the hub's own kinds
         kind = _Absent if isinstance(error, OSError) else LabError
         named = f" of family {family!r}" if family else ""
         raise kind(f"{called}{named} has no configuration that this transformers knows: {_first_line(error)}") from error
@@ -133,15 +134,24 @@ def _loaded(place: Path | str, called: str, family: str | None, dtype: Any, devi
             place, config=config, dtype=dtype or torch.float32, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True, **_ONLY,
             **options,
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError, SafetensorError) as error:
+    except Exception as error:  # as above
         kind = _Absent if isinstance(error, OSError) and not any(Path(place).glob("*.safetensors")) else LabError
         raise kind(f"{called} cannot be loaded: {_first_line(error)}") from error
     gguf.refuse_lacking(called, model, told)
+    if spare := sorted(told["unexpected_keys"]):
+        was = f"{called} holds {len(spare)} weights that a {type(model).__name__} of its config.json has no place for (first: {spare[0]})"
+        warnings.warn(f"{was}: they are left out", stacklevel=2)
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, **_ONLY, **options)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+    except Exception as error:  # as above
         kind = _Absent if isinstance(error, OSError) and not Path(place).is_dir() else LabError
         raise kind(f"{called} has no tokenizer that can be loaded (tokenizer.json): {_first_line(error)}") from error
+    if not set(tokenizer.get_vocab()) - set(tokenizer.get_added_vocab()):  # transformers makes an empty one where there are no files
+        kind = LabError if Path(place).is_dir() else _Absent
+        raise kind(f"{called} has no tokenizer (tokenizer.json): save it there as well, with its own save_pretrained")
+    embedding = getattr(model.get_input_embeddings(), "weight", None)
+    if embedding is not None and (rows := embedding.shape[0]) < tokenizer.vocab_size:
+        raise LabError(f"{called} has a tokenizer of {tokenizer.vocab_size:,} tokens and a model with rows for {rows:,}: they do not belong together")
     return _ready(model, tokenizer, None, device)
 
 
@@ -151,4 +161,6 @@ def _ready(model: Any, tokenizer: Any, dtype: Any, device: Any) -> tuple[Any, An
 
 
 def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """The first line that says something; one that ends in a colon with the next."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1]).rstrip(",") if lines else type(error).__name__

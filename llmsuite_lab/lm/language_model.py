@@ -7,6 +7,7 @@ padded on the left and returned in order; finished sequences leave the batch. In
 """
 
 import math
+import os
 import time
 import warnings
 from collections.abc import Generator, Iterator, Sequence
@@ -19,7 +20,7 @@ import torch
 from tqdm.auto import tqdm
 
 from llmsuite_lab.core import zoo
-from llmsuite_lab.core.errors import no_empty_name, unknown
+from llmsuite_lab.core.errors import LabError, no_empty_name, unknown
 from llmsuite_lab.core.forks import ForkSafeLock, compute_safely
 from llmsuite_lab.core.own_models import gguf_file, open_model
 from llmsuite_lab.core.runtime import profile, return_freed_memory
@@ -131,6 +132,8 @@ class LanguageModel:
         folder = None if adapter is None else adapters.adapter_path(adapter)
         base = adapters.adapter_base(folder) if folder else None
         name = str(name or base or dial.model)
+        if name.startswith("~"):
+            name = os.path.expanduser(name)
         if base is not None and name != base and not _same_folder(base, name):
             raise ValueError(f"adapter {adapter} was made for {base}, not for {name}: leave the name out, or load {base}")
         if name in zoo.ENTRIES and zoo.entry(name).kind != "causal":
@@ -148,7 +151,12 @@ class LanguageModel:
                 model, tokenizer = open_model(name, *first, known=zoo.ENTRIES)
             if folder is not None:
                 model = merge_adapter(model, folder).to(device=device, dtype=dtype)
-            engine = None if codes is None else q4_engine(model, codes, merged=folder is not None)
+            try:
+                engine = None if codes is None else q4_engine(model, codes, merged=folder is not None)
+            except LabError:  # codes, but of a model that is no Llama
+                if quantize != "auto":
+                    raise
+                engine = codes = None
             lm = cls(model, tokenizer, name, None if adapter is None else str(adapter), engine)
             lm.quantize = None if codes is None else "q4"
             return lm

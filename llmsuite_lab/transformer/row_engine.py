@@ -61,6 +61,7 @@ class RowEngine:
         self.model, self.device = model, next(model.parameters()).device
         takes = inspect.signature(model.forward).parameters
         self.options: dict[str, Any] = {"use_cache": True} | ({"logits_to_keep": 1} if "logits_to_keep" in takes else {})
+        self.counts = "position_ids" in takes
         self.remembers = next((name for name in STATES if name in takes), None)
         self.read = [list(prompt) for prompt in prompts]
         self.states: list[Any] = [None] * len(self.read)
@@ -84,6 +85,8 @@ class RowEngine:
 
     def _forward(self, row: int, ids: Sequence[int]) -> Float[Tensor, " vocabulary"]:
         state = {} if self.states[row] is None else {self.remembers: self.states[row]}
+        if state and self.counts:  # a family may count from 0 again where it is not told (Bamba)
+            state["position_ids"] = torch.tensor([[len(self.read[row]) - 1]], device=self.device)
         with torch.no_grad(), evaluating(self.model):
             out = self.model(input_ids=torch.tensor([list(ids)], device=self.device), **state, **self.options)
         self.states[row] = getattr(out, self.remembers, None) if self.remembers else None

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.own_models import open_model
+from llmsuite_lab.lm.language_model import LanguageModel
 
 LIMIT_S = 180
 SPECIAL = {"vocab_size": 259, "bos_token_id": 257, "eos_token_id": 258, "pad_token_id": 256}
@@ -75,6 +77,14 @@ def as_pickle(folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
 
+def save_smaller(folder):
+    """Put a model with fewer words into the folder, as if the tokenizer were another model's."""
+    from transformers import MambaConfig, MambaForCausalLM
+
+    sizes = {"vocab_size": 100, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    MambaForCausalLM(MambaConfig(hidden_size=40, num_hidden_layers=1, state_size=6, **sizes)).save_pretrained(folder)
+
+
 SPOILT = {
     "no config.json": lambda folder: (folder / "config.json").unlink(),
     "is no JSON object": lambda folder: (folder / "config.json").write_text("[1, 2", encoding="utf-8"),
@@ -84,6 +94,9 @@ SPOILT = {
     "cannot be loaded": lambda folder: (folder / "model.safetensors").write_bytes(b"torn"),
     "no tokenizer": lambda folder: (folder / "tokenizer.json").unlink(),
     "which is there in shape .* instead of": lambda folder: edit(folder, hidden_size=48, intermediate_size=96),
+    "family 'mamba' has no configuration .* 'hidden_size' expected int, got str": lambda folder: edit(folder, hidden_size="big"),
+    "holds no config.json: load an adapter with adapter=": lambda folder: (folder / "config.json").rename(folder / "adapter_config.json"),
+    "has a tokenizer of 256 tokens and a model with rows for 100": lambda folder: save_smaller(folder),
 }
 
 
@@ -94,6 +107,39 @@ def test_what_is_not_found_is_said_in_one_line(saved, said):
     with pytest.raises(LabError, match=said) as told:
         open_model(folder)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "qwen2", "opt"])
+def test_a_folder_without_a_tokenizers_files_has_none(saved, family):
+    """transformers makes an empty one of these families, and every prompt would be empty."""
+    folder, _ = saved(family)
+    for file in folder.glob("*token*"):
+        file.unlink()
+    with pytest.raises(LabError, match=f"{family} has no tokenizer .*save it there"):
+        open_model(folder)
+
+
+def test_weights_that_are_there_and_have_no_place_are_told(saved):
+    folder, _ = saved("qwen2")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        open_model(folder)
+    edit(folder, num_hidden_layers=1, layer_types=["full_attention"])
+    with pytest.warns(UserWarning, match=r"holds 12 weights that a Qwen2ForCausalLM .* no place for \(first: model.layers.1.input_layernorm.weight\)"):
+        assert len(open_model(folder)[0].model.layers) == 1
+
+
+def test_a_device_that_is_not_here_is_said_in_a_sentence(saved, monkeypatch):
+    folder, _ = saved("gpt2")
+
+    def without_gpu(self, *args, **kwargs):
+        assert kwargs["device"] == "cpu", "Torch not compiled with CUDA enabled"
+        return self
+
+    monkeypatch.setattr("transformers.PreTrainedModel.to", without_gpu)
+    with pytest.raises(ValueError, match="device='cuda' is no device here .Torch not compiled"):
+        open_model(folder, device="cuda")
+    assert open_model(folder, device="cpu")
 
 
 def test_what_writes_no_text_or_is_nothing_is_refused(tmp_path, tiny_tokenizer):
@@ -184,6 +230,8 @@ def test_a_gguf_file_of_another_family_is_loaded_and_what_it_lacks_is_said(tmp_p
     tensors = {tensor.name: tensor.data for tensor in GGUFReader(file).tensors}
     assert np.array_equal(model.transformer.h[1].mlp.c_fc.weight.detach().numpy(), tensors["blk.1.ffn_up.weight"].T)
     assert tokenizer.decode(tokenizer("he said", add_special_tokens=False)["input_ids"]) == "he said"
+    lm = LanguageModel.load(file, dtype=torch.float32, device="cpu", quantize="auto")  # no Llama: the codes are of no use, without a word
+    assert (lm.quantize, lm.complete(["he"], 3)[0].completion_tokens) == (None, 3)
     (tmp_path / "folder").mkdir()
     file.rename(tmp_path / "folder" / "own.gguf")
     assert type(open_model(tmp_path / "folder")[0]).__name__ == "GPT2LMHeadModel"

@@ -1,4 +1,4 @@
-"""Every causal family writes what its own forward pass says, read anew for each token without cache, batch or padding: tiny random models of thirteen."""
+"""Every causal family writes what its own forward pass says, read anew for each token without cache, batch or padding: tiny random models of fourteen."""
 
 import pytest
 import torch
@@ -19,6 +19,10 @@ FAMILIES = {  # class of the config, its sizes, whether each row is a batch of i
     "JambaConfig": (
         USUAL | {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "num_experts": 2,
          "attn_layer_period": 2, "attn_layer_offset": 1, "mamba_d_state": 4, "mamba_dt_rank": 3}, True, 96,
+    ),
+    "BambaConfig": (  # counts positions from 0 in every call that does not tell them
+        USUAL | {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "attn_layer_indices": [1], "mamba_n_heads": 8, "mamba_d_head": 8,
+         "mamba_d_state": 4, "mamba_n_groups": 1}, True, 96,
     ),
     "Lfm2Config": (
         USUAL | {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "layer_types": ["conv", "full_attention"]}, True, 96,
