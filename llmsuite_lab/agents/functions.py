@@ -25,10 +25,10 @@ from pydantic_core import to_jsonable_python
 from llmsuite_lab.agents import docstrings
 from llmsuite_lab.agents.react import FINISH
 from llmsuite_lab.agents.tools import Argument, Tool
+from llmsuite_lab.lm.schemas import in_words
 from llmsuite_lab.lm.tool_calls import read_json
 
 MAX_CHARS = 2000  # of all arguments together
-_DEPTH = 4  # objects within objects that are shown to the model
 
 
 @dataclass(frozen=True)
@@ -139,14 +139,12 @@ def tool_from(function: Callable[..., Any], *, name: str | None = None, timeout_
             model.model_json_schema()
     except (PydanticSchemaGenerationError, PydanticUserError, NameError, TypeError, ValueError) as error:
         raise ValueError(f"a parameter of {called} has a type that JSON cannot carry: {str(error).splitlines()[0]}") from error
-    shown = next(iter(fields)) if len(fields) == 1 else ("{" + ", ".join(f'"{field}": …' for field in fields) + "}" if fields else "")
-    made = FunctionTool(
-        called, docstrings.purpose(text), Arguments(shown, max_chars=MAX_CHARS, model=model), lambda values: _value(function(**values)),
-        timeout_s, max_chars,
-    )  # fmt: skip
-    annotations = {key: hint for key, hint in hints.items() if key in fields or key == "return"}
-    described_as = {"__name__": called, "__qualname__": called, "__doc__": text, "__annotations__": annotations}
-    described_as["__signature__"] = signature.replace(parameters=visible)
+    arguments = Arguments(_between_brackets(list(fields)), max_chars=MAX_CHARS, model=model)
+    made = FunctionTool(called, docstrings.purpose(text), arguments, lambda values: _value(function(**values)), timeout_s, max_chars)
+    told = {name: field.description for name, (_, field) in fields.items()}
+    annotations = {name: typing.Annotated[hint, told[name]] if told.get(name) else hint for name, hint in hints.items() if name in fields or name == "return"}
+    described_as = {"__name__": called, "__qualname__": called, "__doc__": made.description, "__annotations__": annotations}
+    described_as["__signature__"] = signature.replace(parameters=[p.replace(annotation=annotations[p.name]) for p in visible])
     for attribute, value in described_as.items():  # what LangChain and others ask of a function
         object.__setattr__(made, attribute, value)
     return made
@@ -214,34 +212,22 @@ def _throw(error: BaseException) -> None:
 
 def described(tools: Sequence[Tool]) -> str:
     """The tools as the model reads them, in front of the question (`react(…, examples=described(tools))`): each with its action, description, types."""
+    return shown([tool.schema for tool in tools])
+
+
+def shown(schemas: Sequence[dict[str, Any]]) -> str:
+    """`described` of tools that are given as schemas ({"type": "function", "function": …}), as LangChain has them."""
     lines = ["Think in one line, then act in one line. You may use:"]
-    for tool in tools:
-        lines.append(f"Action: {tool.name}[{tool.argument.name}] — {tool.description}")
-        schema = tool.schema["function"]["parameters"] if isinstance(tool, FunctionTool) else {}
-        for name, about in schema.get("properties", {}).items():
-            default = f", {json.dumps(about['default'], ensure_ascii=False)} if left out" if "default" in about else ""
-            told = f", {about['description']}" if "description" in about else ""
-            lines.append(f"  {name}: {_in_words(about, schema.get('$defs', {}))}{default}{told}")
+    for schema in schemas:
+        about, parameters = schema["function"], schema["function"].get("parameters", {})
+        properties = parameters.get("properties", {})
+        lines.append(f"Action: {about['name']}[{_between_brackets(list(properties))}] — {' '.join(about.get('description', '').split())}")
+        for name, part in properties.items():
+            default = f", {json.dumps(part['default'], ensure_ascii=False)} if left out" if "default" in part else ""
+            told = f", {' '.join(part['description'].split())}" if "description" in part else ""
+            lines.append(f"  {name}: {in_words(part, parameters.get('$defs', {}))}{default}{told}")
     return "\n".join([*lines, f"Action: {FINISH}[answer] — give the answer", "", ""])
 
 
-def _in_words(schema: dict[str, Any], definitions: dict[str, Any], depth: int = _DEPTH) -> str:
-    """A JSON schema as a model reads it: 'one of "red", "blue"', 'list of integer', '{"street": string, "zip": integer or null}'."""
-    if "$ref" in schema or "allOf" in schema:
-        name = schema.get("$ref", schema.get("allOf", [{}])[0].get("$ref", "")).rpartition("/")[2]
-        return _in_words(definitions.get(name, {}), definitions, depth - 1) if depth > 0 else name
-    if "enum" in schema or "const" in schema:
-        return "one of " + ", ".join(json.dumps(value, ensure_ascii=False) for value in schema.get("enum", [schema.get("const")]))
-    if "anyOf" in schema:
-        return " or ".join(dict.fromkeys(_in_words(one, definitions, depth) for one in schema["anyOf"]))
-    kind = schema.get("type", "any value")
-    if kind == "array" and "prefixItems" in schema:
-        return f"list of exactly ({', '.join(_in_words(one, definitions, depth) for one in schema['prefixItems'])})"
-    if kind == "array":
-        return f"list of {_in_words(schema.get('items', {}), definitions, depth)}"
-    if kind == "object" and "properties" in schema:
-        inside = [f'"{name}": {_in_words(about, definitions, depth)}' for name, about in schema["properties"].items()]
-        return "{" + ", ".join(inside) + "}"
-    if kind == "object" and isinstance(schema.get("additionalProperties"), dict):
-        return f"object, its values {_in_words(schema['additionalProperties'], definitions, depth)}"
-    return f"{kind} ({schema['format']})" if "format" in schema else kind
+def _between_brackets(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else "{" + ", ".join(f'"{name}": …' for name in names) + "}" if names else ""

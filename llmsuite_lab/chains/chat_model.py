@@ -3,7 +3,8 @@
     messages → prompt → LanguageModel.complete → AIMessage(text, tool calls, token usage)
 
 Without tools the model's chat template is used. With tools bound, a model whose template shows tools is spoken to in its own form (`native_format`); any other
-in the ReAct form that the tuned model of notebook 04 knows (`react_format`), so that `create_agent` really drives it.
+in the ReAct form that the tuned model of notebook 04 knows (`react_format`), so that `create_agent` really drives it: a model without an adapter reads the
+tools in front of the question, unless `examples` stand there.
 In production: `langchain_huggingface.ChatHuggingFace`.
 """
 
@@ -25,6 +26,7 @@ from langchain_core.runnables.config import get_config_list, run_in_executor
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from llmsuite_lab.agents import functions
 from llmsuite_lab.chains import native_format, react_format
 from llmsuite_lab.chains.identity import identity
 from llmsuite_lab.chains.structured_output import METHODS, StructuredOutput
@@ -235,7 +237,8 @@ class LabChatModel(BaseChatModel):
         if self._native(tools):
             return self.language_model.chat_prompt(native_format.conversation_of(messages), tools)
         if tools:
-            return self.examples + react_format.prompt_of(messages)
+            shown = "" if self.examples or self.language_model.adapter else functions.shown(tools)  # a tuned model knows its tools
+            return self.examples + shown + react_format.prompt_of(messages)
         turns = [{"role": native_format.role_of(message), "content": react_format.text_of(message)} for message in messages]
         return self.language_model.chat_prompt([turn | ({"role": "user"} if turn["role"] == "tool" else {}) for turn in turns])
 

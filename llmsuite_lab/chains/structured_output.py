@@ -56,7 +56,7 @@ class StructuredOutput(RunnableSerializable):
         **kwargs: Any,
     ) -> list[Any]:
         """An answer each; a round is one batched generation of those still open."""
-        schema = convert_to_json_schema(self.target)
+        schema = self.target.model_json_schema() if _is_model(self.target) else convert_to_json_schema(self.target)
         configs = get_config_list(config, len(inputs))
         raw: list[Any] = [AIMessage("")] * len(inputs)  # the last message of each, or the error in its place
         asked: list[list[BaseMessage]] = [[] for _ in inputs]
@@ -120,7 +120,7 @@ def with_request(messages: Sequence[BaseMessage], wanted: str) -> list[BaseMessa
 
 def reader(target: Any, schema: dict[str, Any]) -> Callable[[str], Any]:
     """Text → value: of the pydantic class itself; for a TypedDict or a JSON schema a dictionary whose top level has been validated."""
-    if isinstance(target, type) and issubclass(target, BaseModel):
+    if _is_model(target):
         return lambda text: value_of(text, target)
     if isinstance(target, type) and hasattr(target, "parse_obj"):  # pydantic.v1, which LangChain takes too
         return lambda text: target.parse_obj(object_of(text))
@@ -130,6 +130,10 @@ def reader(target: Any, schema: dict[str, Any]) -> Callable[[str], Any]:
     }
     model = create_model("Answer", __config__=ConfigDict(extra="allow"), **fields)
     return lambda text: value_of(text, model).model_dump(by_alias=True, exclude_unset=True)
+
+
+def _is_model(target: Any) -> bool:
+    return isinstance(target, type) and issubclass(target, BaseModel)
 
 
 def _type(about: dict[str, Any]) -> Any:

@@ -15,9 +15,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from llmsuite_lab.core.errors import within
-from llmsuite_lab.core.values import finite
 from llmsuite_lab.lm.language_model import Completion, LanguageModel
+from llmsuite_lab.lm.schemas import in_words
 from llmsuite_lab.lm.text import listed
+from llmsuite_lab.lm.tool_calls import decoded
 
 RETRIES, MOST_RETRIES = 2, 20
 _SHOWN_ERRORS = 3
@@ -44,7 +45,7 @@ def structured(
 ) -> list[Structured]:
     """Answer each conversation (as in `LanguageModel.chat`) with a value of the pydantic `model`; each round is one batch of those still open.
 
-    Options as in `LanguageModel.complete`. Raises ValueError for retries outside 0…MOST_RETRIES and as `LanguageModel.chat`.
+    Options as in `LanguageModel.complete`. Raises ValueError for retries outside 0…MOST_RETRIES, for a `model` without fields and as `LanguageModel.chat`.
     """
     asked = [
         [{"role": "user", "content": turns}] if isinstance(turns, str) else list(turns) for turns in listed(conversations, "structured", (str, list))
@@ -86,13 +87,19 @@ def until_valid(
 
 
 def request(schema: dict[str, Any]) -> str:
-    """What is asked of the model for this JSON schema: an object, its fields with their types and descriptions."""
+    """What is asked of the model for this JSON schema: an object, its fields with their types and descriptions.
+
+    Raises ValueError for the schema of something else than an object with fields.
+    """
     fields = []
-    for name, about in schema.get("properties", {}).items():
-        need = "" if name in schema.get("required", ()) else ", may be left out"
-        fields.append(f'- "{name}": {_kind(about)}{need}' + (f" ({about['description']})" if about.get("description") else ""))
+    top = schema.get("$defs", {}).get(schema["$ref"].rpartition("/")[2], {}) if "$ref" in schema else schema  # a model that holds itself
+    if not top.get("properties"):
+        raise ValueError(f"the answer must be an object with fields, and this schema asks for {in_words(top)}: put it in a field of a class")
+    for name, about in top["properties"].items():
+        need = "" if name in top.get("required", ()) else ", may be left out"
+        fields.append(f'- "{name}": {in_words(about)}{need}' + (f" ({about['description']})" if about.get("description") else ""))
     more = f"\nwhere {json.dumps(schema['$defs'], ensure_ascii=False)}" if "$defs" in schema else ""
-    example = "{" + ", ".join(f'"{name}": …' for name in schema.get("properties", {})) + "}"
+    example = "{" + ", ".join(f'"{name}": …' for name in top["properties"]) + "}"
     return "Answer with one JSON object and nothing else. Its fields:\n" + "\n".join(fields) + f"{more}\nIts form: {example}"
 
 
@@ -116,15 +123,23 @@ def complaint(error: str) -> str:
 
 
 def object_of(text: str) -> dict[str, Any]:
-    """The first JSON object in `text`. Raises ValueError where there is none."""
-    decoder = json.JSONDecoder(parse_float=finite, parse_constant=finite)
+    """The JSON object that begins at the first brace of `text`, behind the model's thoughts. Raises ValueError where there is none."""
+    text = said(text)
     if (start := text.find("{")) < 0:
         raise ValueError("there is no JSON object in it")
     try:
-        found, _ = decoder.raw_decode(text[start:])
-    except (ValueError, RecursionError) as error:
+        found, _ = decoded(text, start)
+    except ValueError as error:
         raise ValueError(f"it is no JSON object ({str(error)[:100]})") from error
     return found
+
+
+def said(text: str) -> str:
+    """What stands behind the model's thoughts: an object that it only considers, between <think> and </think>, is no answer."""
+    if text.lstrip().startswith("{"):
+        return text  # a thought would come first: what looks like its end stands in a value
+    behind = text.rpartition("</think>")[2]  # the template may have opened it, in the prompt
+    return behind.partition("<think>")[0]
 
 
 def value_of(text: str, model: type[BaseModel]) -> BaseModel:
@@ -134,15 +149,3 @@ def value_of(text: str, model: type[BaseModel]) -> BaseModel:
     except ValidationError as error:
         told = [f"{'.'.join(map(str, e['loc'])) or 'the object'}: {e['msg']}" for e in error.errors()[:_SHOWN_ERRORS]]
         raise ValueError("; ".join(told)) from error
-
-
-def _kind(schema: dict[str, Any]) -> str:
-    if "enum" in schema or "const" in schema:
-        return "one of " + ", ".join(json.dumps(value, ensure_ascii=False) for value in schema.get("enum", [schema.get("const")]))
-    if "anyOf" in schema:
-        return " or ".join(_kind(one) for one in schema["anyOf"])
-    if schema.get("type") == "array":
-        return f"list of {_kind(schema.get('items', {}))}"
-    if isinstance(schema.get("type"), list):
-        return " or ".join(schema["type"])
-    return schema.get("type") or schema.get("$ref", "any value").rpartition("/")[2]

@@ -85,7 +85,7 @@ def read_reply(written: str, tools: Sequence[dict[str, Any]] = ()) -> Reply:
 
 def read_json(text: str) -> Any:
     """The JSON value that `text` is. Raises ValueError for anything else, numbers that are not finite and half a character (a lone surrogate) among it."""
-    value, end = _decoded(text, len(text) - len(text.lstrip()))
+    value, end = decoded(text, len(text) - len(text.lstrip()))
     if text[end:].strip():
         raise ValueError(f"behind it stands {text[end:].strip()[:40]!r}")
     return value
@@ -174,7 +174,7 @@ def _one_after_another(text: str) -> list[ToolCall]:
     while at < len(text):
         if not (named := _NAMED.match(text, at)):
             raise ValueError("it is no call")
-        value, end = _decoded(text, named.end())
+        value, end = decoded(text, named.end())
         calls.append(_call(named[1], value))
         at = _BETWEEN.match(text, end).end()
     return calls
@@ -207,14 +207,14 @@ def _values(text: str) -> list[Any]:
     """The JSON values that a text consists of, one after another, commas and semicolons between them. Raises ValueError for anything else."""
     found, at = [], _BETWEEN.match(text).end()
     while at < len(text):
-        value, end = _decoded(text, at)
+        value, end = decoded(text, at)
         found.append(value)
         at = _BETWEEN.match(text, end).end()
     return found
 
 
-def _decoded(text: str, at: int) -> tuple[Any, int]:
-    """The JSON value that begins at `at`, and where it ends."""
+def decoded(text: str, at: int) -> tuple[Any, int]:
+    """The JSON value that begins at `text[at]`, and where it ends. Raises ValueError where none does, as for `read_json`."""
     try:
         value, end = json.JSONDecoder(parse_float=finite, parse_constant=finite).raw_decode(text, at)
         json.dumps(value, ensure_ascii=False).encode()

@@ -14,7 +14,7 @@ from llmsuite_lab.lm.language_model import Completion
 class StandIn:
     """Answers by `reply(prompt)`, cut at stop strings as the real one does; without `reply`, by a checksum: equal prompts, equal answers."""
 
-    name, adapter, context_length, tokenizer = "stand-in", None, 8192, None
+    name, adapter, context_length, tokenizer = "stand-in", "react", 8192, None
 
     def __init__(self, reply=None):
         self.reply = reply or (lambda prompt: f" {zlib.crc32(prompt.encode())}\nmore")

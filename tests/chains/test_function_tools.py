@@ -49,6 +49,9 @@ def test_the_same_object_is_a_tool_of_langchain_as_it_is(stand_in):
     mine = tool_from(price)
     theirs = as_tool(mine)
     assert (theirs.name, theirs.args["count"]["type"], theirs.args["count"]["default"]) == ("price", "integer", 1)
+    assert (theirs.description, theirs.args["item"]["description"]) == ("What so many of an item cost.", "what is bought")
+    assert convert_to_openai_tool(mine)["function"]["parameters"]["properties"]["item"]["description"] == "what is bought"
+    assert convert_to_openai_tool(mine)["function"]["description"] == "What so many of an item cost."
     assert theirs.invoke({"item": "lamp", "count": 2}) == 18.0
     assert convert_to_openai_tool(mine)["function"]["parameters"]["required"] == ["item"]
     turns = ['price[{"item": "lamp", "count": 2}]', "Finish[18.0]"]

@@ -7,19 +7,20 @@ from random import Random
 from typing import Literal
 
 import pytest
+from langchain.agents import create_agent
 from langchain_core.caches import InMemoryCache
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage, trim_messages
 from langchain_core.runnables import RunnableLambda
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel
 from typing_extensions import TypedDict
 
-from llmsuite_lab.agents.functions import tool_from
+from llmsuite_lab.agents.functions import described, tool_from
 from llmsuite_lab.chains.agent import answer_of, react_agent
 from llmsuite_lab.chains.chat_model import LabChatModel
 from llmsuite_lab.chains.native_format import speakable
 from llmsuite_lab.lm.language_model import Completion, LanguageModel
-from llmsuite_lab.lm.structured import structured
+from llmsuite_lab.lm.structured import request, structured, value_of
 from llmsuite_lab.lm.tool_calls import read_reply
 from tests.agents.test_native import HERMES, price, wanted
 
@@ -134,6 +135,17 @@ def test_the_react_form_is_kept_where_it_is_asked_for_or_shown(model):
         speaking = model(lambda prompt: " I know.\nAction: Finish[18]\n", **options)
         assert speaking.bind_tools([tool_from(price)]).invoke("What?").content == "18"
         assert speaking.language_model.calls[0][0][0].endswith("Question: What?\nThought:")
+
+
+def test_a_model_that_was_not_tuned_reads_in_the_react_form_which_tools_there_are(model):
+    asking = model(lambda prompt: " I know.\nAction: Finish[18]\n", tool_form="react")
+    mine = tool_from(price)
+    asking.bind_tools([mine]).invoke("What?")
+    create_agent(asking, [mine]).invoke({"messages": [("user", "What?")]})
+    assert [prompts for prompts, _ in asking.language_model.calls] == [[described([mine]) + "Question: What?\nThought:"]] * 2
+    asking.language_model.adapter = "react"
+    asking.bind_tools([mine]).invoke("What?")
+    assert asking.language_model.calls[-1][0] == ["Question: What?\nThought:"], "a tuned model knows its tools"
 
 
 class Person(BaseModel):
@@ -273,3 +285,52 @@ def test_tokens_are_counted_by_the_models_own_tokenizer(model):
     kept = trim_messages([HumanMessage("a" * 50), AIMessage("b"), HumanMessage("c")], max_tokens=30, token_counter=speaking, strategy="last", start_on="human")
     assert [message.content for message in kept] == ["c"]
     assert json.loads(json.dumps(speaking._identifying_params))["tool_form"] == "auto"
+
+
+class Street(BaseModel):
+    """A street."""
+
+    name: str
+    numbers: list[int] = []
+    leads_to: list["Street"] = []
+
+
+class Home(BaseModel):
+    """A home."""
+
+    street: Street
+    size: tuple[int, float] | None = None
+
+
+def test_what_is_inside_of_lists_and_objects_is_asked_for(model):
+    plain = request(Home.model_json_schema())
+    assert '- "size": list of exactly (integer, number) or null, may be left out' in plain
+    assert '"numbers": {"default": [], "items": {"type": "integer"}' in plain
+    itself = request(Street.model_json_schema())
+    assert '- "leads_to": list of Street, may be left out' in itself
+    assert 'Its form: {"name": …, "numbers": …, "leads_to": …}' in itself
+    written = '{"street": {"name": "Way", "leads_to": [{"name": "End"}]}, "size": [3, 0.5]}'
+    asking = model(lambda prompt: written)
+    assert asking.with_structured_output(Home).invoke("Where?").street.leads_to[0].name == "End"
+    assert plain in asking.language_model.calls[0][0][0]
+    inside = {"title": "Trip", "type": "object", "properties": {"to": {"type": "object", "properties": {"city": {"type": "string", "format": "date"}}}}}
+    assert asking.with_structured_output(inside).invoke("Where?") == json.loads(written)
+    assert '- "to": {"city": string (date)}, may be left out' in asking.language_model.calls[-1][0][0]
+    for call in (lambda: structured(asking.language_model, ["?"], RootModel[list[int]]), lambda: asking.with_structured_output(RootModel[int]).invoke("?")):
+        with pytest.raises(ValueError, match="must be an object with fields"):
+            call()
+
+
+def test_an_object_in_a_thought_is_no_answer(model):
+    def reply(prompt):
+        thought = 'I try {"name": "Bob", "age": 1}.</think>'
+        return f"<think>{thought}{GOOD}" if "Ada?" in prompt else thought + GOOD if "Eve?" in prompt else "<think>" + GOOD
+
+    asking = model(reply)
+    found = structured(asking.language_model, ["Ada?", "Eve?", "Who?"], Person, retries=1)
+    assert [one.value and one.value.name for one in found] == ["Ada", "Ada", None]
+    assert [one.retries for one in found] == [0, 0, 1]
+    assert [one["parsed"] and one["parsed"].name for one in asking.with_structured_output(Person, include_raw=True).batch(["Ada?", "Who?"])] == ["Ada", None]
+    assert value_of('{"name": "</think>", "age": 3}', Person).name == "</think>"
+    with pytest.raises(ValueError, match="half a character"):
+        value_of('{"name": "\\ud800", "age": 3}', Person)
