@@ -1,6 +1,7 @@
 """The ideas of the section as pictures: what composing means, what travels through a chain, who asks whom. Drawn; what is measured is elsewhere."""
 
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 from llmsuite_lab.agents.demonstrations import demonstrate
@@ -145,8 +146,6 @@ def routes_by_nearness(reach: float = 0.62, seed: int = 5) -> Any:
     examples = []
     for (x, y), name, fill in (((1.3, 3.4), "handbook", "baseline"), ((4.9, 3.5), "sums", "accent"), ((3.0, 1.2), "almanac", "third")):
         points = rng.normal((x, y), 0.42, (7, 2))
-        for point in points:
-            ax.add_patch(_disc(point, reach, tint(fill, 0.13)))
         ax.plot(*points.T, "o", color=colour(fill), markersize=8, zorder=3)
         say(ax, x, y + 1.15, name, size=14, bold=True, ink=fill)
         examples += [(point, name, fill) for point in points]
@@ -155,13 +154,21 @@ def routes_by_nearness(reach: float = 0.62, seed: int = 5) -> Any:
         near = float(np.linalg.norm(nearest - query)) <= reach
         ax.plot(*query, "*", color=colour("tuned"), markersize=22, zorder=5)
         say(ax, query[0] + 0.1, query[1] - 0.42, f"{text}\n→ {name if near else 'unclear: ask back'}", size=12.5, bold=True, ink="tuned")
+    _paint_routes(ax, np.array([point for point, _, _ in examples]), [tint(fill, 0.13) for _, _, fill in examples], reach)
     return drawn
 
 
-def _disc(point: Any, radius: float, face: str) -> Any:
-    from matplotlib.patches import Circle
+def _paint_routes(ax: Any, points: Any, faces: Sequence[str], reach: float) -> None:
+    """Every place in the colour of the nearest point, as a question there would be routed; white where none is within `reach`."""
+    import numpy as np
+    from matplotlib.colors import to_rgba_array
 
-    return Circle(point, radius, facecolor=face, edgecolor="none", zorder=1)
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    x, y = np.linspace(left, right, 661), np.linspace(low, high, 521)
+    apart = np.hypot(x[None, :, None] - points[:, 0], y[:, None, None] - points[:, 1])  # [y, x, points]
+    painted = to_rgba_array(faces)[apart.argmin(-1)]
+    painted[..., 3] = apart.min(-1) <= reach
+    ax.imshow(painted, extent=(left, right, low, high), origin="lower", zorder=0)
 
 
 def two_conversations() -> Any:

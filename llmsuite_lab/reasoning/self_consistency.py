@@ -34,15 +34,12 @@ def majority(values: Sequence[str | None]) -> tuple[str | None, float]:
     """
     if not values:
         raise ValueError("there is nothing to vote on: no chain was sampled")
-    first: dict[str, str] = {}
-    for value in values:
-        if value is not None:
-            first.setdefault(normalise_answer(value), value)
-    counts = Counter(normalise_answer(value) for value in values if value is not None)
-    if not counts:
+    given = [value for value in values if value is not None]
+    key = {value: normalise_answer(value) for value in given}
+    if not key:
         return None, 0.0
-    best = max(counts, key=lambda key: (counts[key], -list(first).index(key)))
-    return first[best], counts[best] / len(values)
+    (best, votes), *_ = Counter(key[value] for value in given).most_common(1)  # the first seen of those with as many
+    return next(value for value in given if key[value] == best), votes / len(values)
 
 
 def solve_by_vote(
