@@ -41,10 +41,11 @@ def names() -> list[str]:
 
 
 def find(wanted: Iterable[str]) -> list[str]:
-    """Full names for `wanted`, each a full name or the beginning of one ("03"). Raises LabError naming the nearest for an unknown one."""
+    """Full names for `wanted`, each a full name, the beginning of one ("03") or its number ("3"). Raises LabError naming the nearest for an unknown one."""
     known, found = names(), []
     for name in (name.removesuffix(".ipynb").rsplit("/", 1)[-1] for name in wanted):
-        matches = [name] if name in known else [full for full in known if full.startswith(name)]
+        numbered = [full for full in known if full.partition("_")[0] == name.zfill(2)]
+        matches = [name] if name in known else numbered or [full for full in known if full.startswith(name)]
         if len(matches) != 1:
             near = matches or get_close_matches(name, known, cutoff=0.3) or known
             raise LabError(f"No single notebook is called {name!r}; did you mean {', '.join(near) or 'one to be written first'}?")

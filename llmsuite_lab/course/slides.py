@@ -250,12 +250,12 @@ def decks() -> list[Path]:
 
 
 def chosen(names: Iterable[str] = ()) -> list[Path]:
-    """The decks that `names` mean, each once and in the course's order: a deck's name or its number (`03`); no name means all.
+    """The decks that `names` mean, each once and in the course's order: a deck's name or its number (`03`, `3`); no name means all.
 
     Raises LabError for a name that no deck has, with the ones there are.
     """
     sources = decks()
-    names = list(names)
+    names = [name.zfill(2) if name.isdecimal() else name for name in names]
     for name in names:
         if not any(name in (path.stem, path.stem.partition("_")[0]) for path in sources):
             raise LabError(f"no deck is called {name!r}; there are: {', '.join(path.stem for path in sources)} (the number alone will do)")

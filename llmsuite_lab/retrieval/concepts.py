@@ -88,28 +88,27 @@ def two_rankings_fused() -> Any:
     words = ["NE-656 filter", "KL-111 filter", "filter order form", "fan warranty"]
     meaning = ["spare parts of the fan", "NE-656 filter", "filter order form", "cleaning the fan"]
     rankings = [[(name, float(-n)) for n, name in enumerate(names)] for names in (words, meaning)]
-    fused = reciprocal_rank_fusion(rankings)[:5]
+    fused = reciprocal_rank_fusion(rankings)
     drawn, ax = canvas("Fuse the ranks, not the raw scores: found by both comes first", 10.8, 3.6)
     columns = ((1.6, "BM25: words", words, "baseline"), (9.2, "vectors: meaning", meaning, "third"))
     both = set(words) & set(meaning)
-    place = {name: 2.62 - 0.55 * n for n, (name, _) in enumerate(fused)}
+    place = {name: 2.62 - 0.46 * n for n, (name, _) in enumerate(fused)}
     for x, title, names, fill in columns:
         say(ax, x, 3.25, title, size=14, bold=True, ink=fill)
         for n, name in enumerate(names):
             y = 2.62 - 0.62 * n
             box(ax, x, y, 2.7, 0.48, f"{n + 1}   {name}", fill=fill, outline=name not in both, size=12.5)
-            if name in place:
-                side = 1 if x < 5 else -1
-                arrow(
-                    ax,
-                    (x + 1.4 * side, y),
-                    (5.4 - 1.7 * side, place[name]),
-                    ink="accent" if name in both else "base",
-                    width=2 if name in both else 1.2,
-                )
+            side = 1 if x < 5 else -1
+            arrow(
+                ax,
+                (x + 1.4 * side, y),
+                (5.4 - 1.7 * side, place[name]),
+                ink="accent" if name in both else "base",
+                width=2 if name in both else 1.2,
+            )
     say(ax, 5.4, 3.25, "1 / (60 + rank), added up", size=14, bold=True, ink="accent")
     for name, score in fused:
-        box(ax, 5.4, place[name], 3.3, 0.44, f"{name}   {score:.4f}", fill="accent", outline=name not in both, size=12.5)
+        box(ax, 5.4, place[name], 3.3, 0.39, f"{name}   {score:.4f}", fill="accent", outline=name not in both, size=12.5)
     return drawn
 
 

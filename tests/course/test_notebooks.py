@@ -198,7 +198,7 @@ def test_a_malformed_notebook_is_named_in_one_sentence(tmp_path, content, words)
 
 
 def test_names_are_found_by_their_beginning(clone):
-    assert notebooks.find(["01", "02_second.ipynb", "notebooks/01_first.ipynb"]) == ["01_first", "02_second", "01_first"]
+    assert notebooks.find(["01", "02_second.ipynb", "notebooks/01_first.ipynb", "2"]) == ["01_first", "02_second", "01_first", "02_second"]
     for wrong, near in (("0", "01_first, 02_second"), ("07_frist", "01_first")):
         with pytest.raises(LabError, match=f"No single notebook is called '{wrong}'; did you mean {near}"):
             notebooks.find([wrong])

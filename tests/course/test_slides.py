@@ -113,6 +113,7 @@ def test_a_broken_deck_says_what_is_wrong(tmp_path, text, sentence):
 def test_an_unknown_deck_names_the_known_ones(tmp_path):
     with pytest.raises(LabError, match="00_start_here"):
         slides.build(["99_nowhere"], tmp_path)
+    assert [path.stem for path in slides.chosen(["3"])] == [path.stem for path in slides.chosen(["03"])] != []
 
 
 @pytest.fixture
