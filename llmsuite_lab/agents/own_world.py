@@ -11,7 +11,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+from llmsuite_lab.agents.tools import Argument
 from llmsuite_lab.core.errors import whole
+from llmsuite_lab.core.text import fold
 from llmsuite_lab.retrieval.chunking import by_sentences
 from llmsuite_lab.retrieval.documents import read_folder
 from llmsuite_lab.retrieval.pipeline import subject
@@ -23,6 +25,7 @@ from llmsuite_lab.world.elsewhere.pages import World
 from llmsuite_lab.world.readers import usable_rows
 
 KIND = "your questions"
+_BRACKETS, _LONGEST = str.maketrans("[]", "()"), Argument("title").max_chars  # what Search[…] can be asked for
 
 
 def load(folder: str | Path | None = None, per_kind: int | None = None, per_label: int | None = None) -> World:
@@ -46,28 +49,29 @@ def load(folder: str | Path | None = None, per_kind: int | None = None, per_labe
 
 
 def _pages(folder: Path) -> dict[str, Page]:
-    sentences: dict[str, list[str]] = {}
+    sentences: dict[str, tuple[str, list[str]]] = {}  # by the title as Search compares it
     for passage in read_folder(folder)[0]:
-        title = subject(passage).partition(" > ")[0]
-        sentences.setdefault(title, []).extend(chunk.text for chunk in by_sentences(passage.text, 1))
-    return {title: Page(title, "page", told[0], tuple(told[1:])) for title, told in sentences.items() if told}
+        title = subject(passage).partition(" > ")[0].translate(_BRACKETS)[:_LONGEST].strip()
+        sentences.setdefault(fold(title), (title, []))[1].extend(chunk.text for chunk in by_sentences(passage.text, 1))
+    return {title: Page(title, "page", told[0], tuple(told[1:])) for title, told in sentences.values() if told}
 
 
 def _question(where: str, row: Any) -> Question:
     answer = row.get("answer") if isinstance(row, dict) else None
     unreadable = not str(answer).strip() or isinstance(answer, float) and not math.isfinite(answer)
     if isinstance(answer, bool) or not isinstance(answer, str | int | float) or unreadable:
-        raise ValueError("answer must be a text or a number")
+        raise ValueError(f"answer must be a text or a number, not {answer!r:.60}: the pages answer every question")
     if not isinstance(row.get("kind"), str | None):
         raise ValueError(f"kind must be a text, not {row['kind']!r}")
     if not isinstance(row.get("question"), str) or not row["question"].strip():
-        raise ValueError("question must be a text")
+        raise ValueError(f"question must be a text, not {row.get('question')!r:.60}")
     return Question(str(row.get("kind") or KIND), row["question"], str(answer), ())
 
 
 def _claim(where: str, row: Any) -> Claim:
-    if not isinstance(row, dict) or not isinstance(row.get("claim"), str) or not row["claim"].strip() or row.get("label") not in LABELS:
-        raise ValueError(f"claim must be a text, label one of {', '.join(LABELS)}")
+    claim, label = (row.get("claim"), row.get("label")) if isinstance(row, dict) else (None, None)
+    if not isinstance(claim, str) or not claim.strip() or label not in LABELS:
+        raise ValueError(f"claim must be a text, label one of {', '.join(LABELS)}; they are {claim!r:.60} and {label!r:.30}")
     return Claim(row["claim"], row["label"], (), "")
 
 

@@ -14,6 +14,8 @@ from functools import lru_cache
 import regex
 
 _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}ー\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}&&\p{L}]"
+# a letter, digit or mark that, beside another, stands inside a word
+_WITHIN = r"[[\p{L}\p{N}\p{M}]--[\p{Han}\p{Hiragana}\p{Katakana}ー\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]]"
 _CLUSTER = regex.compile(rf"{_UNSPACED}\p{{M}}*", regex.V1)
 _IDEOGRAPH = regex.compile(r"\p{Han}")
 _SPAN = regex.compile(rf"(?:{_UNSPACED}\p{{M}}*(?:(?!{_UNSPACED})\p{{P}})*|(?:(?!{_UNSPACED})\S)+)\s*", regex.V1)
@@ -30,6 +32,16 @@ def fold(text: str) -> str:
     """The form in which texts are compared where case does not count: folded, composed (NFC), with single spaces."""
     folded = text.casefold() if text.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold())
     return one_line(folded)
+
+
+def place(part: str, text: str, start: int = 0) -> int:
+    """Where `part` stands in `text` as words and numbers of its own, -1 where it does not: "3" is not in "13 toys", "3.5" or "1930". Both in NFC."""
+    before = rf"(?<!{_WITHIN})" if regex.match(_WITHIN, part, regex.V1) else ""
+    behind = rf"(?!{_WITHIN})" if regex.search(rf"{_WITHIN}\Z", part, regex.V1) else ""
+    before += r"(?<!\d[.,:'’])" if part[:1].isdigit() else ""
+    behind += r"(?![.,:'’]\d)" if part[-1:].isdigit() else ""
+    found = regex.compile(f"{before}{regex.escape(part, literal_spaces=True)}{behind}", regex.V1).search(text, start)
+    return found.start() if found and part else -1
 
 
 def words(text: str, *, inside: str = "", between: str = "", size: int = 1) -> list[str]:

@@ -98,13 +98,13 @@ def finite(value: Any) -> float:
         number(value) if isinstance(value, str) else value if isinstance(value, int | float) and not isinstance(value, bool) else None
     )
     if found is None:
-        raise ValueError(f"{value!r} is not a number")
+        raise ValueError(f"{value!r:.60} is not a number")
     try:
         read = float(found)
     except OverflowError:
         read = math.inf
     if not math.isfinite(read):
-        raise ValueError(f"{value!r} is not a finite number")
+        raise ValueError(f"{value!r:.60} is not a finite number")
     return read
 
 

@@ -42,7 +42,9 @@ def load(file: str | Path | None = None) -> Sequence[OwnProblem | word_problems.
 def _problem(where: str, row: Any) -> OwnProblem:
     if not isinstance(row, dict) or not isinstance(row.get("question"), str) or not row["question"].strip():
         raise ValueError("question must be a text")
-    answer, steps = finite(row.get("answer")), row.get("steps", 0)
+    if "answer" not in row:
+        raise ValueError(f"it has no answer (but {', '.join(map(repr, row))})")
+    answer, steps = finite(row["answer"]), 0 if row.get("steps") is None else row["steps"]
     whole("steps", steps, 0, 1000)
     digits = max((len(str(abs(int(n.value)))) for n in numbers(row["question"])), default=1)  # all in words: small
     return OwnProblem(row["question"], int(answer) if answer.is_integer() else answer, digits, steps)

@@ -4,12 +4,13 @@ closed book        the question alone                        gold          the p
 top-k              the k best of the retriever               truncated     the gold passage, cut before its answer
 """
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmsuite_lab.core.errors import whole
 from llmsuite_lab.core.metrics import Interval, exact_match, mean_interval
-from llmsuite_lab.core.text import one_line
+from llmsuite_lab.core.text import one_line, place
 from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.retrieval.evaluation import Outcome, judge, recall_at_k, reciprocal_ranks
 from llmsuite_lab.retrieval.injection import ATTACKS, filtered, obeyed, plant
@@ -88,8 +89,9 @@ def truncated(lm: LanguageModel, book: Handbook, questions: Sequence[Question]) 
     prompts = []
     for question in questions:
         passage = by_id[question.gold[0]]
-        shown = shown_text(passage)
-        before = shown[: shown.index(question.answer, len(shown) - len(one_line(passage.text)))].strip()
+        shown = unicodedata.normalize("NFC", shown_text(passage))  # an own document may hold its accents apart
+        start = len(shown) - len(unicodedata.normalize("NFC", one_line(passage.text)))
+        before = shown[: max(place(question.answer, shown, start), start)].strip()
         budget = lm.count_tokens(few_shot(question.text, [before])) + ANSWER_TOKENS
         prompts.append(assemble(question.text, [(passage.id, shown)], lm.count_tokens, budget, answer_tokens=ANSWER_TOKENS, cut=True))
     texts = [c.text.strip() for c in lm.complete([p.text for p in prompts], ANSWER_TOKENS, stop=[STOP])]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from llmsuite_lab.core.text import one_line
+from llmsuite_lab.core.text import one_line, place
 from llmsuite_lab.retrieval.corpus import Corpus
 from llmsuite_lab.retrieval.documents import Passage, read_folder
 from llmsuite_lab.world import handbook
@@ -38,19 +38,22 @@ def load(corpus: Corpus | str | Path | None = None, questions: str | Path | None
 
 def _question(where: str, row: Any, passages: Sequence[Passage]) -> Question:
     text, answer = (row.get("question"), row.get("answer")) if isinstance(row, dict) else (None, None)
-    if not isinstance(text, str) or not text.strip() or not (answer is None or (isinstance(answer, str) and answer.strip())):
-        raise ValueError("question must be a text, answer a text or null")
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"question must be a text, not {text!r:.60}" if isinstance(row, dict) else f"a row is an object, not {row!r:.60}")
+    answer = str(answer) if isinstance(answer, int | float) and not isinstance(answer, bool) else answer
+    if not (answer is None or (isinstance(answer, str) and answer.strip())):
+        raise ValueError(f"answer must be a text or null, not {answer!r:.60}")
     if "answer" not in row:
         raise ValueError(f"it has no answer (but {', '.join(map(repr, row))}): null is the answer where no passage has one")
     name = str(row["id"] if row.get("id") is not None else f"q{where.rpartition(' ')[2]}")
     if answer is None:
         return Question(name, text, None, "unanswerable", (), "")
-    same = unicodedata.normalize("NFC", answer)
-    holding = [p.id for p in passages if same in unicodedata.normalize("NFC", one_line(p.text))]  # as the model is shown it
+    same = unicodedata.normalize("NFC", one_line(answer))
+    holding = [p.id for p in passages if place(same, unicodedata.normalize("NFC", one_line(p.text))) >= 0]  # as the model is shown it
     given = [] if row.get("gold") is None else row["gold"]
     if not isinstance(given, list):
         raise ValueError(f"gold is a list of passage ids, not {given!r}")
     gold = [one for one in given if one in holding] if given else holding
     if not gold:
-        raise ValueError(f"the answer {answer!r} stands in no passage{' named as gold' if given else ''}")
-    return Question(name, text, answer, "one", tuple(gold), "")
+        raise ValueError(f"the answer {answer!r:.60} stands in no passage{' named as gold' if given else ''}, word for word")
+    return Question(name, text, same, "one", tuple(gold), "")

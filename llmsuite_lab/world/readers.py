@@ -232,7 +232,7 @@ def _rows(path: Path, advice: str) -> Iterator[tuple[str, Any]]:
     except OSError as error:
         raise LabError(f"{str(path)[:200]} cannot be read as a file ({error.strerror}).") from None
     except UnicodeDecodeError as error:
-        raise LabError(f"{path.name} is not UTF-8 (byte {error.start}). Is it compressed? Unpack it first.") from None
+        raise LabError(f"{path.name} is not UTF-8 (byte {error.start}): save it as UTF-8, or unpack it where it is compressed.") from None
     if text.lstrip().startswith("["):
         try:
             rows = json.loads(text)

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from llmsuite_lab.agents import figures, measuring, own_world
+from llmsuite_lab.agents.react import parse_turn
 from llmsuite_lab.agents.tools import almanac_tools, call
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.lm.language_model import Completion
@@ -68,6 +69,19 @@ def test_a_heading_is_a_page_that_can_be_searched_and_looked_up(folder):
     assert ([q.answer for q in few.questions], len(few.claims)) == (["Ada Holt", "1790"], 2)
 
 
+def test_every_page_can_be_opened_whatever_its_heading(folder):
+    headings = ["Brum [Tave]", "BRUM MILL", "A page with a heading that is far too long for " + "any encyclopedia " * 4]
+    (folder / "more.md").write_text("".join(f"# {heading}\n\nThis is page {n}.\n\n" for n, heading in enumerate(headings)), encoding="utf-8")
+    pages = own_world.load(folder).pages
+    search, lookup = almanac_tools(pages)
+    assert len(pages.pages) == 4
+    for title, page in pages.pages.items():
+        assert parse_turn(f"I look.\nAction: Search[{title}]").argument == title
+        assert call(search, title).text == page.opening
+    assert call(search, "brum mill").kind == "ok"
+    assert call(lookup, "page 1").text == "This is page 1.", "one page, whose heading is written in two ways"
+
+
 def test_without_a_folder_it_is_the_courses_own():
     world = own_world.load(per_kind=2, per_label=3)
     assert (world.pages, list(world.questions), list(world.claims)) == (load_almanac(), load_questions(per_kind=2), load_claims(3))
@@ -75,11 +89,11 @@ def test_without_a_folder_it_is_the_courses_own():
 
 def test_what_cannot_be_used_is_named(folder):
     for name, row, said in [
-        ("questions", {"question": "x", "answer": None}, "answer must be a text or a number"),
+        ("questions", {"question": "x", "answer": None}, "answer must be a text or a number, not None: the pages answer every question"),
         ("questions", {"answer": "x"}, "question must be a text"),
         ("questions", {"question": "x", "answer": float("nan")}, "answer must be a text or a number"),
         ("questions", {"question": "x", "answer": "y", "kind": ["years"]}, "kind must be a text"),
-        ("claims", {"claim": "x", "label": "true"}, "label one of supports"),
+        ("claims", {"claim": "x", "label": "SUPPORTS"}, "label one of supports, refutes, not enough info; they are 'x' and 'SUPPORTS'"),
     ]:
         rows = (folder / f"{name}.jsonl").read_text(encoding="utf-8")
         (folder / f"{name}.jsonl").write_text(f"{rows}\n{json.dumps(row)}", encoding="utf-8")

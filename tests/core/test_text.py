@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmsuite_lab.core.text import fold, word_spans, words
+from llmsuite_lab.core.text import fold, place, word_spans, words
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,14 @@ def test_english_is_cut_as_ever(text):
 @given(st.text(alphabet="ab .。猫のกำ\n", max_size=40))
 def test_spans_cover_every_character_but_leading_space(text):
     assert "".join(text[a:b] for a, b in word_spans(text)) == text.lstrip()
+
+
+@pytest.mark.parametrize(
+    ("part", "text", "at"),
+    [
+        ("3", "13 toys, 3.5 of 1930 at 3:00 and 3", 33), ("no", "note: no.", 6), ("333", "高さ333メートル", 2), ("東京", "東京タワー", 0),
+        ("Café", "Cafés, Café", 7), ("C++", "C++ and C", 0), ("14 crowns.", "it costs 14 crowns.", 9), ("7:40", "at 7:40.", 3), ("5", "1,5", -1), ("", "", -1), ("ค", "คน", 0),
+    ],
+)  # fmt: skip
+def test_a_part_stands_in_a_text_as_words_of_its_own(part, text, at):
+    assert place(part, text) == at

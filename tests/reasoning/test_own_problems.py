@@ -47,6 +47,8 @@ def test_what_is_no_problem_is_named_with_its_line(tmp_path):
         ({"question": "x", "answer": "many"}, "'many' is not a number"),
         ({"question": " ", "answer": 3}, "question must be a text"),
         (["x"], "question must be a text"),
+        ({"question": "x", "anwser": 3}, "it has no answer .but 'question', 'anwser'"),
+        ({"question": "x", "answer": 10**400}, "'?10{57}0* is not a finite number"),
         ({"question": "x", "answer": 3, "steps": -1}, "steps=-1"),
     ]:
         (tmp_path / "bad.jsonl").write_text(json.dumps(ROWS[0]) + "\n" + json.dumps(row), encoding="utf-8")

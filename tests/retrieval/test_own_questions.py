@@ -59,6 +59,22 @@ def test_an_answer_is_found_however_its_accents_are_composed(material):
         assert [(q.id, q.gold) for q in own_questions.load(folder, file).questions] == [("q1", ("opening.txt#0",))]
 
 
+def test_an_answer_stands_in_a_passage_as_words_of_its_own(material):
+    folder, file = material([{"question": "How many?", "answer": 3}, {"question": "Where?", "answer": "Rom"}, {"question": "How high?", "answer": "333"}])
+    more = {"toys": "There are 13 toys, 3.5 of them in 1930.", "rome": "From Rome. Rom is in Berlin.", "romance": "A Romance.", "tower": "高さ333メートル。"}
+    for name, text in more.items():
+        (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+    found = own_questions.load(folder, file).questions
+    assert [(q.answer, q.gold) for q in found] == [("3", ("cat.md#0",)), ("Rom", ("rome.txt#0",)), ("333", ("tower.txt#0",))]
+
+
+def test_a_passage_is_cut_before_its_answer_however_its_accents_are_composed(material, copycat):
+    folder, file = material([{"question": "What opens here?", "answer": "Caf\u00e9"}])
+    (folder / "opening.txt").write_text("Here one thing opens, the Cafe\u0301 of nine.", encoding="utf-8")
+    book = own_questions.load(folder, file)
+    assert experiments.truncated(copycat, book, book.questions).outcomes[0].verdict != "correct"
+
+
 def test_what_is_no_question_is_named(material):
     for rows, said in [
         ([{"question": "How many?", "answer": "99"}], "line 1: the answer '99' stands in no passage"),
@@ -67,9 +83,11 @@ def test_what_is_no_question_is_named(material):
         ([{"question": "How many?", "answer": "12", "gold": {}}], "gold is a list"),
         ([*ASKED, {"q": "x"}], "q.jsonl, line 6"),
         ([{"question": "How many?", "anwser": "12"}], "it has no answer .but 'question', 'anwser'"),
-        ([["x"]], "row 1: question must be"),
+        ([["x"]], "row 1: a row is an object, not 'x'"),
         ([{"question": " ", "answer": "x"}], "q.jsonl, line 1: question must be"),
-        ([{"question": "x", "answer": 3}], "answer a text or null"),
+        ([{"question": "x", "answer": True}], "answer must be a text or null, not True"),
+        ([{"question": "x", "answer": ["3"]}], r"answer must be a text or null, not \['3'\]"),
+        ([{"question": "How many?", "answer": "1"}], "the answer '1' stands in no passage, word for word"),
         ([], "q.jsonl is empty"),
     ]:
         with pytest.raises(LabError, match=said):
