@@ -161,7 +161,9 @@ def verdicts(section: str) -> Any:
     held = sum(row["verdict"] not in (FAILED, OPEN) for row in rows)
     unsure = [row["id"] for row in rows if row["verdict"] == FAILED and row["control"]["holds"] is False]
     foot = 0.5 if unsure else 0.0
-    drawn, ax = canvas(f"{held} of {len(rows)} claims held, on the machine that ran the notebook", 11.0, 0.5 + foot + 0.52 * len(rows))
+    waiting = sum(row["verdict"] == OPEN for row in rows)
+    title = f"{held} of {len(rows) - waiting} claims held, on the machine that ran the notebook" + (f"; {waiting} not measured yet" if waiting else "")
+    drawn, ax = canvas(title, 11.0, 0.5 + foot + 0.52 * len(rows))
     if unsure:
         say(ax, 0.2, 0.35, "control: it did not hold, so that the measure cannot tell", size=13, italic=True, across="left")
     for n, row in enumerate(rows):

@@ -11,7 +11,7 @@ from llmsuite_lab.core.diagrams import box, canvas, say
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.plots import figure
 from llmsuite_lab.course import concepts, ledger, slides
-from llmsuite_lab.course.claims import FAILED
+from llmsuite_lab.course.claims import FAILED, OPEN
 
 SHOWN = sorted({ref for path in slides.decks() for ref in re.findall(r"\]\(figure:([^)]+)\)", path.read_text(encoding="utf-8"))})
 SMALLEST = 9.5  # points, at the sizes our figures have: some 15 pixels on a projector's 1280
@@ -86,6 +86,7 @@ def test_verdicts_of_one_notebook_are_its_own_and_a_control_that_failed_is_said(
 
     entries = [entry("a", "1_one", "reproduced", True), entry("b", "1_one", FAILED, False), entry("c", "1_one", FAILED, True)]
     entries.append(entry("d", "2_two", FAILED, True) | {"value": 63045632.0})
+    entries.append(entry("e", None, OPEN, None) | {"value": None})
     monkeypatch.setattr(ledger, "collect", lambda folder: ledger.Ledger(entries, []))
     shown = [text.get_text() for text in _letters(concepts.verdicts("1_one"))]
     assert [name for name in "abcd" if name in shown] == ["a", "b", "c"]
@@ -94,6 +95,7 @@ def test_verdicts_of_one_notebook_are_its_own_and_a_control_that_failed_is_said(
     shown = [text.get_text() for text in _letters(concepts.verdicts("s"))]
     assert "d" in shown
     assert "63,045,632   n = 9" in shown
+    assert "1 of 4 claims held, on the machine that ran the notebook; 1 not measured yet" in shown
     with pytest.raises(LabError, match="notebook '3_three'"):
         concepts.verdicts("3_three")
 
