@@ -81,7 +81,7 @@ def key_value_cache(n: int = 6) -> Any:
 def one_token_at_a_time() -> Any:
     """The only thing that a language model does: the text so far goes in, one token comes out and is appended."""
     drawn, ax = canvas("Text in, one token out, again", 6.6, 5.0)
-    text, written = ["The", "capital", "of", "France", "is"], ["Paris", ".", "It"]
+    text, written = ["The", "capital", "of", "France", "is"], ["Paris", ".", "⏎"]  # as SmolLM2 goes on: a line break
     for step, token in enumerate(written):
         y = 4.35 - 1.5 * step
         shown = [*text, *written[:step]][-7:]
