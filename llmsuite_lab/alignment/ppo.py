@@ -32,6 +32,7 @@ from llmsuite_lab.alignment.watch import NOT_FINITE, Watch
 from llmsuite_lab.core.errors import LabError, whole
 from llmsuite_lab.core.files import check_folder
 from llmsuite_lab.core.forks import compute_safely
+from llmsuite_lab.core.seeding import torch_state_kept
 from llmsuite_lab.lm.batching import fingerprint
 from llmsuite_lab.lm.checkpoint import KIND, buffer_states, load_checkpoint, save_checkpoint
 from llmsuite_lab.transformer.optimizer import AdamW
@@ -40,6 +41,7 @@ SEED_STEP = 1_000_003  # seeds of neighbouring runs do not meet in neighbouring 
 ADAM_EPS = 1e-5  # larger than usual: gradients of a reward are small and noisy, and m / sqrt(v) must not be noise alone (Huang et al. 2024)
 
 
+@torch_state_kept()  # a resumed run draws on from the state in its checkpoint
 def train(
     model: ActorCritic,
     reference: Reference,

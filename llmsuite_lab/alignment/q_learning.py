@@ -107,7 +107,7 @@ def _slow(name: str) -> str:
 
 
 def _head(width: int, out: int, generator: torch.Generator) -> nn.Sequential:
-    first, last = nn.Linear(width, 2 * width), nn.Linear(2 * width, out)
+    first, last = (nn.utils.skip_init(nn.Linear, *sizes) for sizes in ((width, 2 * width), (2 * width, out)))
     nn.init.kaiming_uniform_(first.weight, a=math.sqrt(5), generator=generator)
     for p in (first.bias, last.weight, last.bias):
         nn.init.zeros_(p)

@@ -24,6 +24,7 @@ from llmsuite_lab.alignment.rollouts import Reward, scored_once, write
 from llmsuite_lab.alignment.watch import REPLIES_EMPTY
 from llmsuite_lab.core.errors import whole, within
 from llmsuite_lab.core.files import check_folder
+from llmsuite_lab.core.seeding import torch_state_kept
 from llmsuite_lab.lm.batching import Example, collate, fingerprint
 from llmsuite_lab.lm.checkpoint import KIND, buffer_states, load_checkpoint, save_checkpoint
 from llmsuite_lab.lm.supervised import supervised_logits
@@ -147,6 +148,7 @@ def weighted_loss(model: nn.Module, items: Sequence[Weighted]) -> tuple[Float[Te
     return (F * each).sum(), batch.count
 
 
+@torch_state_kept()  # a resumed run draws on from the state in its checkpoint
 def train(
     policy: nn.Module, reward: Reward, prompts: Sequence[Sequence[int]], settings: Settings | None = None, *, end_id: int, seed: int = 0,
     checkpoint: Path | str | None = None, resume: bool = False, on_improve: Callable[[Ledger], None] | None = None, **options: Any,

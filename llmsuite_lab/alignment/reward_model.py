@@ -54,7 +54,7 @@ class RewardModel(nn.Module):
         width, device = width_of(trunk), next(trunk.parameters()).device
         generator = torch.Generator().manual_seed(seed or 0)
         drawn = torch.zeros(1, width) if seed is None else torch.randn(1, width, generator=generator) / (width + 1) ** 0.5
-        self.head = nn.Linear(width, 1, bias=False, device=device)
+        self.head = nn.utils.skip_init(nn.Linear, width, 1, bias=False, device=device)
         self.head.weight.data.copy_(drawn)
         self.register_buffer("mean", torch.zeros((), device=device))
         self.register_buffer("sd", torch.ones((), device=device))

@@ -39,7 +39,7 @@ class ActorCritic(nn.Module):
         super().__init__()
         self.policy = policy
         device = next(policy.parameters()).device
-        self.value = nn.Linear(width_of(policy), 1, device=device)
+        self.value = nn.utils.skip_init(nn.Linear, width_of(policy), 1, device=device)
         nn.init.zeros_(self.value.weight)
         nn.init.zeros_(self.value.bias)
 

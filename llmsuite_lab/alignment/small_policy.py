@@ -33,6 +33,7 @@ from llmsuite_lab.core.history import History
 from llmsuite_lab.core.paths import cache_dir, data_dir
 from llmsuite_lab.core.provenance import commit_now, provenance
 from llmsuite_lab.core.runs import Outcome, Run
+from llmsuite_lab.core.seeding import seeded, torch_state_kept
 from llmsuite_lab.lm.batching import Example, collate
 from llmsuite_lab.lm.supervised import supervised_loss
 from llmsuite_lab.lm.text import encode, listed
@@ -150,7 +151,8 @@ def read(place: Path) -> Decoder:
         told = json.loads((place / PROVENANCE).read_text(encoding="utf-8"))["sha256"]
         if wrong := [name for name in (WEIGHTS, CONFIG) if sha256(place / name) != told[name]]:
             raise ValueError(f"{wrong[0]} has a wrong checksum")
-        model = Decoder(TransformerConfig(**json.loads((place / CONFIG).read_text(encoding="utf-8"))))
+        with torch_state_kept():  # the weights drawn here are replaced
+            model = Decoder(TransformerConfig(**json.loads((place / CONFIG).read_text(encoding="utf-8"))))
         model.load_state_dict(load_tensors(place / WEIGHTS) | {"unembedding.weight": model.unembedding.weight.detach()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         raise LabError(f"the policy in {place} cannot be used ({(str(error).splitlines() or ['no reason given'])[0]}): {remedy}") from error
@@ -179,9 +181,9 @@ def train(seed: int, settings: Settings, *, progress: bool = False) -> tuple[Dec
     """(policy, history of both trainings in order, settings as plain data). Deterministic on one machine. Raises LabError when it is stopped."""
     whole("seed", seed, 0, 2**31)
     words = desk_tokenizer()
-    torch.manual_seed(seed)
     sizes = (settings.d_model, settings.n_layers, settings.n_heads, settings.d_ff, settings.max_length)
-    model = Decoder(llama_config(len(words), *sizes, scale_embedding=True))  # else the blocks drown the token at first, and copying is not learnt for long
+    with seeded(seed):
+        model = Decoder(llama_config(len(words), *sizes, scale_embedding=True))  # else the blocks drown the token at first, and copying is not learnt for long
     once = {"batch_size": settings.batch_size, "seed": seed, "warmup": 0.03, "progress": progress}
     histories = []
     for texts, steps, lr in (

@@ -34,6 +34,7 @@ from llmsuite_lab.core.help_topics import topics
 from llmsuite_lab.core.history import History
 from llmsuite_lab.core.records import Record, mean_over_seeds, paired_differences
 from llmsuite_lab.core.runs import Outcome
+from llmsuite_lab.core.seeding import seeded
 from llmsuite_lab.transformer.bpe_training import train_bpe
 from llmsuite_lab.transformer.config import TransformerConfig, llama_config
 from llmsuite_lab.transformer.decoder import Decoder
@@ -133,8 +134,8 @@ def twin(kind: str, size: str, seed: int = 0, budget: Budget | None = None) -> D
     made = KINDS | CONTROL
     if not isinstance(kind, str) or kind not in made:
         raise ValueError(unknown("kind", kind, list(made)))
-    torch.manual_seed(seed)
-    return made[kind](config(size, budget))
+    with seeded(seed):
+        return made[kind](config(size, budget))
 
 
 def learn(model: Decoder, read: Text, lr: float, budget: Budget, progress: bool = False) -> History:

@@ -29,8 +29,9 @@ def load(file: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from llmsuite_lab.core.runtime import offline
+    from llmsuite_lab.core.seeding import torch_state_kept
 
-    with offline(), contextlib.redirect_stderr(io.StringIO()):  # a progress bar that no setting turns off; errors are raised
+    with offline(), torch_state_kept(), contextlib.redirect_stderr(io.StringIO()):  # a progress bar that no setting turns off; errors are raised
         where = {"gguf_file": file.name, "local_files_only": True}
         model, told = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **where)
         tokenizer = AutoTokenizer.from_pretrained(file.parent, **where)

@@ -119,6 +119,8 @@ def _loaded(place: Path | str, called: str, family: str | None, dtype: Any, devi
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+    from llmsuite_lab.core.seeding import torch_state_kept
+
     try:
         config = AutoConfig.from_pretrained(place, **_ONLY, **options)
     except Exception as error:  # transformers raises whatever its step meets in somebody's file, and errors of the hub's own kinds
@@ -130,10 +132,11 @@ def _loaded(place: Path | str, called: str, family: str | None, dtype: Any, devi
     if config.is_encoder_decoder or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or (made is not None and made not in causal):
         raise ValueError(f"{called} is a {made or type(config).__name__}, not a causal language model, which continues a text")
     try:
-        model, told = AutoModelForCausalLM.from_pretrained(
-            place, config=config, dtype=dtype or torch.float32, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True, **_ONLY,
-            **options,
-        )
+        with torch_state_kept():  # some families draw weights before they read them
+            model, told = AutoModelForCausalLM.from_pretrained(
+                place, config=config, dtype=dtype or torch.float32, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True, **_ONLY,
+                **options,
+            )
     except Exception as error:  # as above
         kind = _Absent if isinstance(error, OSError) and not any(Path(place).glob("*.safetensors")) else LabError
         raise kind(f"{called} cannot be loaded: {_first_line(error)}") from error

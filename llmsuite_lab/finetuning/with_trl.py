@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from llmsuite_lab.core.errors import within
+from llmsuite_lab.core.seeding import random_state_kept
 from llmsuite_lab.lm.batching import Example, length_buckets
 from llmsuite_lab.transformer.optimizer import cosine_with_warmup
 from llmsuite_lab.world.catalogue_loading import quiet
@@ -48,7 +49,7 @@ def sft(
     data = Dataset.from_list(
         [{"input_ids": [*e.prompt_ids, *e.completion_ids], "completion_mask": [0] * len(e.prompt_ids) + [1] * len(e.completion_ids)} for e in rows]
     )
-    with tempfile.TemporaryDirectory() as folder:
+    with random_state_kept(), tempfile.TemporaryDirectory() as folder:  # a Trainer seeds all generators
         arguments = SFTConfig(**settings(folder, steps, batch_size, lr, warmup), completion_only_loss=True)
         with quiet():
             trainer = SFTTrainer(model, arguments, train_dataset=data, processing_class=tokenizer, callbacks=list(callbacks))

@@ -124,8 +124,9 @@ def add_lora(model: Any, seed: int, *, rank: int = 8, alpha: int = 16, targets: 
     targets: modules by name or the end of it ("q_proj", "layers.3.mlp.up_proj"). Raises ValueError, with the model as it was, for a target that no
     layer is called (naming the nearest), a rank over a target's own, alpha that is not above zero, and a model that carries an adapter already.
     """
-    import torch
     from peft import LoraConfig, get_peft_model
+
+    from llmsuite_lab.core.seeding import seeded
 
     if isinstance(targets, str) or not targets:
         raise ValueError(f"targets={targets!r} must be a list of module names, such as {list(LORA_TARGETS)}")
@@ -143,9 +144,8 @@ def add_lora(model: Any, seed: int, *, rank: int = 8, alpha: int = 16, targets: 
         if rank > min(narrow.weight.shape):
             raise ValueError(f"rank={rank} is over the rank of {name}, whose matrix is {' × '.join(map(str, narrow.weight.shape))}")
 
-    torch.manual_seed(seed)
     settings = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets), lora_dropout=0.0, task_type="CAUSAL_LM")
-    with quiet_peft():
+    with seeded(seed), quiet_peft():
         return get_peft_model(model, settings)
 
 

@@ -36,6 +36,7 @@ def merge_adapter(model: "PreTrainedModel", folder: Path) -> "PreTrainedModel":
     from peft import get_peft_model, get_peft_model_state_dict
 
     from llmsuite_lab.core.runtime import offline
+    from llmsuite_lab.core.seeding import torch_state_kept
 
     _refuse_model(model, folder)
     settings, config, state = read_adapter(folder)
@@ -44,7 +45,7 @@ def merge_adapter(model: "PreTrainedModel", folder: Path) -> "PreTrainedModel":
     put_back = _remembered(model)
     if problem := unusable(settings, config):
         raise ValueError(f"the adapter in {folder} cannot be merged: {problem}")
-    with offline(), quiet_peft():
+    with offline(), quiet_peft(), torch_state_kept():  # peft draws an A, which is replaced
         try:
             wrapped = get_peft_model(model, settings)
             if problem := misfit(state, get_peft_model_state_dict(wrapped, save_embedding_layers=False), own, config) or _not_applied(state, wrapped):

@@ -25,6 +25,7 @@ from llmsuite_lab.core.errors import whole
 from llmsuite_lab.core.files import check_folder
 from llmsuite_lab.core.forks import compute_safely
 from llmsuite_lab.core.history import History
+from llmsuite_lab.core.seeding import seeded
 from llmsuite_lab.lm.batching import Batch, Example, check_examples, collate, encode, fingerprint, length_buckets
 from llmsuite_lab.lm.checkpoint import KIND, buffer_states, load_checkpoint, save_checkpoint
 from llmsuite_lab.lm.supervised import is_encoder_decoder, supervised_loss
@@ -103,10 +104,9 @@ def fit(
         chosen = [examples[i] for i in next(order)]
         return [_to(collate_fn(chosen[i : i + micro]), device) for i in range(0, len(chosen), micro)]
 
-    torch.manual_seed(seed)  # dropout
     history = History(planned_steps=steps)
     schedule = {"steps": steps, "lr": lr, "warmup": warmup, "clip": clip}
-    with plain_attention(model), computing_in(model, dtype or training_dtype(model)) as masters:
+    with seeded(seed), plain_attention(model), computing_in(model, dtype or training_dtype(model)) as masters:  # seeded: dropout
         optimizer = AdamW(decay_groups((p for _, p in trainable), weight_decay), masters=masters)
         settings: dict[str, Any] = {}
         if folder is not None:

@@ -13,6 +13,7 @@ from typing import Any
 from llmsuite_lab.core import zoo
 from llmsuite_lab.core.errors import LabError, unknown
 from llmsuite_lab.core.runtime import profile
+from llmsuite_lab.core.seeding import torch_state_kept
 
 
 def load_base(name: str) -> tuple[Any, Any]:
@@ -37,7 +38,8 @@ def load_base(name: str) -> tuple[Any, Any]:
     try:
         written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kind = AutoModelForSeq2SeqLM if written.get("is_encoder_decoder") else AutoModelForCausalLM
-        model, told = kind.from_pretrained(folder, use_safetensors=True, dtype=dial.train_dtype, output_loading_info=True, **only)
+        with torch_state_kept():  # some families draw weights before they read them
+            model, told = kind.from_pretrained(folder, use_safetensors=True, dtype=dial.train_dtype, output_loading_info=True, **only)
         tokenizer = AutoTokenizer.from_pretrained(folder, **only)
     except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
         raise LabError(f"the model in {folder} cannot be loaded: {(str(error).strip().splitlines() or ['no reason given'])[0]}") from error

@@ -21,6 +21,7 @@ from torch import nn
 from llmsuite_lab.core import zoo
 from llmsuite_lab.core.errors import LabError, unknown, whole
 from llmsuite_lab.core.runtime import profile
+from llmsuite_lab.core.seeding import seeded
 from llmsuite_lab.lm.batching import Example, collate
 from llmsuite_lab.lm.supervised import supervised_logits
 from llmsuite_lab.lm.text import encode
@@ -102,8 +103,8 @@ def own_base(size: str, seed: int = 0, budget: Budget | None = None) -> tuple[De
         return [bpe.encode(text, allow_special=False) for text in texts]
 
     width, blocks = OWN[size]
-    torch.manual_seed(seed)
-    model = Decoder(llama_config(bpe.vocab_size, width, blocks, width // 32, 8 * width // 3, max_length=512))
+    with seeded(seed):
+        model = Decoder(llama_config(bpe.vocab_size, width, blocks, width // 32, 8 * width // 3, max_length=512))
     rows = [Example([], [*ids, bpe.special_tokens[END]]) for ids in encoded(files)]
     fit(model, rows, epochs=1, batch_size=budget.file_batch, lr=3e-3, seed=seed, progress=False)
     return model, encoded

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from llmsuite_lab.core.errors import unknown, whole
+from llmsuite_lab.core.seeding import seeded
 from llmsuite_lab.scaling.budget import byte_budget
 from llmsuite_lab.scaling.communication import Traffic, weight_bytes
 from llmsuite_lab.scaling.ddp import DataParallel
@@ -53,8 +54,8 @@ def _total(model: nn.Module, ids: Tensor) -> Tensor:
 
 
 def _model(dtype: torch.dtype = torch.float64) -> nn.Module:
-    torch.manual_seed(0)
-    return Decoder(CONFIG).to(dtype)
+    with seeded(0):
+        return Decoder(CONFIG).to(dtype)
 
 
 def _made(name: str, model: nn.Module, make: Callable[..., AdamW]) -> tuple[Any, AdamW]:

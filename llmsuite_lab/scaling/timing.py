@@ -21,6 +21,7 @@ from torch import nn
 
 from llmsuite_lab.core.errors import unknown, whole
 from llmsuite_lab.core.runs import Outcome
+from llmsuite_lab.core.seeding import seeded
 from llmsuite_lab.scaling import train
 from llmsuite_lab.scaling.communication import Traffic, weight_bytes, wire
 from llmsuite_lab.scaling.launch import ranks
@@ -56,8 +57,9 @@ def model_config(size: str) -> TransformerConfig:
 
 
 def _step(engine: str, size: str) -> Any:
-    torch.manual_seed(0)
-    model, ids = Decoder(model_config(size)), torch.randint(VOCABULARY, (ROWS, SEQ + 1), generator=torch.Generator().manual_seed(1 + world()[0]))
+    with seeded(0):
+        model = Decoder(model_config(size))
+    ids = torch.randint(VOCABULARY, (ROWS, SEQ + 1), generator=torch.Generator().manual_seed(1 + world()[0]))
     logits, backward, update, _ = train.prepared(engine, model, 1e-4)
 
     def step() -> None:
@@ -94,7 +96,8 @@ def volumes(size: str, engines: Sequence[str] = train.ENGINES) -> dict[str, tupl
     for engine in engines:
         step = _step(engine, size)
         step()
-        psi = weight_bytes(Decoder(model_config(size)))
+        with torch.device("meta"):  # counted, not made
+            psi = weight_bytes(Decoder(model_config(size)))
         with Traffic() as traffic:
             step()
         dist.barrier()

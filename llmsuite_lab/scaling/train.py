@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from llmsuite_lab.core.errors import unknown, whole
 from llmsuite_lab.core.files import as_json, write_output
+from llmsuite_lab.core.seeding import seeded
 from llmsuite_lab.scaling.budget import byte_budget
 from llmsuite_lab.scaling.checkpoint import load_sharded, save_sharded
 from llmsuite_lab.scaling.ddp import DataParallel
@@ -100,9 +101,9 @@ def train(
     if checkpoint is not None and engine not in ("ddp", *OURS):
         raise ValueError(f"engine={engine!r} has checkpoints of its own: leave checkpoint out, or use one of ours")
     with contextlib.nullcontext() if budget_bytes is None else byte_budget(budget_bytes):
-        torch.manual_seed(seed)
         device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
-        model = Decoder(decoder_config(d_model, n_layers, seq)).to(device)
+        with seeded(seed):
+            model = Decoder(decoder_config(d_model, n_layers, seq)).to(device)
         text = torch.tensor(list(handbook.as_markdown(handbook.generate("train", seed, one=20, two=4, unanswerable=4)).encode()), device=device)
         logits, backward, step, saved = prepared(engine, model, lr, config)
         done = load_sharded(checkpoint, *saved)["steps"] if checkpoint is not None and (Path(checkpoint) / "checkpoint.json").is_file() else 0

@@ -1,5 +1,8 @@
 """The library's trainer on the same batches: the same losses, the same weights."""
 
+import random
+
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -46,7 +49,10 @@ def test_its_losses_are_ours(tiny_tokenizer, monkeypatch):
     monkeypatch.setenv("LLMSUITE_PROFILE", "cpu")
     rows = with_trl.in_order(EXAMPLES, 4, 3)
     theirs, ours = tiny(), tiny()
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
     losses = with_trl.sft(theirs, tiny_tokenizer, rows, steps=3, batch_size=4, lr=1e-12)
+    assert torch.equal(torch.get_rng_state(), before[0])  # a Trainer seeds all of them
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before[1:]
     assert len(losses) == 3
     for step, loss in enumerate(losses):
         total, count = supervised_loss(ours, collate(rows[4 * step : 4 * step + 4]))

@@ -17,6 +17,7 @@ from llmsuite_lab.bitnet.packing import FORMS
 from llmsuite_lab.core.errors import LabError, whole
 from llmsuite_lab.core.llama_cpp import LlamaCpp, wheel
 from llmsuite_lab.core.runtime import available_cores
+from llmsuite_lab.core.seeding import seeded
 from llmsuite_lab.course.bench import Row, compare, interleaved, say
 from llmsuite_lab.transformer.config import TransformerConfig, llama_config
 from llmsuite_lab.transformer.decoder import Decoder
@@ -41,7 +42,7 @@ def end_to_end_config(blocks: int = BLOCKS) -> TransformerConfig:
     return llama_config(VOCABULARY, 2560, blocks, 20, 6912, 512, n_kv_heads=5)
 
 
-@torch.random.fork_rng(devices=[])
+@seeded(0)
 def twin_rows(
     config: TransformerConfig | None = None, n: int = ROUNDS, new_tokens: int = NEW_TOKENS, threads: Sequence[int] | None = None
 ) -> list[Row]:
@@ -58,7 +59,6 @@ def twin_rows(
         raise ValueError("threads is empty: give at least one number of threads, or leave it out for one and all")
     for count in counts:
         whole("threads", count, 1, 1024)
-    torch.manual_seed(0)
     model = bit_decoder(config).eval()
     ours = {form: packed(model, form) for form in FORMS}
     del model
@@ -78,7 +78,7 @@ def twin_rows(
     return measured
 
 
-@torch.random.fork_rng(devices=[])
+@seeded(0)
 def end_to_end_rows(config: TransformerConfig | None = None, n: int = ROUNDS, new_tokens: int = NEW_TOKENS) -> list[Row]:
     """Tokens a second after the first at batch 1, both forms, one thread and all, against llama.cpp; [] where its wheel is not installed.
 
@@ -91,7 +91,6 @@ def end_to_end_rows(config: TransformerConfig | None = None, n: int = ROUNDS, ne
         return []
     config = config or end_to_end_config()
     prompt = _prompt(config)
-    torch.manual_seed(0)
     model, measured, before = bit_decoder(config).eval(), [], torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
         file = write_gguf(model, Path(folder) / "same.gguf")

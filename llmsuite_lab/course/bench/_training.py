@@ -18,6 +18,7 @@ import torch
 from llmsuite_lab.core import zoo
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.runtime import profile
+from llmsuite_lab.core.seeding import random_state_kept, seeded
 from llmsuite_lab.course.bench import Row, child_peak_bytes, clock, compare, interleaved, peak_resident_bytes, say, seconds_unit
 from llmsuite_lab.finetuning import with_trl
 from llmsuite_lab.lm.batching import Example
@@ -48,8 +49,8 @@ def lora_model() -> Any:
     from peft import LoraConfig, get_peft_model
 
     model = zoo.load_model(profile().model, dtype=profile().train_dtype, device=profile().device)
-    torch.manual_seed(0)
-    return get_peft_model(model, LoraConfig(**LORA))
+    with seeded(0):
+        return get_peft_model(model, LoraConfig(**LORA))
 
 
 def train(name: str, model: Any, examples: list[Example]) -> tuple[list[float], list[float]]:
@@ -81,7 +82,7 @@ def _reference(name: str, model: Any, rows: list[Example]) -> tuple[list[float],
         tokenizer = zoo.load_tokenizer(profile().model)
         losses = with_trl.sft(model, tokenizer, rows, steps=STEPS, batch_size=BATCH, lr=LR, callbacks=[Watch()])
     else:
-        with tempfile.TemporaryDirectory() as folder:
+        with random_state_kept(), tempfile.TemporaryDirectory() as folder:
             arguments = TrainingArguments(**with_trl.settings(folder, STEPS, BATCH, LR))
             trainer = Trainer(model, arguments, train_dataset=rows, data_collator=_collate_with_labels, callbacks=[Watch()])
             trainer.train()

@@ -14,6 +14,7 @@ import torch
 from llmsuite_lab.core import zoo
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.runtime import profile
+from llmsuite_lab.core.seeding import seeded
 from llmsuite_lab.course.bench import Row, _training, child_peak_bytes, clock, compare, interleaved, peak_resident_bytes, say, seconds_unit
 from llmsuite_lab.lm.adapters import add_lora as add_pefts
 from llmsuite_lab.lm.language_model import LanguageModel
@@ -73,7 +74,7 @@ def merged_rows(n: int = ROUNDS) -> list[Row]:
     prompts = [" ".join(tokenizer.decode(e.prompt_ids).split()) for e in _training.bench_examples(PROMPTS)]
     base, merged = LanguageModel.load(), LanguageModel.load()
     tuned = add_lora(merged.model, rank=RANK, alpha=ALPHA)
-    with torch.no_grad():
+    with seeded(0), torch.no_grad():
         for name, parameter in tuned.named_parameters():
             if parameter.requires_grad and ".B." in name:
                 parameter.normal_(std=1e-3)

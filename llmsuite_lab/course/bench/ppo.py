@@ -27,6 +27,7 @@ from llmsuite_lab.alignment.actions import score
 from llmsuite_lab.alignment.rollouts import ActorCritic, Reference
 from llmsuite_lab.alignment.settings import Settings
 from llmsuite_lab.core.errors import LabError
+from llmsuite_lab.core.seeding import seeded
 from llmsuite_lab.course.bench import CHILD_LIMIT_S, Row, clock, compare, interleaved, say, seconds_unit
 from llmsuite_lab.lm.batching import Example
 from llmsuite_lab.transformer.weights import from_transformers
@@ -72,12 +73,12 @@ def policies() -> dict[str, nn.Module]:
     """The same weights twice, random: a Llama of transformers, and our decoder."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=VOCABULARY, hidden_size=WIDTH, intermediate_size=FEED, num_hidden_layers=LAYERS, num_attention_heads=HEADS, max_position_embeddings=128,
         bos_token_id=None, eos_token_id=None, pad_token_id=None, initializer_range=0.2,
     )  # fmt: skip
-    llama = LlamaForCausalLM(config).float()
+    with seeded(0):
+        llama = LlamaForCausalLM(config).float()
     return {LLAMA: llama, DECODER: from_transformers(llama)}
 
 

@@ -17,6 +17,7 @@ import torch
 from llmsuite_lab.core import zoo
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.core.runtime import profile
+from llmsuite_lab.core.seeding import seeded
 from llmsuite_lab.course.bench import Row, child_peak_bytes, compare, interleaved, peak_resident_bytes, say
 from llmsuite_lab.transformer import weights
 from llmsuite_lab.transformer.generation import generate
@@ -85,11 +86,11 @@ def _theirs(model: Any, tokenizer: Any, batch: int) -> Callable[[], float]:
     return call
 
 
+@seeded(0)
 def reference_model(family: str) -> Any:
     """A `transformers` Llama or GPT-2 of the benchmark's shape with seeded weights and no dropout. Raises ValueError for another family."""
     import transformers
 
-    torch.manual_seed(0)
     if family == "llama":
         sizes = {"hidden_size": D_MODEL, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "intermediate_size": 688}
         return transformers.LlamaForCausalLM(transformers.LlamaConfig(vocab_size=VOCABULARY, max_position_embeddings=2 * SEQ, **sizes))

@@ -9,6 +9,7 @@ difference that no rounding explains. The tests go further (gradients, padding, 
 import torch
 from torch import Tensor, nn
 
+from llmsuite_lab.core.seeding import seeded
 from llmsuite_lab.transformer import weights
 from llmsuite_lab.transformer.attention import causal_mask, scaled_dot_product_attention
 from llmsuite_lab.transformer.fused import written_out
@@ -44,11 +45,10 @@ def multi_head_differences(seeds: tuple[int, ...] = (0, 1, 2), *, fault: bool = 
     """
     largest: dict[str, float] = {}
     for seed in seeds:
-        torch.manual_seed(seed)
-        x, memory = torch.randn(2, 5, 12), torch.randn(2, 7, 12)
-        for name in ("self", "causal", "cross"):
-            theirs = nn.MultiheadAttention(12, 3, batch_first=True)
-            ours = copy_multi_head(theirs, causal=name == "causal")
+        with seeded(seed):
+            x, memory = torch.randn(2, 5, 12), torch.randn(2, 7, 12)
+            layers = {name: _two_layers(causal=name == "causal") for name in ("self", "causal", "cross")}
+        for name, (theirs, ours) in layers.items():
             if fault:
                 ours.W_O.weight.copy_(ours.W_O.weight.roll(12 // 3, dims=1))
             source = memory if name == "cross" else x
@@ -57,6 +57,11 @@ def multi_head_differences(seeds: tuple[int, ...] = (0, 1, 2), *, fault: bool = 
                 result = ours(x, memory if name == "cross" else None)
             largest[name] = max(largest.get(name, 0.0), _largest(result, expected))
     return largest
+
+
+def _two_layers(causal: bool) -> tuple[nn.MultiheadAttention, MultiHeadAttention]:
+    theirs = nn.MultiheadAttention(12, 3, batch_first=True)
+    return theirs, copy_multi_head(theirs, causal)
 
 
 def copy_multi_head(theirs: nn.MultiheadAttention, causal: bool = False) -> MultiHeadAttention:
@@ -74,8 +79,8 @@ def order_deviation(with_positions: bool, seed: int = 0, seq: int = 9, d_model: 
 
     `causal` puts a mask on the layer: then each token sees another set after the permutation.
     """
-    torch.manual_seed(seed)
-    layer, x, order = MultiHeadAttention(d_model, 3, causal=causal), torch.randn(2, seq, d_model), torch.randperm(seq)
+    with seeded(seed):
+        layer, x, order = MultiHeadAttention(d_model, 3, causal=causal), torch.randn(2, seq, d_model), torch.randperm(seq)
     positions = sinusoidal_positions(seq, d_model) if with_positions else torch.zeros(seq, d_model)
     return _largest(layer(x[:, order] + positions), layer(x + positions)[:, order])
 
@@ -86,9 +91,9 @@ def beginning_deviation(n_layers: int, causal: bool, seed: int = 0, seq: int = 9
 
     One causal layer shows the last token the same set. In the second it sees vectors that have each seen a set of their own, so order is there.
     """
-    torch.manual_seed(seed)
-    layers = [MultiHeadAttention(d_model, 3, causal=causal) for _ in range(n_layers)]
-    x, order = torch.randn(2, seq, d_model), torch.cat([torch.arange(seq - 1).roll(3), torch.tensor([seq - 1])])
+    with seeded(seed):
+        layers = [MultiHeadAttention(d_model, 3, causal=causal) for _ in range(n_layers)]
+        x, order = torch.randn(2, seq, d_model), torch.cat([torch.arange(seq - 1).roll(3), torch.tensor([seq - 1])])
     outputs = []
     for y in (x, x[:, order]):
         for layer in layers:
@@ -117,9 +122,8 @@ def tiny_reference(family: str, seed: int = 0) -> nn.Module:
     }  # fmt: skip
     if family not in made:
         raise ValueError(f"family={family!r} is not known; choose one of {', '.join(made)}")
-    torch.manual_seed(seed)
-    model = made[family]()
-    with torch.no_grad():
+    with seeded(seed), torch.no_grad():
+        model = made[family]()
         for name, parameter in model.named_parameters():
             noise = 0.3 * torch.randn(parameter.shape)
             parameter.copy_(1 + noise if "norm" in name.lower() and name.endswith("weight") else noise)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from llmsuite_lab.core.history import History
 from llmsuite_lab.core.metrics import Interval, mean_interval
 from llmsuite_lab.core.records import Record, mean_over_seeds, paired_differences
+from llmsuite_lab.core.seeding import seeded
 from llmsuite_lab.transformer.experiments.lstm import lstm_of_size
 from llmsuite_lab.transformer.experiments.retrieval_task import HELD_OUT, QUESTIONS, VALUES, answers, attention_model, draw
 from llmsuite_lab.transformer.layers import cross_entropy
@@ -55,8 +56,9 @@ def learned(
     name: str, entries: int, lr: float, seed: int = 0, *, marks: Sequence[int] = MARKS, test_seed: int = HELD_OUT, n: int = SEQUENCES
 ) -> Learned:
     """Train one model to the last of `marks` (steps), asking the same `n` test sequences at each. Raises ValueError as `draw` and `new_model`."""
-    torch.manual_seed(seed)
-    model, generator = new_model(name), torch.Generator().manual_seed(seed)
+    with seeded(seed):
+        model = new_model(name)
+    generator = torch.Generator().manual_seed(seed)
     batch = max(1, TOKENS // (entries + QUESTIONS))
     ids, values, _ = draw(n, torch.Generator().manual_seed(test_seed), entries, KEYS)
     curve: list[tuple[int, float]] = []

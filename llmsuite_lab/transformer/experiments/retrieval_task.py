@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llmsuite_lab.core.metrics import Interval, mean_interval
+from llmsuite_lab.core.seeding import seeded
 from llmsuite_lab.transformer.config import llama_config
 from llmsuite_lab.transformer.decoder import Decoder
 from llmsuite_lab.transformer.experiments.lstm import lstm_of_size
@@ -78,10 +79,10 @@ class Reach:
 
 def measure_reach(seed: int, *, steps: int = 200, batch_size: int = 32, lr: float = 1e-2, n: int = 2048) -> tuple[Reach, Reach]:
     """Train attention and an LSTM of the same parameter count on the same batches; (attention, LSTM) by distance."""
-    torch.manual_seed(seed)
-    attention = attention_model()
-    size = sum(p.numel() for p in attention.parameters())
-    models = {"attention": attention, "LSTM": lstm_of_size(VOCAB_SIZE, 1, size)}
+    with seeded(seed):
+        attention = attention_model()
+        size = sum(p.numel() for p in attention.parameters())
+        models = {"attention": attention, "LSTM": lstm_of_size(VOCAB_SIZE, 1, size)}
     return tuple(_train_and_measure(name, model, seed, steps, batch_size, lr, n) for name, model in models.items())
 
 

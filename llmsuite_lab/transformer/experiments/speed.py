@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from llmsuite_lab.core.seeding import seeded
 from llmsuite_lab.transformer.experiments.lstm import lstm_of_size
 from llmsuite_lab.transformer.experiments.pretraining import small_decoder
 
@@ -42,9 +43,9 @@ def measure_speed(
     """Time one forward and backward pass of `tokens` tokens at each length. Raises ValueError for a length that does not divide `tokens`."""
     if bad := [length for length in lengths if length < 1 or tokens % length]:
         raise ValueError(f"tokens={tokens} cannot be cut into sequences of {bad[0]}")
-    torch.manual_seed(seed)
-    decoder = small_decoder(vocab_size, d_model, max_length=max(lengths)).to(device)
-    lstm = lstm_of_size(vocab_size, 2, sum(p.numel() for p in decoder.parameters())).to(device)
+    with seeded(seed):
+        decoder = small_decoder(vocab_size, d_model, max_length=max(lengths)).to(device)
+        lstm = lstm_of_size(vocab_size, 2, sum(p.numel() for p in decoder.parameters())).to(device)
     ids = torch.randint(vocab_size, (tokens,), generator=torch.Generator().manual_seed(seed)).to(device)
     results = []
     for length in lengths:

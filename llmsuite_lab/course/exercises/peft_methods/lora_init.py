@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from llmsuite_lab.core.seeding import seeded
 from llmsuite_lab.course.exercises import Exercise, Wrong, expect
 
 
@@ -132,8 +133,7 @@ def _check(answer) -> None:
     for d_in, d_out, r, seed in ((6, 4, 2, 1), (6, 4, 2, 2), (5, 7, 1, 1), (3, 2, 5, 3), (400, 30, 50, 4), (100, 500, 200, 5)):
         pairs = []
         for state in (7, 8):  # torch's own state: nothing may depend on it
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(state)
+            with seeded(state):
                 pairs.append(_check_pair(answer(d_in, d_out, r, torch.Generator().manual_seed(seed)), d_in, d_out, r))
         expect(torch.equal(pairs[0][0], pairs[1][0]), _GENERATOR)
         drawn[d_in, seed] = pairs[0][0]
