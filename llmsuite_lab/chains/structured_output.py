@@ -72,8 +72,9 @@ class StructuredOutput(RunnableSerializable):
             rows = [(i, found) for i, found in rows if not isinstance(raw[i], Exception)]
             messages = [[*asked[i], *([raw[i], HumanMessage(complaint(found.errors[-1]))] if found.errors else [])] for i, found in rows]
             done = self.model.batch(messages, [configs[i] for i, _ in rows], return_exceptions=True, **shown, **kwargs)
-            for (i, _), message in zip(rows, done, strict=True):
+            for (i, found), message in zip(rows, done, strict=True):
                 raw[i] = message
+                found.cut = not isinstance(message, Exception) and message.response_metadata.get("finish_reason") == "length"
             return ["" if isinstance(raw[i], Exception) else raw[i].text for i in numbers]
 
         found = until_valid(ask, len(inputs), reader(self.target, schema), self.retries)

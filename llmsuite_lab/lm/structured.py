@@ -21,18 +21,23 @@ from llmsuite_lab.lm.text import listed
 from llmsuite_lab.lm.tool_calls import decoded
 
 RETRIES, MOST_RETRIES = 2, 20
+CUT = "; the text was cut off at its limit of tokens: allow more of them, or ask for less"
 _SHOWN_ERRORS = 3
 
 
 @dataclass
 class Structured:
-    """What came of one question: the `value` (None when no text fitted), every text and of each that did not fit why; tokens over all of them."""
+    """What came of one question: the `value` (None when no text fitted), every text and of each that did not fit why; tokens over all of them.
+
+    `cut`: whether the last text ended at its limit of tokens.
+    """
 
     value: Any = None
     texts: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cut: bool = False
 
     @property
     def retries(self) -> int:
@@ -57,6 +62,7 @@ def structured(
         for (_, found), completion in zip(rows, done, strict=True):
             found.prompt_tokens += completion.prompt_tokens
             found.completion_tokens += completion.completion_tokens
+            found.cut = completion.finish_reason == "length"
         return [completion.text for completion in done]
 
     return until_valid(ask, len(asked), lambda text: value_of(text, model), retries)
@@ -82,7 +88,7 @@ def until_valid(
                 found[i].value = read(text)
                 waiting.remove(i)
             except ValueError as error:
-                found[i].errors.append(str(error))
+                found[i].errors.append(f"{error}{CUT if found[i].cut else ''}")
     return found
 
 

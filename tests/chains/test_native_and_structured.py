@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import json
+from dataclasses import replace
 from random import Random
 from typing import Literal
 
@@ -334,3 +335,15 @@ def test_an_object_in_a_thought_is_no_answer(model):
     assert value_of('{"name": "</think>", "age": 3}', Person).name == "</think>"
     with pytest.raises(ValueError, match="half a character"):
         value_of('{"name": "\\ud800", "age": 3}', Person)
+
+
+def test_a_text_that_was_cut_off_is_told_so(model):
+    asking = model(lambda prompt: '{"name": "Ada", ')
+    lm = asking.language_model
+    whole = lm.complete
+    assert "cut off" not in structured(lm, ["Ada?"], Person, retries=0)[0].errors[0]
+    lm.complete = lambda *args, **options: [replace(done, finish_reason="length") for done in whole(*args, **options)]
+    (found,) = structured(lm, ["Ada?"], Person, retries=1)
+    assert [error.endswith("the text was cut off at its limit of tokens: allow more of them, or ask for less") for error in found.errors] == [True] * 2
+    with pytest.raises(OutputParserException, match="cut off at its limit of tokens"):
+        asking.with_structured_output(Person).invoke("Ada?")
