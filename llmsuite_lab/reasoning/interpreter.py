@@ -33,6 +33,7 @@ from llmsuite_lab.reasoning.workers import Workers
 
 LIMIT_NAMES = ("time", "memory", "recursion", "output", "source", "worker")
 _LARGEST = 1e300
+_MESSAGE = 1000  # characters of an error that are kept
 _RUNS_CODE = frozenset({"eval", "exec", "compile", "__import__"})  # would carry an import past the reading below
 
 
@@ -126,6 +127,8 @@ class Interpreter:
         start = time.perf_counter()
         tree, found = self._read(program)
         found = found or self._feed(program, result, dialect.PRELUDE if dialect.needs_prelude(tree) else "")
+        if len(message := found.get("message", "")) > _MESSAGE:  # a program words its own errors
+            found["message"] = message[:_MESSAGE] + "…"
         return Outcome(**found, wall_s=time.perf_counter() - start)
 
     def run_all(self, programs: Sequence[str], result: str = "answer") -> list[Outcome]:

@@ -32,10 +32,11 @@ def solved(kind: str, adapter: Path | str) -> dict[str, Any]:
 def on(problems: Sequence[Problem | OwnProblem]) -> dict[str, dict[str, list[Result]]]:
     """Every method on problems of one's own (`own_problems.load`), as the recorded runs have them for the course's: by "untuned" and "tuned", then by method.
 
-    The figures of this section that a problem set changes take what comes back. Raises ValueError for no problems.
+    The untuned model answers UNTUNED_ITEMS of them, spread over the list: a file may begin with the easy ones. The figures of this section that a problem set
+    changes take what comes back. Raises ValueError for no problems.
     """
     tuned = {kind: evaluate(LanguageModel.load(adapter=kind), kind, problems) for kind in ("cot", "pal")}
-    return {"untuned": _untuned(problems), "tuned": tuned}
+    return {"untuned": _untuned(problems, spread=True), "tuned": tuned}
 
 
 def untuned() -> Outcome:
@@ -43,9 +44,12 @@ def untuned() -> Outcome:
     return Outcome({"shots": SHOTS, "items": UNTUNED_ITEMS}, {method: as_rows(rows) for method, rows in _untuned(load("test")).items()})
 
 
-def _untuned(problems: Sequence[Problem | OwnProblem]) -> dict[str, list[Result]]:
+def _untuned(problems: Sequence[Problem | OwnProblem], spread: bool = False) -> dict[str, list[Result]]:
     lm, examples = LanguageModel.load(), training_problems(SHOTS, seed=77)
-    return {m: evaluate(lm, m, problems[:n], examples=() if m == "direct" else examples) for m, n in UNTUNED_ITEMS.items()}
+    chosen = {m: range(min(n, len(problems))) for m, n in UNTUNED_ITEMS.items()}
+    if spread:
+        chosen = {m: [i * len(problems) // len(first) for i in first] for m, first in chosen.items()}
+    return {m: evaluate(lm, m, [problems[i] for i in chosen[m]], examples=() if m == "direct" else examples) for m in UNTUNED_ITEMS}
 
 
 def sizes(stories: int = STORIES, digits: tuple[int, int] = SIZES) -> Outcome:

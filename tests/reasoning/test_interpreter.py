@@ -240,3 +240,10 @@ def test_wrong_arguments_raise(interpreter):
 def test_value_as_text(value, text):
     assert format_value(value) == text
     assert Outcome(value=value).text == text
+
+
+def test_an_error_of_a_program_s_own_words_is_kept_short():
+    with Interpreter() as interpreter:
+        outcome = interpreter.run("raise ValueError('x' * 10**6)")
+    assert (outcome.error, len(outcome.message)) == ("ValueError", 1001)
+    assert outcome.message.startswith("ValueError: xxx")

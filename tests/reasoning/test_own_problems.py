@@ -80,3 +80,11 @@ def test_a_figure_of_what_the_problems_or_answers_do_not_tell_is_left_out(tmp_pa
     silent = measuring.on(own_problems.load(tmp_path / "mine.json"))
     assert "equation_truth" not in figures.follow(silent)
     assert "stated an equation" in "".join(text.get_text() for text in figures.equation_truth(silent).axes[0].texts).replace("\n", " ")
+
+
+def test_the_untuned_model_is_asked_problems_from_the_whole_file(tmp_path, models):
+    rows = [{"question": f"What is {10 ** (n // 40)} and 2?", "answer": 5} for n in range(160)]
+    (tmp_path / "long.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    untuned = measuring.on(own_problems.load(tmp_path / "long.jsonl"))["untuned"]
+    assert {method: len(found) for method, found in untuned.items()} == measuring.UNTUNED_ITEMS
+    assert {method: {r.digits for r in found} for method, found in untuned.items()} == dict.fromkeys(untuned, {1, 2, 3, 4})
