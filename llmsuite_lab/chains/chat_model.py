@@ -24,10 +24,11 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import get_config_list, run_in_executor
 from langchain_core.tools import BaseTool
-from langchain_core.utils.function_calling import convert_to_openai_tool
+from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 
 from llmsuite_lab.agents import functions
 from llmsuite_lab.chains import native_format, react_format
+from llmsuite_lab.chains.fields import Checked
 from llmsuite_lab.chains.identity import identity
 from llmsuite_lab.chains.structured_output import METHODS, StructuredOutput
 from llmsuite_lab.lm.language_model import Completion
@@ -40,7 +41,7 @@ _together: ContextVar[tuple[Any, Callable[[], Any]] | None] = ContextVar("_toget
 OPTIONS = ("max_tokens", "temperature", "top_k", "top_p", "seed")  # what a single call may set in the model's place
 
 
-class LabChatModel(BaseChatModel):
+class LabChatModel(Checked, BaseChatModel):
     """A chat model over a loaded `LanguageModel`. Greedy unless `temperature` is above zero; `batch` and `abatch` generate all inputs in one batch.
 
     A call may set any of OPTIONS and `stop` in the place of the model's own: `model.invoke(messages, max_tokens=8)`, `model.bind(temperature=0.7)`.
@@ -98,6 +99,11 @@ class LabChatModel(BaseChatModel):
         """
         if method not in METHODS or set(kwargs) - {"strict"}:
             raise ValueError(f"method={method!r}, options {sorted(kwargs)}: the methods are {', '.join(METHODS)}, the only other option is strict")
+        try:
+            convert_to_json_schema(schema)
+        except ValueError as error:
+            what = "a pydantic class, a TypedDict, or a JSON schema with a title"
+            raise ValueError(f"schema={str(schema)[:80]} is none: it must be {what}") from error
         return StructuredOutput(model=self, target=schema, include_raw=include_raw, method=method, retries=retries)
 
     def _generate(

@@ -16,12 +16,13 @@ from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list
 
+from llmsuite_lab.chains.fields import Checked
 from llmsuite_lab.chains.identity import identity
 from llmsuite_lab.lm.stops import stop_list
 
 
-class LabLLM(BaseLLM):
-    """A text model over a loaded `LanguageModel`; greedy. `batch` generates all prompts together."""
+class LabLLM(Checked, BaseLLM):
+    """A text model over a loaded `LanguageModel`; greedy. `batch` generates all prompts together. A call may set `stop` alone."""
 
     language_model: Any  # LanguageModel; pydantic need not look into it
     max_tokens: int = 64  # new tokens at most
@@ -38,7 +39,7 @@ class LabLLM(BaseLLM):
     def _generate(
         self, prompts: list[str], stop: list[str] | None = None, run_manager: CallbackManagerForLLMRun | None = None, **kwargs: Any
     ) -> LLMResult:
-        done = self.language_model.complete(prompts, max_new_tokens=self.max_tokens, stop=stop_list(stop or self.stop or []))
+        done = self.language_model.complete(prompts, **self._options(stop, kwargs))
         return LLMResult(
             generations=[
                 [
@@ -54,6 +55,11 @@ class LabLLM(BaseLLM):
                 for c in done
             ]
         )
+
+    def _options(self, stop: list[str] | None, options: dict[str, Any]) -> dict[str, Any]:
+        if options:  # LangChain keeps answers of a text model under the prompt and its fields: an option of the call would get another's answer
+            raise ValueError(f"this model has no option {next(iter(options))!r} to set in a call, only stop: LabLLM(language_model=…, max_tokens=…) has")
+        return {"max_new_tokens": self.max_tokens, "stop": stop_list(stop or self.stop or [])}
 
     def batch(
         self,
@@ -73,7 +79,7 @@ class LabLLM(BaseLLM):
     def _stream(
         self, prompt: str, stop: list[str] | None = None, run_manager: CallbackManagerForLLMRun | None = None, **kwargs: Any
     ) -> Iterator[GenerationChunk]:
-        for piece in self.language_model.stream(prompt, max_new_tokens=self.max_tokens, stop=stop_list(stop or self.stop or [])):
+        for piece in self.language_model.stream(prompt, **self._options(stop, kwargs)):
             chunk = GenerationChunk(text=piece)
             if run_manager:
                 run_manager.on_llm_new_token(piece, chunk=chunk)

@@ -83,10 +83,10 @@ def comparison() -> dict[str, tuple[int, int]]:
 
 def adapter_lines() -> int:
     """Lines of everything that puts the course's parts behind LangChain's interfaces: written once, used by every application."""
-    from llmsuite_lab.chains import agent, chat_model, completion_model, gathering, identity, react_format, retriever
+    from llmsuite_lab.chains import agent, chat_model, completion_model, fields, gathering, identity, react_format, retriever
 
     return lines_of_code(
-        chat_model, completion_model, identity, react_format, retriever, gathering, agent.ReActRules, agent.langchain_tool
+        chat_model, completion_model, fields, identity, react_format, retriever, gathering, agent.ReActRules, agent.langchain_tool
     )
 
 

@@ -13,12 +13,13 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from pydantic import PrivateAttr
 
+from llmsuite_lab.chains.fields import Checked
 from llmsuite_lab.chains.gathering import Gathered
 from llmsuite_lab.retrieval.pipeline import shown_text
 from llmsuite_lab.retrieval.retriever import Hit
 
 
-class LabRetriever(BaseRetriever):
+class LabRetriever(Checked, BaseRetriever):
     """The `k` best passages as Documents, best first. Raises ValueError, when asked, for an empty question or a `k` outside the corpus."""
 
     retriever: Any  # llmsuite_lab.retrieval.retriever.Retriever

@@ -9,13 +9,14 @@ What a model must offer: any `transformers` causal model or encoder–decoder, b
 `lm_head` or `logits(hidden)`; an encoder–decoder of that kind sets `is_encoder_decoder = True`, a `start_id`, and takes
 `hidden_states(ids, attention_mask, decoder_ids)`. Anything else brings a `loss_fn`.
 
-The saving is for causal models. An encoder–decoder of `transformers`, a model with a prompt tuned in front, and one that rescales its logits compute
-all their logits.
+The saving is for causal models. An encoder–decoder of `transformers`, a model with a prompt tuned in front, and one that does more than W h between
+its last hidden state and its logits (Gemma 2 bends them, BERT transforms h first) compute all their logits.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -23,10 +24,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from llmsuite_lab.lm.batching import Batch
+from llmsuite_lab.transformer.evaluating import evaluating
 
 Head = Callable[[Tensor], Tensor]  # [rows, d_model] -> [rows, vocab]
 CHUNK = 64  # rows of logits alive at once: 64 × 49 152 × 4 bytes is 12 MB
 RESCALED = ("final_logit_softcapping", "logit_scale", "logits_scaling")  # these models do more than W h between hidden state and logits
+_alone: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()  # whether others do, as it was found out
 
 
 def is_encoder_decoder(model: nn.Module) -> bool:
@@ -144,11 +147,35 @@ def _hidden_and_head(model: nn.Module, batch: Batch) -> tuple[Float[Tensor, "bat
             f"{type(inner).__name__} has no `hidden_states(ids, attention_mask)` with `lm_head` or `logits(hidden)`: add them, or pass loss_fn"
         )
     head = inner.get_output_embeddings()
-    if head is None or any(getattr(inner.config, name, None) not in (None, 1.0) for name in RESCALED) or _prompt_learning(model):
+    if head is None or _prompt_learning(model) or not head_alone(inner):
         logits = model(input_ids=batch.ids, attention_mask=batch.attention_mask, use_cache=False).logits
         return logits[:, -batch.ids.shape[1] :], None  # prompt learning puts virtual tokens in front
     # No attention mask: padding is on the right, where no real position of a causal model looks; without one, torch's fused kernel runs.
     return inner.base_model(input_ids=batch.ids, use_cache=False).last_hidden_state, head
+
+
+def head_alone(model: nn.Module) -> bool:
+    """Whether nothing but the output layer of this causal `transformers` model stands between its last hidden states and its logits.
+
+    Its config may say no; else both are computed once for three tokens and compared.
+    """
+    if any(getattr(model.config, name, None) not in (None, 1.0) for name in RESCALED):
+        return False
+    if model not in _alone:
+        _alone[model] = _compared(model)
+    return _alone[model]
+
+
+def _compared(model: nn.Module) -> bool:
+    head = model.get_output_embeddings()
+    ids = torch.arange(3, device=next(model.parameters()).device)[None]
+    with torch.no_grad(), evaluating(model):
+        hidden = getattr(model.base_model(input_ids=ids, use_cache=False), "last_hidden_state", None)
+        if hidden is None or getattr(head, "in_features", hidden.shape[-1]) != hidden.shape[-1]:
+            return False
+        whole, own = model(input_ids=ids, use_cache=False).logits, head(hidden)
+    room = 1e-4 if whole.dtype in (torch.float32, torch.float64) else 2e-2
+    return whole.shape == own.shape and bool((whole - own).abs().max() <= room * whole.abs().max())
 
 
 def _encoder_decoder(model: nn.Module, inner: nn.Module, batch: Batch) -> tuple[Float[Tensor, "batch out d"], Head | None]:

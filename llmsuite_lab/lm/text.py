@@ -115,7 +115,7 @@ def chat_prompt(
     text = rendered(conversation)
     if tools and text == rendered(conversation, ()):
         raise ValueError("this model's chat template shows no tools: use agents.react with agents.functions.described(tools)")
-    own = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    own = list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])  # a long text is told in our own words
     pieces = _traced(tokenizer, conversation, rendered, text)
     if pieces is None:
         held = [word for word in _controls(tokenizer) if any(word in said for turn in conversation for said in strings_of(turn))]

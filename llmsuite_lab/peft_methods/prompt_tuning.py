@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from llmsuite_lab.core.errors import unknown
-from llmsuite_lab.lm.supervised import RESCALED, is_encoder_decoder
+from llmsuite_lab.lm.supervised import RESCALED, head_alone, is_encoder_decoder
 from llmsuite_lab.peft_methods.soft_prompt import SoftPrompt, SoftPromptDecoder, SoftPromptModel
 from llmsuite_lab.peft_methods.targets import freeze
 from llmsuite_lab.transformer.decoder import Decoder
@@ -77,6 +77,7 @@ def _table(model: nn.Module) -> nn.Module:
         return model.embedding.token
     if is_encoder_decoder(model) or not hasattr(model, "get_output_embeddings") or model.get_output_embeddings() is None:
         raise ValueError(f"a soft prompt goes in front of a causal language model, and {type(model).__name__} is none")
-    if rescaled := [name for name in RESCALED if getattr(model.config, name, None) not in (None, 1.0)]:
-        raise ValueError(f"{type(model).__name__} rescales its logits ({rescaled[0]}), which our soft prompt does not compute: use peft's PromptTuningConfig")
+    if not head_alone(model):
+        what = next((name for name in RESCALED if getattr(model.config, name, None) not in (None, 1.0)), "more than its output layer stands before them")
+        raise ValueError(f"{type(model).__name__} rescales its logits ({what}), which our soft prompt does not compute: use peft's PromptTuningConfig")
     return model.get_input_embeddings()

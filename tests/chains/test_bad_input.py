@@ -18,6 +18,7 @@ LEFT_OUT = {
     "chains.figures": "draws what other modules return: test_figures.py",
     "chains.chat_model.LabChatModel": "a pydantic model, whose fields pydantic checks; its methods: test_chat_model.py, test_batch_and_cache.py",
     "chains.completion_model.LabLLM": "as LabChatModel",
+    "chains.fields.Checked": "as LabChatModel, and has no field",
     "chains.retriever.LabRetriever": "as LabChatModel",
     "chains.structured_output.StructuredOutput": "as LabChatModel: test_native_and_structured.py",
     **{

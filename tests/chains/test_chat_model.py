@@ -8,6 +8,8 @@ from langchain_core.tools import tool
 
 from llmsuite_lab.chains import react_format
 from llmsuite_lab.chains.chat_model import LabChatModel
+from llmsuite_lab.chains.completion_model import LabLLM
+from llmsuite_lab.chains.retriever import LabRetriever
 
 
 @tool
@@ -115,3 +117,26 @@ def test_any_of_several_tools_is_the_likeliest(model):
     asked.language_model.score = lambda prompts, texts: [SimpleNamespace(logprob=-9.0 if "Search" in t else -2.0, tokens=3) for t in texts]
     called = asked.bind_tools([Search, Add], tool_choice="any").invoke("What is 1 + 1?")
     assert called.tool_calls[0]["name"] == "Add"
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda lm: LabChatModel(language_model=lm, max_new_tokens=8), "unknown option 'max_new_tokens'; did you mean 'max_tokens'"),
+        (lambda lm: LabLLM(language_model=lm, temperature=0.5), "unknown option 'temperature'"),
+        (lambda lm: LabRetriever(retriever=lm), "retriever is a .*, but it must be a Retriever"),
+        (lambda lm: LabChatModel(language_model="my-model"), "language_model is a str, but it must be a loaded model"),
+        (lambda lm: LabLLM(language_model="my-model"), "language_model is a str, but it must be a loaded model"),
+        (lambda lm: LabChatModel(language_model=lm).with_structured_output(int), "schema=.*int.* it must be a pydantic class"),
+        (lambda lm: LabLLM(language_model=lm).invoke("a", temperature=0.5), "no option 'temperature' to set in a call"),
+        (lambda lm: list(LabLLM(language_model=lm).stream("a", top_k=2)), "no option 'top_k' to set in a call"),
+    ],
+)
+def test_what_would_be_dropped_or_stumble_later_is_refused_where_it_is_given(tiny_lm, make, said):
+    with pytest.raises(ValueError, match=said):
+        make(tiny_lm)
+
+
+def test_any_model_takes_what_is_for_networks(tiny_lm):
+    assert LabLLM(language_model=tiny_lm, max_tokens=2, timeout=3, max_retries=2).invoke("a") == tiny_lm.complete(["a"], 2)[0].text
+    assert LabChatModel(language_model=tiny_lm, timeout=3).max_tokens == 128

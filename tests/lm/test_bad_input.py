@@ -78,6 +78,7 @@ def valid(folder, call, model, tokenizer):
         "lm.merging.misfit": call({}, {}, {}, {}),
         "lm.merging.merge_adapter": call(fresh_model, folder / "adapter"),
         "lm.supervised.is_encoder_decoder": call(ready),
+        "lm.supervised.head_alone": call(ready),
         "lm.supervised.supervised_loss": call(ready, batch),
         "lm.supervised.supervised_logits": call(ready, batch),
         "lm.supervised.hidden_and_logits": call(ready, batch),

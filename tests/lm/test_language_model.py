@@ -13,7 +13,10 @@ import pytest
 import torch
 
 from llmsuite_lab.lm import language_model
+from llmsuite_lab.lm.batching import Example, collate
 from llmsuite_lab.lm.language_model import LanguageModel
+from llmsuite_lab.lm.supervised import head_alone, supervised_loss
+from llmsuite_lab.transformer.evaluating import evaluating
 from llmsuite_lab.transformer.packed_engine import PackedEngine
 
 PROMPTS = ["one", "The river runs to the sea", "x", "Ünï¢ödé 水", "a b c d e f", "The river"]
@@ -139,6 +142,37 @@ def test_scores_are_sums_of_log_probabilities(tiny_lm):
         assert score.tokens == len(continuation.encode())
         assert score.logprob == pytest.approx(manual_logprob(tiny_lm, prompt, continuation), rel=1e-5)  # float32 logits
         assert score.perplexity == pytest.approx(math.exp(-score.logprob / score.tokens))
+
+
+@pytest.mark.parametrize(
+    ("family", "sizes", "alone"),
+    [
+        ("BertConfig", {"is_decoder": True}, False),  # a transform before the output matrix
+        ("ElectraConfig", {"is_decoder": True, "embedding_size": 12}, False),  # one to another width
+        ("Llama4TextConfig", {"head_dim": 6, "num_key_value_heads": 2, "num_local_experts": 2, "intermediate_size_mlp": 40}, False),  # no body of its own
+        ("Gemma2Config", {"head_dim": 6, "num_key_value_heads": 2, "final_logit_softcapping": 0.3}, False),
+        ("Qwen2Config", {"num_key_value_heads": 2}, True),
+        ("GPTNeoXConfig", {}, True),
+    ],
+)
+def test_scores_and_losses_of_any_family_are_those_of_its_own_logits(family, sizes, alone, tiny_tokenizer):
+    import transformers
+
+    torch.manual_seed(5)
+    usual = {"vocab_size": 259, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 40, "max_position_embeddings": 64}
+    config = getattr(transformers, family)(**usual | {"bos_token_id": 257, "eos_token_id": 258, "pad_token_id": 256, "initializer_range": 0.4} | sizes)
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).train()
+    assert head_alone(model) == alone
+    assert model.training
+    one = LanguageModel(model, tiny_tokenizer, family)
+    (score,) = one.score(["The river"], [" is"])
+    with evaluating(model):
+        assert score.logprob == pytest.approx(manual_logprob(one, "The river", " is"), rel=1e-4)
+        batch = collate([Example([5, 6, 7], [8, 9]), Example([1, 2], [3, 4, 5, 6])])
+        loss, count = supervised_loss(model, batch)
+        logits = model(input_ids=batch.ids, attention_mask=batch.attention_mask).logits[batch.mask]
+    assert float(loss.detach()) == pytest.approx(float(torch.nn.functional.cross_entropy(logits, batch.targets, reduction="sum").detach()), rel=1e-4)
+    assert count == 6
 
 
 def test_a_model_in_training_writes_without_dropout_and_goes_on_training(tiny_lm):
