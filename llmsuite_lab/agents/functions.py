@@ -24,7 +24,7 @@ from pydantic_core import to_jsonable_python
 
 from llmsuite_lab.agents import docstrings
 from llmsuite_lab.agents.react import FINISH
-from llmsuite_lab.agents.tools import Argument, Tool
+from llmsuite_lab.agents.tools import Argument, Tool, tools_in
 from llmsuite_lab.lm.schemas import in_words
 from llmsuite_lab.lm.tool_calls import read_json
 
@@ -212,7 +212,7 @@ def _throw(error: BaseException) -> None:
 
 def described(tools: Sequence[Tool]) -> str:
     """The tools as the model reads them, in front of the question (`react(…, examples=described(tools))`): each with its action, description, types."""
-    return shown([tool.schema for tool in tools])
+    return shown([tool.schema for tool in tools_in(tools)])
 
 
 def shown(schemas: Sequence[dict[str, Any]]) -> str:

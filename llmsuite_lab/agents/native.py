@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmsuite_lab.agents.react import Step, Trajectory, done_before
-from llmsuite_lab.agents.tools import Tool, ToolResult, call
+from llmsuite_lab.agents.tools import Tool, ToolResult, call, tools_in
 from llmsuite_lab.lm.language_model import LanguageModel
 from llmsuite_lab.lm.tool_calls import ToolCall, read_reply, whole_turn
 
@@ -53,7 +53,7 @@ def converse(
     start = time.perf_counter()
     opening = [{"role": "system", "content": system}] if system else []
     dialogues = [Dialogue(question, messages=[*opening, {"role": "user", "content": question}]) for question in questions]
-    tools = [_by_name(make_tools()) for _ in dialogues]
+    tools = [_by_name(tools_in(make_tools())) for _ in dialogues]
     while running := [i for i, dialogue in enumerate(dialogues) if not dialogue.ended]:
         prompts = [lm.chat_prompt(dialogues[i].messages, [tool.schema for tool in tools[i].values()]) for i in running]
         fitting = [(i, p) for i, p in zip(running, prompts) if not dialogues[i].steps or lm.count_tokens(p) + turn_tokens <= lm.context_length]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-from llmsuite_lab.agents.tools import Tool, ToolResult, call
+from llmsuite_lab.agents.tools import Tool, ToolResult, call, tools_in
 from llmsuite_lab.core.text import fold
 from llmsuite_lab.lm.tool_calls import read_json
 
@@ -137,7 +137,7 @@ def react(
         raise ValueError(f"max_steps={max_steps}, max_tokens={max_tokens}, turn_tokens={turn_tokens}: each must be at least 1")
     start = time.perf_counter()
     trajectories = [Trajectory(opening) for opening in openings]
-    tools = [_by_name(make_tools()) for _ in trajectories]
+    tools = [_by_name(tools_in(make_tools())) for _ in trajectories]
     for trajectory in trajectories:
         needed = model.count_tokens(examples + trajectory.opening) + turn_tokens
         if needed > model.context_length:

@@ -9,7 +9,7 @@ function calling, or an MCP server; each is again a name, a description, a typed
 
 import difflib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
@@ -121,6 +121,18 @@ def call(tool: Tool, text: str) -> ToolResult:
         return ToolResult(f"{tool.name} did not answer within {tool.timeout_s:g} s.", "timed out")
     text = box[0].text.encode("utf-8", "replace").decode()  # half a character, as in a file's name, is no text that a model can read
     return ToolResult(text if len(text) <= tool.max_chars else text[: tool.max_chars - 1] + "…", box[0].kind)
+
+
+def tools_in(given: Any) -> list[Tool]:
+    """The tools that `make_tools` returned. Raises TypeError, saying what to do, for one tool instead of a list and for a function that is none yet."""
+    if isinstance(given, Tool) or not isinstance(given, Iterable):
+        raise TypeError(f"make_tools must return a list of tools, not {given!r:.60}: write lambda: [tool]")
+    found = list(given)
+    for one in found:
+        if not isinstance(one, Tool):
+            name = getattr(one, "__name__", None) or f"{one!r:.60}"
+            raise TypeError(f"{name} is a {type(one).__name__}, no tool: agents.functions.tool_from makes one of a typed function")
+    return found
 
 
 @dataclass

@@ -20,7 +20,7 @@ from pydantic import create_model
 
 from llmsuite_lab.agents.functions import FunctionTool
 from llmsuite_lab.agents.react import ParsedTurn, Step, take_turn
-from llmsuite_lab.agents.tools import Tool, call
+from llmsuite_lab.agents.tools import Tool, call, tools_in
 from llmsuite_lab.chains.chat_model import LabChatModel
 from llmsuite_lab.chains.react_format import UNPARSABLE, argument_text
 
@@ -29,7 +29,8 @@ _AT_HAND = 1024  # questions whose tools are kept; those of older ones are made 
 
 
 def langchain_tool(tool: Tool) -> BaseTool:
-    """One of our tools as a LangChain tool: the same name, description, typed argument and limits."""
+    """One of our tools as a LangChain tool: the same name, description, typed argument and limits. Raises TypeError for what is none."""
+    (tool,) = tools_in([tool])
     schema = getattr(tool, "arguments", None) or create_model(f"{tool.name}Arguments", **{tool.argument.name: (tool.argument.type, ...)})
 
     def run(**arguments: Any) -> str:

@@ -27,6 +27,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 
 from llmsuite_lab.agents import functions
+from llmsuite_lab.agents.tools import Tool
 from llmsuite_lab.chains import native_format, react_format
 from llmsuite_lab.chains.fields import Checked
 from llmsuite_lab.chains.identity import identity
@@ -85,7 +86,7 @@ class LabChatModel(Checked, BaseChatModel):
 
         Raises ValueError for a choice that is not among the tools.
         """
-        schemas = [convert_to_openai_tool(tool) for tool in tools]
+        schemas = [tool.schema if isinstance(tool, Tool) and not callable(tool) else convert_to_openai_tool(tool) for tool in tools]
         return self.bind(tools=schemas, forced=_forced(tool_choice, [s["function"]["name"] for s in schemas]), **kwargs)
 
     def with_structured_output(
@@ -97,6 +98,8 @@ class LabChatModel(Checked, BaseChatModel):
         How often stands in the raw message, `response_metadata["structured_output"]`. Every `method` of LangChain comes to the same: the fields are asked for
         in the prompt, and what comes back is validated, so that `strict` changes nothing. Raises ValueError for an unknown method or option.
         """
+        if not isinstance(schema, dict | type):
+            raise ValueError(f"schema={schema!r:.60}: it must be a pydantic class, a TypedDict or a JSON schema")
         if method not in METHODS or set(kwargs) - {"strict"}:
             raise ValueError(f"method={method!r}, options {sorted(kwargs)}: the methods are {', '.join(METHODS)}, the only other option is strict")
         try:

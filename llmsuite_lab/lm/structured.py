@@ -55,6 +55,8 @@ def structured(
     asked = [
         [{"role": "user", "content": turns}] if isinstance(turns, str) else list(turns) for turns in listed(conversations, "structured", (str, list))
     ]
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        raise TypeError(f"model={model!r:.60}: it must be a pydantic class, class Person(BaseModel): …")
     asked = [with_request(turns, request(model.model_json_schema())) for turns in asked]
 
     def ask(rows: Sequence[tuple[int, Structured]]) -> list[str]:

@@ -364,3 +364,13 @@ def test_names_that_pydantic_has_are_used_or_refused_but_never_dropped():
     for function, said in {Shop(): "give name=", functools.partial(lambda n: n, 1): "no docstring", Shop: "got <class", "price": "got 'price'"}.items():
         with pytest.raises(ValueError, match=said):
             tool_from(function)
+
+
+def test_what_is_no_list_of_tools_is_told_what_to_do(scripted):
+    model = scripted({OPENING: [FINISH]})
+    for made, said in {price: r"price is a function, no tool: agents.functions.tool_from", 3: "3 is a int, no tool"}.items():
+        for use in (lambda made=made: react(model, [OPENING], lambda: [made]), lambda made=made: described([made])):
+            with pytest.raises(TypeError, match=said):
+                use()
+    with pytest.raises(TypeError, match=r"must return a list of tools, .*: write lambda: \[tool\]"):
+        react(model, [OPENING], lambda: tool_from(price))

@@ -8,6 +8,7 @@ from langchain_core.tools import tool as as_tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from llmsuite_lab.agents.functions import tool_from
+from llmsuite_lab.agents.tools import Argument, Tool
 from llmsuite_lab.chains.agent import answer_of, langchain_tool, react_agent
 from llmsuite_lab.chains.chat_model import LabChatModel
 from llmsuite_lab.chains.react_format import argument_text, arguments_of, first_action
@@ -110,3 +111,15 @@ def test_a_forced_call_ends_at_its_own_bracket():
     assert arguments_of("a, b", schema) == {"items": "a, b"}
     assert arguments_of("true", {"function": {"parameters": {"properties": {"on": {"type": "boolean"}}}}}) == {"on": True}
     assert arguments_of("12", {"function": {"parameters": {"properties": {"s": {"anyOf": [{"type": "string"}, {"type": "null"}]}}}}}) == {"s": "12"}
+
+
+def test_a_function_that_is_no_tool_yet_is_told_how_to_become_one(stand_in):
+    for use in (lambda: langchain_tool(price), lambda: react_agent(LabChatModel(language_model=stand_in()), lambda: [price])):
+        with pytest.raises(TypeError, match="price is a function, no tool: agents.functions.tool_from"):
+            use()
+
+
+def test_one_of_our_plain_tools_can_be_bound_as_it_is(stand_in):
+    plain = Tool("Look", "looks", Argument("page"), str)
+    bound = LabChatModel(language_model=stand_in(lambda prompt: " I look.\nAction: Look[Ada]\n")).bind_tools([plain])
+    assert bound.invoke("Who?").tool_calls[0]["args"] == {"page": "Ada"}
