@@ -15,7 +15,7 @@ from typing import Any
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, ModelCallLimitMiddleware
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
-from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import create_model
 
 from llmsuite_lab.agents.functions import FunctionTool
@@ -29,15 +29,26 @@ _AT_HAND = 1024  # questions whose tools are kept; those of older ones are made 
 
 
 def langchain_tool(tool: Tool) -> BaseTool:
-    """One of our tools as a LangChain tool: the same name, description, typed argument and limits. Raises TypeError for what is none."""
+    """One of our tools as a LangChain tool: the same name, description, typed argument and limits. Raises TypeError for what is none.
+
+    What goes wrong in it, and arguments that do not fit, are its answer, of the status "error": an agent reads it and goes on.
+    """
     (tool,) = tools_in([tool])
     schema = getattr(tool, "arguments", None) or create_model(f"{tool.name}Arguments", **{tool.argument.name: (tool.argument.type, ...)})
 
     def run(**arguments: Any) -> str:
         given = tool.text_of(arguments) if isinstance(tool, FunctionTool) else argument_text(arguments)
-        return call(tool, given).text
+        result = call(tool, given)
+        if result.kind not in ("ok", "empty"):
+            raise ToolException(result.text)
+        return result.text
 
-    return StructuredTool.from_function(run, name=tool.name, description=tool.description, args_schema=schema)
+    def unfit(error: Any) -> str:
+        return f"{tool.name} was not run: " + "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3]) + "."
+
+    return StructuredTool.from_function(
+        run, name=tool.name, description=tool.description, args_schema=schema, handle_tool_error=True, handle_validation_error=unfit
+    )
 
 
 @dataclass

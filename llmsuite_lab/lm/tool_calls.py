@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _TAGGED = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
 _TAGGED_FUNCTION = re.compile(r"<function=([^\s<>]+)>(.*?)(</function>|\Z)", re.DOTALL)
-_PARAMETER = re.compile(r"<parameter=([^\s<>]+)>\n?(.*?)\n?</parameter>", re.DOTALL)
+_PARAMETER = re.compile(r"<parameter=([^\s<>]+)>\n?(.*?)\n?(</parameter>|\Z)", re.DOTALL)  # up to the end, or each unclosed one is sought to the end
 _THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _MARKERS = re.compile(r"^(?:\[TOOL_CALLS\]|<\|python_tag\|>)\s*")
 _NAMED = re.compile(r"(?:\[TOOL_CALLS\])?(\w+)(?:\[ARGS\])?(?=\{)")  # nothing in between: `Result {"total": 3}` is an answer
@@ -153,7 +153,10 @@ def _function(name: str, body: str, end: str, properties: dict[str, Any]) -> Too
         return _call(name, read_json(body))
     if rest := _PARAMETER.sub("", body).strip():
         raise ValueError(f"it holds {rest[:40]!r} beside its parameters")
-    return _call(name, {key: typed(value, properties.get(key, {"type": "string"})) for key, value in _PARAMETER.findall(body)})
+    found = _PARAMETER.findall(body)
+    if open_ones := [key for key, _, closed in found if not closed]:
+        raise ValueError(f"<parameter={open_ones[0]}> is not closed")
+    return _call(name, {key: typed(value, properties.get(key, {"type": "string"})) for key, value, _ in found})
 
 
 def _bare(text: str) -> list[ToolCall] | None:

@@ -214,6 +214,7 @@ UNREADABLE = [
     '{"type": "function", "name": "price", "parameters": {"count": 1e999}}',
     "<function=price><parameter=item>la",
     "<function=price><parameter=item>lamp</parameter>",
+    "<function=price><parameter=item>la</function>",
     "<function=price>lamp</function>",
     '<function=price>{"item": "lamp"</function>',
     '<tool_call>{"name": "x</s>", "arguments": {}}</tool_call>',

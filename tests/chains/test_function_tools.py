@@ -4,8 +4,11 @@ import asyncio
 
 import pytest
 from langchain.agents import create_agent
+from langchain_core.messages import AIMessage
 from langchain_core.tools import tool as as_tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode
 
 from llmsuite_lab.agents.functions import tool_from
 from llmsuite_lab.agents.tools import Argument, Tool
@@ -111,6 +114,25 @@ def test_a_forced_call_ends_at_its_own_bracket():
     assert arguments_of("a, b", schema) == {"items": "a, b"}
     assert arguments_of("true", {"function": {"parameters": {"properties": {"on": {"type": "boolean"}}}}}) == {"on": True}
     assert arguments_of("12", {"function": {"parameters": {"properties": {"s": {"anyOf": [{"type": "string"}, {"type": "null"}]}}}}}) == {"s": "12"}
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "status"),
+    [
+        ({"item": "lamp"}, "9.0", "success"),
+        ({"item": "sofa"}, "price failed: KeyError: 'sofa'.", "error"),
+        ({"thing": "lamp"}, "price was not run: item: Field required; thing: Extra inputs are not permitted.", "error"),
+        ({"item": "x" * 3000}, "price was not run: the arguments have 3012 characters, at most 2000 are allowed.", "error"),
+    ],
+)
+def test_what_goes_wrong_in_langchain_is_read_by_the_agent_and_told_apart_from_an_answer(given, said, status):
+    theirs = langchain_tool(tool_from(price))
+    made = {"name": "price", "args": given, "id": "1", "type": "tool_call"}
+    graph = StateGraph(MessagesState).add_node("tools", ToolNode([theirs])).add_edge(START, "tools").compile()
+    (_, in_a_node) = graph.invoke({"messages": [AIMessage("", tool_calls=[made])]})["messages"]
+    for message in (theirs.invoke(made), asyncio.run(theirs.ainvoke(made)), in_a_node):
+        assert (message.content, message.status) == (said, status)
+    assert theirs.invoke(given) == said
 
 
 def test_a_function_that_is_no_tool_yet_is_told_how_to_become_one(stand_in):

@@ -96,7 +96,7 @@ def test_a_streamed_turn_says_text_as_it_comes_and_its_call_at_the_end(model):
 
 
 PIECES = ["Foo", "price", " ", "\n", ".", "<", ";", '{"a": 1}', '{"name": "a", "arguments": {}}', "<think>", "</think>", "<tool_call>", "</tool_call>"]
-PIECES += ["[TOOL_CALLS]", "<|python_tag|>", "<function=f>", "<parameter=x>1</parameter>", "</function>"]
+PIECES += ["[TOOL_CALLS]", "<|python_tag|>", "<function=f>", "<parameter=x>1</parameter>", "</function>", "[ARGS]", '{"name": "a", "arguments": ', "["]
 
 
 def test_what_is_streamed_is_what_is_read_in_the_end_whatever_is_written(model):
@@ -109,7 +109,7 @@ def test_what_is_streamed_is_what_is_read_in_the_end_whatever_is_written(model):
     rng = Random(0)
     for _ in range(4000):
         written = "".join(rng.choices(PIECES, k=rng.randint(1, 6)))
-        text = read_reply(written).text
+        text = read_reply(written, rng.choice(([], [tool_from(price).schema]))).text
         assert all(text.startswith(speakable(written[:i])) for i in range(len(written) + 1)), written
 
 
