@@ -73,7 +73,10 @@ class Corpus:
         return len(self.retriever.passages)
 
     def update(self, source: Any, *, size: int = SIZE, encoding: str = "utf-8", text: str | None = None) -> Update:
-        """Hold exactly what `source` holds now (as in `read`); only new and changed passages are embedded. Returns what was done."""
+        """Hold exactly what `source` holds now (as in `read`); only new and changed passages are embedded. Returns what was done.
+
+        A RAG that was made before searches what is held now; its gate keeps the threshold it has until `rag` makes another.
+        """
         passages, skipped = _read(source, size, encoding, text)
         done = self.retriever.update(passages)
         self.skipped = skipped  # with the passages, or not at all
@@ -111,8 +114,7 @@ class Corpus:
 
 def _read(source: Any, size: int, encoding: str, text: str | None) -> tuple[list[Passage], tuple[Skipped, ...]]:
     if isinstance(source, str | os.PathLike):
-        no_empty_name("source", source)
-        passages, skipped = read_folder(Path(source).expanduser(), size=size, encoding=encoding)
+        passages, skipped = read_folder(source, size=size, encoding=encoding)
         return passages, tuple(skipped)
     if not isinstance(source, Iterable | Mapping):
         raise TypeError(f"a corpus is read from a folder or from a table's rows, not from a {type(source).__name__}")

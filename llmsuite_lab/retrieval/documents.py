@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmsuite_lab.core.errors import LabError, within
+from llmsuite_lab.core.errors import LabError, no_empty_name, within
 from llmsuite_lab.core.text import word_spans
 from llmsuite_lab.retrieval.chunking import by_headings, by_sentences, by_tokens, read_document
 from llmsuite_lab.retrieval.html_pages import html_source, html_text, unescaped
@@ -54,7 +54,8 @@ def read_folder(folder: str | Path, *, size: int = SIZE, encoding: str = "utf-8"
     Raises LabError for a folder that is not there or holds no readable text, ValueError for a size below 1.
     """
     within("size", size, 1, 100_000)
-    place = Path(folder)
+    no_empty_name("folder", folder)
+    place = Path(folder).expanduser()
     if not place.exists():
         raise LabError(f"there is no folder {place}: name one that holds Markdown, text, HTML or PDF files")
     files, skipped = _files(place)

@@ -77,7 +77,7 @@ class RAG:
         if not hasattr(retriever, "retrieve"):
             retriever = ForeignRetriever(retriever)
         foreign = isinstance(retriever, ForeignRetriever)
-        if not callable(getattr(lm, "complete", None)):
+        if lm is not None and not callable(getattr(lm, "complete", None)):  # None: `signals` alone are asked for
             raise TypeError(f"lm is a {type(lm).__name__}, but a language model is needed: LanguageModel.load(…)")
         if not isinstance(unknown, str):
             raise TypeError(f"unknown={unknown!r}, but it is what is said where nothing fits: a text")
@@ -88,8 +88,21 @@ class RAG:
         if gate is not None and foreign and retriever.embedder is None:
             raise ValueError("a gate looks at cosines: give the retriever an embedder, ForeignRetriever(retriever, Embedder.load())")
         self.retriever, self.lm, self.k, self.budget, self.gate, self.form, self.unknown = retriever, lm, k, budget, gate, form, unknown
-        self.wide = max(k, 2) if foreign else min(max(k, 2), len(retriever.passages))  # the gate wants to know how far behind the second passage is
-        self.coverage = None if foreign else Coverage([indexed_text(p) for p in retriever.passages.values()])
+        self._covered: tuple[Any, Coverage | None] = (None, None)
+
+    @property
+    def wide(self) -> int:
+        """How many passages are looked for: the gate wants to know how far behind the second is."""
+        wanted = max(self.k, 2)
+        return wanted if isinstance(self.retriever, ForeignRetriever) else min(wanted, len(self.retriever.passages))
+
+    @property
+    def coverage(self) -> Coverage | None:
+        """How rare a word is among the retriever's passages as they are now; None for a retriever that does not show them."""
+        passages = self.retriever.passages
+        if not isinstance(self.retriever, ForeignRetriever) and self._covered[0] is not passages:  # an update puts others in their place
+            self._covered = (passages, Coverage([indexed_text(p) for p in passages.values()]))
+        return self._covered[1]
 
     def answer(self, questions: Sequence[str], *, hits: Sequence[Sequence[Hit]] | None = None, progress: bool = False) -> list[Answer]:
         """Answer each question from its passages (`hits`, or what the retriever finds), in order.

@@ -23,6 +23,7 @@ from llmsuite_lab.transformer.layout import check_prompts, check_rows
 STATES = ("cache_params", "past_key_values", "state")  # what transformers' families call what they remember
 CONTEXTS = ("max_position_embeddings", "max_seq_len", "seq_length")  # and the most tokens they were made for: MPT's and BLOOM's own names last
 NO_LIMIT = 2**31 - 1
+READS_ALL = ("cpmant",)  # wants the whole row beside what it remembers
 PADDED_BY_MASK = ("bloom",)  # ALiBi, with biases counted from the mask: it says all there is to say of padding
 
 
@@ -62,7 +63,7 @@ class RowEngine:
         takes = inspect.signature(model.forward).parameters
         self.options: dict[str, Any] = {"use_cache": True} | ({"logits_to_keep": 1} if "logits_to_keep" in takes else {})
         self.counts = "position_ids" in takes
-        self.remembers = next((name for name in STATES if name in takes), None)
+        self.remembers = None if model.config.model_type in READS_ALL else next((name for name in STATES if name in takes), None)
         self.read = [list(prompt) for prompt in prompts]
         self.states: list[Any] = [None] * len(self.read)
         self.logits = torch.stack([self._forward(i, ids) for i, ids in enumerate(self.read)])

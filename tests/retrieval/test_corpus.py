@@ -11,7 +11,7 @@ from langchain_core.retrievers import BaseRetriever
 from llmsuite_lab.core.errors import LabError
 from llmsuite_lab.lm.language_model import Completion
 from llmsuite_lab.retrieval import records
-from llmsuite_lab.retrieval.abstention import fit_gate
+from llmsuite_lab.retrieval.abstention import Coverage, fit_gate
 from llmsuite_lab.retrieval.corpus import Corpus
 from llmsuite_lab.retrieval.documents import Passage
 from llmsuite_lab.retrieval.foreign import ForeignRetriever
@@ -156,6 +156,16 @@ def test_an_empty_question_is_refused_and_one_of_several_lines_is_one(notes, emb
     assert answer.prompt.text.endswith("Question: How often is the cat Mimi fed? Answer: never\nAnswer:")
     with pytest.raises(TypeError, match="lm is a str"):
         RAG(rag.retriever, "my-model")
+
+
+def test_a_rag_follows_its_corpus_when_that_is_updated(embedder, reader):
+    corpus = Corpus.read([{"text": "The ferry takes 44 minutes."}, {"text": "The lamp costs 9 crowns."}, {"text": "The cat sleeps."}], embedder)
+    rag = corpus.rag(reader)
+    asked = "What does the zebra cost?"
+    before = rag.coverage(asked, "The lamp costs 9 crowns.")
+    corpus.update([{"text": "The zebra costs 7 crowns."}])
+    assert (rag.wide, rag.answer([asked])[0].hits[0].passage.text) == (1, "The zebra costs 7 crowns.")
+    assert rag.coverage(asked, "The lamp costs 9 crowns.") == Coverage(["row0. The zebra costs 7 crowns."])(asked, "The lamp costs 9 crowns.") != before
 
 
 def test_odd_lines_survive_on_disk(tmp_path, embedder):

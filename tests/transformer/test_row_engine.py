@@ -1,4 +1,4 @@
-"""Every causal family writes what its own forward pass says, read anew for each token without cache, batch or padding: tiny random models of fourteen."""
+"""Every causal family writes what its own forward pass says, read anew for each token without cache, batch or padding: tiny random models of fifteen."""
 
 import pytest
 import torch
@@ -27,6 +27,7 @@ FAMILIES = {  # class of the config, its sizes, whether each row is a batch of i
     "Lfm2Config": (
         USUAL | {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "layer_types": ["conv", "full_attention"]}, True, 96,
     ),
+    "CpmAntConfig": ({"hidden_size": 40, "num_hidden_layers": 2, "num_attention_heads": 5, "dim_head": 8, "dim_ff": 60, "prompt_length": 3}, True, NO_LIMIT),
     "OpenAIGPTConfig": ({"n_embd": 40, "n_layer": 2, "n_head": 5, "n_positions": 96}, True, 96),
     "OPTConfig": (USUAL | {"ffn_dim": 60, "word_embed_proj_dim": 40}, False, 96),
     "GPTNeoXConfig": (USUAL, False, 96),
