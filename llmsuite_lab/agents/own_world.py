@@ -15,7 +15,7 @@ from llmsuite_lab.agents.tools import Argument
 from llmsuite_lab.core.errors import whole
 from llmsuite_lab.core.text import fold
 from llmsuite_lab.retrieval.chunking import by_sentences
-from llmsuite_lab.retrieval.documents import read_folder
+from llmsuite_lab.retrieval.documents import announce, read_folder
 from llmsuite_lab.retrieval.pipeline import subject
 from llmsuite_lab.world.almanac import Almanac, Page
 from llmsuite_lab.world.almanac_claims import LABELS, Claim
@@ -31,6 +31,7 @@ _BRACKETS, _LONGEST = str.maketrans("[]", "()"), Argument("title").max_chars  # 
 def load(folder: str | Path | None = None, per_kind: int | None = None, per_label: int | None = None) -> World:
     """Pages, questions and claims of a folder, the first `per_kind` and `per_label` of each sort (None: all); the course's without a folder.
 
+    Warns of files that cannot be read.
     Raises LabError for a folder without pages, and for a file that is missing or has rows that cannot be used, naming the first of them and why;
     ValueError for a number below 1.
     """
@@ -50,7 +51,9 @@ def load(folder: str | Path | None = None, per_kind: int | None = None, per_labe
 
 def _pages(folder: Path) -> dict[str, Page]:
     sentences: dict[str, tuple[str, list[str]]] = {}  # by the title as Search compares it
-    for passage in read_folder(folder)[0]:
+    passages, skipped = read_folder(folder)
+    announce(skipped, ["questions.jsonl", "claims.jsonl"])
+    for passage in passages:
         title = subject(passage).partition(" > ")[0].translate(_BRACKETS)[:_LONGEST].strip()
         sentences.setdefault(fold(title), (title, []))[1].extend(chunk.text for chunk in by_sentences(passage.text, 1))
     return {title: Page(title, "page", told[0], tuple(told[1:])) for title, told in sentences.values() if told}

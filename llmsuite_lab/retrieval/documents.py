@@ -11,7 +11,8 @@ In production: `unstructured`, `docling`, LangChain's document loaders.
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ SIZE = 120  # words: with its title a passage stays under the embedder's 256 tok
 MARKDOWN, TEXT, HTML, PDF = (".md", ".markdown"), (".txt", ".text", ".rst"), (".html", ".htm"), (".pdf",)
 _TEXT_COLUMNS = ("text", "page_content", "content", "passage", "body", "context", "document")
 _EMBEDDED = re.compile(r"(data:[\w.+-]+/[\w.+-]+[^,\s]{0,100};base64,)[A-Za-z0-9+/=]+")  # a picture in the middle of a text
+_NAMED = 5  # files that a warning names
 _SILENT = {"script", "style", "noscript", "template", "svg"}
 
 
@@ -85,6 +87,14 @@ def read_folder(folder: str | Path, *, size: int = SIZE, encoding: str = "utf-8"
         why = "; ".join(f"{one.file}: {one.reason}" for one in skipped[:3]) or "it is empty"
         raise LabError(f"nothing in {place} can be read ({why}): it takes {', '.join((*MARKDOWN, *TEXT, *HTML, *PDF))}")
     return passages, skipped
+
+
+def announce(skipped: Sequence[Skipped], besides: Sequence[str] = ()) -> None:
+    """Warn of the files that were not read, those named in `besides` excepted: what is missing in a corpus is missing in its scores."""
+    left = [one for one in skipped if one.file not in besides]
+    if left:
+        more = f"; and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
+        warnings.warn(f"not read: {'; '.join(f'{one.file} ({one.reason})' for one in left[:_NAMED])}{more}", stacklevel=3)
 
 
 def from_rows(rows: Iterable[Mapping[str, Any]], *, text: str | None = None, size: int = SIZE) -> list[Passage]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from llmsuite_lab.core.text import one_line, place
 from llmsuite_lab.retrieval.corpus import Corpus
-from llmsuite_lab.retrieval.documents import Passage, read_folder
+from llmsuite_lab.retrieval.documents import Passage, announce, read_folder
 from llmsuite_lab.world import handbook
 from llmsuite_lab.world.handbook import Handbook, Question
 from llmsuite_lab.world.readers import usable_rows
@@ -24,14 +24,16 @@ FORM = 'a row is {"question": "…", "answer": "…"}, the answer word for word 
 def load(corpus: Corpus | str | Path | None = None, questions: str | Path | None = None) -> Handbook:
     """The book of a corpus (or of a folder of documents) and a JSON Lines file of questions, in their order; "id" and "gold" (passage ids) are optional.
 
-    Without both, the course's book. Raises LabError for a file that is missing or has rows that cannot be used, naming the first of them and why; ValueError
+    Without both, the course's book. Warns of files of the folder that cannot be read.
+    Raises LabError for a file that is missing or has rows that cannot be used, naming the first of them and why; ValueError
     for one of the two without the other.
     """
     if (corpus is None) != (questions is None):
         raise ValueError(f"corpus={corpus!r}, questions={questions!r}: give both, or neither for the course's own")
     if corpus is None:
         return handbook.load()
-    passages = list(corpus.retriever.passages.values()) if isinstance(corpus, Corpus) else read_folder(corpus)[0]
+    passages, skipped = (list(corpus.retriever.passages.values()), []) if isinstance(corpus, Corpus) else read_folder(corpus)
+    announce(skipped, [Path(questions).name])
     asked, _ = usable_rows(Path(questions), lambda where, row: _question(where, row, passages), FORM, skip_bad=None)
     return Handbook(Path(questions).stem, "test", 0, tuple(passages), tuple(asked))
 

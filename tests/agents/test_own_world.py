@@ -82,6 +82,14 @@ def test_every_page_can_be_opened_whatever_its_heading(folder):
     assert call(lookup, "page 1").text == "This is page 1.", "one page, whose heading is written in two ways"
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_pages_that_cannot_be_read_are_told_of(folder):
+    own_world.load(folder)  # questions.jsonl and claims.jsonl are no pages
+    (folder / "map.docx").write_bytes(b"PK")
+    with pytest.warns(UserWarning, match=r"not read: map\.docx"):
+        own_world.load(folder)
+
+
 def test_without_a_folder_it_is_the_courses_own():
     world = own_world.load(per_kind=2, per_label=3)
     assert (world.pages, list(world.questions), list(world.claims)) == (load_almanac(), load_questions(per_kind=2), load_claims(3))

@@ -86,6 +86,7 @@ def valid(folder, call, fresh, writer, pages=None, embedder=None):
         "retrieval.corpus.Corpus.persist": call(folder / "again", on=lambda: Corpus.read([{"text": "a"}], embedder)),
         "retrieval.corpus.Corpus.rag": call(writer(), on=lambda: Corpus.read([{"text": "a"}], embedder)),
         "retrieval.documents.read_folder": call(folder / "notes"),
+        "retrieval.documents.announce": call([]),
         "retrieval.documents.from_rows": call([{"text": "some words"}]),
         "retrieval.documents.read_rows": call([{"text": "some words"}]),
         "retrieval.html_pages.html_source": call(folder / "page.html", "utf-8"),

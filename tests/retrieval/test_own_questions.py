@@ -68,6 +68,17 @@ def test_an_answer_stands_in_a_passage_as_words_of_its_own(material):
     assert [(q.answer, q.gold) for q in found] == [("3", ("cat.md#0",)), ("Rom", ("rome.txt#0",)), ("333", ("tower.txt#0",))]
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_files_that_cannot_be_read_are_told_of(material):
+    folder, file = material(ASKED)
+    own_questions.load(folder, file)  # a warning would be an error here
+    file = file.rename(folder / "q.jsonl")
+    own_questions.load(folder, file)
+    (folder / "plan.docx").write_bytes(b"PK")
+    with pytest.warns(UserWarning, match=r"not read: plan\.docx \(files of the kind \.docx are not read\)"):
+        own_questions.load(folder, file)
+
+
 def test_a_passage_is_cut_before_its_answer_however_its_accents_are_composed(material, copycat):
     folder, file = material([{"question": "What opens here?", "answer": "Caf\u00e9"}])
     (folder / "opening.txt").write_text("Here one thing opens, the Cafe\u0301 of nine.", encoding="utf-8")
