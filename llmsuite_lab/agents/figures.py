@@ -140,7 +140,8 @@ def _dots(methods: Mapping[str, Mapping[str, Interval]], title: str) -> Any:
         ax.axhline(trained - 0.5, color=COLOURS["bound"], linestyle="--", linewidth=1.4)
         ax.text(1.03, trained - 0.42, "never trained", va="top", fontsize=12, style="italic")
         ax.text(1.03, trained - 0.58, "trained kinds", va="bottom", fontsize=12, style="italic")
-    ax.set_yticks(range(len(kinds)), [KIND_NAMES.get(kind, kind) for kind in kinds])
+    names = [KIND_NAMES.get(kind, kind if len(kind) <= 40 else f"{kind[:39]}…") for kind in kinds]
+    ax.set_yticks(range(len(kinds)), names, parse_math=False)  # a kind of one's own may hold a dollar sign
     ax.set_ylim(len(kinds) - 0.45, -0.55)
     ax.set_xlim(-0.02, 1.02)
     ax.set_xlabel("exact match (dot) with 95 % interval")

@@ -82,6 +82,16 @@ def test_every_page_can_be_opened_whatever_its_heading(folder):
     assert call(lookup, "page 1").text == "This is page 1.", "one page, whose heading is written in two ways"
 
 
+def test_a_kind_of_question_may_have_any_name(folder, models, tmp_path):
+    kinds = ["in $ and _$", "{x} \\frac", "k" * 90, "a long name " * 9]
+    rows = [QUESTIONS[0] | {"kind": kind} for kind in kinds]
+    (folder / "questions.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    (drawn,) = [figures.follow(measuring.on(own_world.load(folder)))["by_kind"]]
+    drawn.savefig(tmp_path / "kinds.png")
+    assert [label.get_text() for label in drawn.axes[0].get_yticklabels()][:2] == kinds[:2]
+    assert max(len(label.get_text()) for label in drawn.axes[0].get_yticklabels()) == 40
+
+
 @pytest.mark.filterwarnings("error::UserWarning")
 def test_pages_that_cannot_be_read_are_told_of(folder):
     own_world.load(folder)  # questions.jsonl and claims.jsonl are no pages
