@@ -28,7 +28,6 @@ MARKDOWN, TEXT, HTML, PDF = (".md", ".markdown"), (".txt", ".text", ".rst"), (".
 _TEXT_COLUMNS = ("text", "page_content", "content", "passage", "body", "context", "document")
 _EMBEDDED = re.compile(r"(data:[\w.+-]+/[\w.+-]+[^,\s]{0,100};base64,)[A-Za-z0-9+/=]+")  # a picture in the middle of a text
 _NAMED = 5  # files that a warning names
-_SILENT = {"script", "style", "noscript", "template", "svg"}
 
 
 @dataclass(frozen=True)
