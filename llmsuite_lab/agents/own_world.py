@@ -13,7 +13,7 @@ from typing import Any
 
 from llmsuite_lab.agents.tools import Argument
 from llmsuite_lab.core.errors import whole
-from llmsuite_lab.core.text import fold
+from llmsuite_lab.core.text import fold, one_line
 from llmsuite_lab.retrieval.chunking import by_sentences
 from llmsuite_lab.retrieval.documents import announce, read_folder
 from llmsuite_lab.retrieval.pipeline import subject
@@ -68,14 +68,14 @@ def _question(where: str, row: Any) -> Question:
         raise ValueError(f"kind must be a text, not {row['kind']!r}")
     if not isinstance(row.get("question"), str) or not row["question"].strip():
         raise ValueError(f"question must be a text, not {row.get('question')!r:.60}")
-    return Question(str(row.get("kind") or KIND), row["question"], str(answer), ())
+    return Question(str(row.get("kind") or KIND), one_line(row["question"]), str(answer), ())  # a second line could be a turn of the loop's
 
 
 def _claim(where: str, row: Any) -> Claim:
     claim, label = (row.get("claim"), row.get("label")) if isinstance(row, dict) else (None, None)
     if not isinstance(claim, str) or not claim.strip() or label not in LABELS:
         raise ValueError(f"claim must be a text, label one of {', '.join(LABELS)}; they are {claim!r:.60} and {label!r:.30}")
-    return Claim(row["claim"], row["label"], (), "")
+    return Claim(one_line(claim), label, (), "")
 
 
 def _first(items: list[Any], field: str, count: int | None) -> tuple[Any, ...]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llmsuite_lab.core.errors import whole
+from llmsuite_lab.core.text import one_line
 from llmsuite_lab.core.values import finite, numbers
 from llmsuite_lab.world import word_problems
 from llmsuite_lab.world.readers import usable_rows
@@ -21,7 +22,10 @@ FORM = 'a row is {"question": "…", "answer": a number}'
 
 @dataclass(frozen=True)
 class OwnProblem:
-    """A problem with its true `answer`; `digits` of the largest number in its text, before the decimal point; `steps` 0 where nobody says how many."""
+    """A problem with its true `answer`, its text in one line, as the prompts have it.
+
+    `digits`: of the largest number in its text, before the decimal point; `steps`: 0 where nobody says how many.
+    """
 
     text: str
     answer: int | float
@@ -47,4 +51,4 @@ def _problem(where: str, row: Any) -> OwnProblem:
     answer, steps = finite(row["answer"]), 0 if row.get("steps") is None else row["steps"]
     whole("steps", steps, 0, 1000)
     digits = max((len(str(abs(int(n.value)))) for n in numbers(row["question"])), default=1)  # all in words: small
-    return OwnProblem(row["question"], int(answer) if answer.is_integer() else answer, digits, steps)
+    return OwnProblem(one_line(row["question"]), int(answer) if answer.is_integer() else answer, digits, steps)

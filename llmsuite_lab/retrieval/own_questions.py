@@ -49,7 +49,7 @@ def _question(where: str, row: Any, passages: Sequence[Passage]) -> Question:
         raise ValueError(f"it has no answer (but {', '.join(map(repr, row))}): null is the answer where no passage has one")
     name = str(row["id"] if row.get("id") is not None else f"q{where.rpartition(' ')[2]}")
     if answer is None:
-        return Question(name, text, None, "unanswerable", (), "")
+        return Question(name, one_line(text), None, "unanswerable", (), "")
     same = unicodedata.normalize("NFC", one_line(answer))
     holding = [p.id for p in passages if place(same, unicodedata.normalize("NFC", one_line(p.text))) >= 0]  # as the model is shown it
     given = [] if row.get("gold") is None else row["gold"]
@@ -58,4 +58,4 @@ def _question(where: str, row: Any, passages: Sequence[Passage]) -> Question:
     gold = [one for one in given if one in holding] if given else holding
     if not gold:
         raise ValueError(f"the answer {answer!r:.60} stands in no passage{' named as gold' if given else ''}, word for word")
-    return Question(name, text, same, "one", tuple(gold), "")
+    return Question(name, one_line(text), same, "one", tuple(gold), "")

@@ -42,6 +42,11 @@ def test_problems_are_read_with_the_size_of_their_numbers(file):
     assert own_problems.load() == word_problems.load("test")
 
 
+def test_a_problem_of_several_lines_is_one(tmp_path):
+    (tmp_path / "two.jsonl").write_text(json.dumps({"question": "A crate\n holds 12 jars.\r\nHow many?", "answer": 12}), encoding="utf-8")
+    assert [p.text for p in own_problems.load(tmp_path / "two.jsonl")] == ["A crate holds 12 jars. How many?"]
+
+
 def test_what_is_no_problem_is_named_with_its_line(tmp_path):
     for row, said in [
         ({"question": "x", "answer": "many"}, "'many' is not a number"),

@@ -60,11 +60,12 @@ def test_an_answer_is_found_however_its_accents_are_composed(material):
 
 
 def test_an_answer_stands_in_a_passage_as_words_of_its_own(material):
-    folder, file = material([{"question": "How many?", "answer": 3}, {"question": "Where?", "answer": "Rom"}, {"question": "How high?", "answer": "333"}])
+    folder, file = material([{"question": "How\nmany?", "answer": 3}, {"question": "Where?", "answer": "Rom"}, {"question": "How high?", "answer": "333"}])
     more = {"toys": "There are 13 toys, 3.5 of them in 1930.", "rome": "From Rome. Rom is in Berlin.", "romance": "A Romance.", "tower": "高さ333メートル。"}
     for name, text in more.items():
         (folder / f"{name}.txt").write_text(text, encoding="utf-8")
     found = own_questions.load(folder, file).questions
+    assert found[0].text == "How many?"
     assert [(q.answer, q.gold) for q in found] == [("3", ("cat.md#0",)), ("Rom", ("rome.txt#0",)), ("333", ("tower.txt#0",))]
 
 
