@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _lock = ForkSafeLock()
-_plain: "WeakKeyDictionary[Any, tuple[int, Any]]" = WeakKeyDictionary()  # each tokenizer's copy that knows no special tokens in text
+_TURN = re.compile(r"<[|｜].+[|｜]>|<\w+_of_\w+>|\[/?[A-Z_]+\]")  # <|im_start|>, <start_of_turn>, [/INST]; a model's own tags (<think>) stay in its turns
+_plain: "WeakKeyDictionary[Any, tuple[tuple[int, str], Any]]" = WeakKeyDictionary()  # each tokenizer's copy that knows no special tokens in text
 
 
 class Prompt(str):
@@ -177,7 +178,9 @@ def _check(texts: Sequence[str]) -> None:
 
 
 def _controls(tokenizer: Any) -> dict[str, int]:
-    return {token.content: i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    """Control tokens with their ids: what the tokenizer calls special, and the chat template's marks of a turn that were added as if they were words."""
+    template = str(getattr(tokenizer, "chat_template", None) or "")
+    return {t.content: i for i, t in tokenizer.added_tokens_decoder.items() if t.special or (_TURN.fullmatch(t.content) and t.content in template)}
 
 
 def _pieces(text: str) -> tuple[int | str, ...]:
@@ -197,13 +200,16 @@ def _without_special_tokens(tokenizer: Any) -> Any:
     from tokenizers import Tokenizer
 
     with _lock:
-        known = _plain.get(tokenizer)
-        if known is None or known[0] != len(tokenizer):  # tokens were added since
-            backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        known, now = _plain.get(tokenizer), (len(tokenizer), str(getattr(tokenizer, "chat_template", None)))
+        if known is None or known[0] != now:  # tokens were added since, or the template is another
+            state, controls = json.loads(tokenizer.backend_tokenizer.to_str()), _controls(tokenizer)
+            for token in state["added_tokens"]:
+                token["special"] |= token["content"] in controls
+            backend = Tokenizer.from_str(json.dumps(state))
             backend.no_truncation()
             backend.no_padding()
             backend.encode_special_tokens = True  # their name for it: what looks like a special token is encoded as text
-            known = _plain[tokenizer] = len(tokenizer), backend
+            known = _plain[tokenizer] = now, backend
     return known[1]
 
 
