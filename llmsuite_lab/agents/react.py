@@ -198,9 +198,10 @@ def _key(name: str, argument: str, before: Sequence[Step], tools: dict[str, Tool
 
 
 def _meant(tool: Tool, argument: str) -> str:
-    """An argument as the tool reads it: "3" and "03" are one whole number, "Ann" and "ANN" one name."""
+    """An argument as the tool reads it: "3" and "03" are one whole number, "Ann" and "ANN" one name; of a function only equal values are the same."""
     try:
-        return fold(str(tool.argument.parse(argument)))
+        value = tool.argument.parse(argument)
+        return fold(str(value)) if isinstance(value, str | int) else str(value)  # to a function "a.txt" and "A.txt" may be two files
     except ValueError:  # it will not run: the text as it is
         return fold(argument)
 

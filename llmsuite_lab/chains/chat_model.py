@@ -98,8 +98,6 @@ class LabChatModel(Checked, BaseChatModel):
         How often stands in the raw message, `response_metadata["structured_output"]`. Every `method` of LangChain comes to the same: the fields are asked for
         in the prompt, and what comes back is validated, so that `strict` changes nothing. Raises ValueError for an unknown method or option.
         """
-        if not isinstance(schema, dict | type):
-            raise ValueError(f"schema={schema!r:.60}: it must be a pydantic class, a TypedDict or a JSON schema")
         if method not in METHODS or set(kwargs) - {"strict"}:
             raise ValueError(f"method={method!r}, options {sorted(kwargs)}: the methods are {', '.join(METHODS)}, the only other option is strict")
         try:

@@ -374,3 +374,14 @@ def test_what_is_no_list_of_tools_is_told_what_to_do(scripted):
                 use()
     with pytest.raises(TypeError, match=r"must return a list of tools, .*: write lambda: \[tool\]"):
         react(model, [OPENING], lambda: tool_from(price))
+
+
+def test_to_a_function_two_spellings_are_two_arguments(scripted):
+    def first_line(file: str, count: int = 1) -> str:
+        """Its first line."""
+        return f"{file} {count}"
+
+    turns = ['{"file": "a.txt"}', '{"file": "A.txt"}', '{"count": 1, "file": "a.txt"}', '{"file": "a.txt", "count": "1"}', '{"file": "a.txt", "count": 2}']
+    model = scripted({OPENING: [f" I read.\nAction: first_line[{turn}]\n" for turn in turns] + [FINISH]})
+    (done,) = react(model, [OPENING], lambda: [tool_from(first_line)])
+    assert [step.kind for step in done.steps] == ["ok", "ok", "repeated", "repeated", "ok", "finish"]

@@ -204,7 +204,7 @@ def test_structured_output_is_validated_and_a_wrong_text_goes_back_with_the_reas
     with pytest.raises(ValueError, match="retries=-1"):
         asking.with_structured_output(Person, retries=-1).invoke("Who?")
     for no_schema in (None, "Person", list[int]):
-        with pytest.raises(ValueError, match="a pydantic class, a TypedDict or a JSON schema"):
+        with pytest.raises(ValueError, match="a pydantic class, a TypedDict, or a JSON schema"):
             asking.with_structured_output(no_schema)
     with pytest.raises(TypeError, match="it must be a pydantic class"):
         structured(asking.language_model, ["Ada?"], dict)
