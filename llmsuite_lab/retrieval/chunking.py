@@ -106,16 +106,22 @@ def by_headings(text: str, size: int | None = None) -> list[Chunk]:
         mark = line.lstrip()[:3]
         if mark in ("```", "~~~") and fence in ("", mark):  # what opened a block closes it
             fence = "" if fence else mark
-        heading = None if fence else re.match(r"(#{1,6}) +(.+?)\s*#*\s*$", line)
+        heading = None if fence else re.match(r"(#{1,6}) +(\S.*)", line)
         if heading:
-            level = len(heading[1])
+            level, title = len(heading[1]), _title(heading[2])
             close(position, level)
-            last = (level, position + heading.start(2), position + heading.end(2))
-            path = {known: title for known, title in path.items() if known < level} | {level: heading[2]}
+            last = (level, position + heading.start(2), position + heading.start(2) + len(title))
+            path = {known: title for known, title in path.items() if known < level} | {level: title}
             start = position + len(line)
         position += len(line)
     close(len(text))
     return chunks
+
+
+def _title(written: str) -> str:
+    """A heading's words without the signs that may close it: "Cats ##" is Cats, "C#" is C#."""
+    bare = written.rstrip().rstrip("#")
+    return bare.rstrip() if bare[-1:].isspace() else written.rstrip()
 
 
 def _from_zero(body: Chunk, parts: list[Chunk]) -> list[Chunk]:

@@ -20,6 +20,8 @@ def test_windows_cover_every_word_and_share_exactly_the_overlap(text, size, data
     overlap = data.draw(st.integers(0, size - 1))
     chunks = by_tokens(text, size, overlap)
     assert all(text[c.start : c.end] == c.text for c in chunks)
+    closed = "# C#\n## D ##  \n### #\n#\n# " + "e" + " " * 100_000 + "f\n"  # the last took a regular expression hours
+    assert [(c.heading, c.text) for c in by_headings(closed)] == [("C# > D > #", "#"), ("", "e" + " " * 100_000 + "f")]
     assert all(len(cut(c.text)) <= size for c in chunks)
     joined = cut(chunks[0].text) if chunks else []
     for before, after in zip(chunks, chunks[1:]):
