@@ -13,6 +13,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from tqdm.auto import tqdm
+
 from llmsuite_lab.core import zoo
 from llmsuite_lab.core.errors import LabError, no_empty_name
 from llmsuite_lab.core.files import whole_folder, write_json
@@ -27,6 +30,7 @@ from llmsuite_lab.retrieval.pipeline import I_DO_NOT_KNOW, RAG
 from llmsuite_lab.retrieval.retriever import Retriever, indexed_text
 
 KIND = "a corpus"
+AT_ONCE = 128  # passages between two steps of the bar
 
 
 class Corpus:
@@ -36,13 +40,18 @@ class Corpus:
         self.retriever, self.skipped = Retriever(passages, embedder, index=index), tuple(skipped)
 
     @classmethod
-    def read(cls, source: Any, embedder: Embedder | None = None, *, size: int = SIZE, encoding: str = "utf-8", text: str | None = None) -> "Corpus":
+    def read(
+        cls, source: Any, embedder: Embedder | None = None, *, size: int = SIZE, encoding: str = "utf-8", text: str | None = None, progress: bool = False
+    ) -> "Corpus":
         """The corpus of a folder (or one file), or of a table such as a `datasets.Dataset` whose column `text` is read; chunks of at most `size` words.
 
-        Raises LabError and ValueError as `documents.read_folder` and `documents.from_rows`.
+        `progress` shows a bar: thousands of passages take minutes on a CPU. Raises LabError and ValueError as `documents.read_folder` and `from_rows`.
         """
         passages, skipped = _read(source, size, encoding, text)
-        return cls(passages, Embedder.load() if embedder is None else embedder, skipped=skipped)
+        embedder = Embedder.load() if embedder is None else embedder
+        corpus = cls(passages, _Shown(embedder) if progress else embedder, skipped=skipped)
+        corpus.retriever.embedder = embedder
+        return corpus
 
     @classmethod
     def open(cls, folder: str | Path, embedder: Embedder | None = None) -> "Corpus":
@@ -110,6 +119,19 @@ class Corpus:
         if gate and len(self) > 1:
             rag.gate = adapted(records.gate(), rag, questions, unanswerable)
         return rag
+
+
+class _Shown:
+    """An embedder that shows how far it has come."""
+
+    def __init__(self, embedder: Any) -> None:
+        self.embedder, self.identity, self.dimension = embedder, embedder.identity, embedder.dimension
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        parts = [np.zeros((0, self.dimension), np.float32)]
+        for start in tqdm(range(0, len(texts), AT_ONCE), desc="embedding", unit=f"{AT_ONCE} passages"):
+            parts.append(self.embedder.embed(texts[start : start + AT_ONCE]))
+        return np.concatenate(parts)
 
 
 def _read(source: Any, size: int, encoding: str, text: str | None) -> tuple[list[Passage], tuple[Skipped, ...]]:

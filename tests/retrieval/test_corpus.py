@@ -158,6 +158,14 @@ def test_an_empty_question_is_refused_and_one_of_several_lines_is_one(notes, emb
         RAG(rag.retriever, "my-model")
 
 
+def test_a_bar_shows_how_far_reading_is_and_changes_nothing(notes, embedder, capsys):
+    plain, shown = Corpus.read(notes, embedder), Corpus.read(notes, embedder, progress=True)
+    assert "embedding: 100%" in capsys.readouterr().err
+    asked = ["How often is the cat fed?"]
+    assert shown.retriever.retrieve(asked, 3) == plain.retriever.retrieve(asked, 3)
+    assert shown.retriever.embedder is embedder
+
+
 def test_a_rag_follows_its_corpus_when_that_is_updated(embedder, reader):
     corpus = Corpus.read([{"text": "The ferry takes 44 minutes."}, {"text": "The lamp costs 9 crowns."}, {"text": "The cat sleeps."}], embedder)
     rag = corpus.rag(reader)
