@@ -82,7 +82,7 @@ def check_output(path: Path) -> list[str]:
 
 def _check_place(path: Path) -> None:
     """Raise LabError where the file system allows nothing new beside `path`."""
-    place = next((p for p in path.absolute().parents if p.exists()), path)
+    place = next((p for p in path.absolute().parents if os.path.exists(p)), path)  # which asks no leave, as Path.exists does
     if not place.is_dir():
         raise LabError(f"{path} cannot be written, because {place} is a file: name another place")
     if not os.access(place, os.W_OK | os.X_OK):
@@ -137,11 +137,11 @@ def check_folder(target: Path, kind: str, *, by_name: bool = False) -> None:
 
     Never a link, a file, the home folder, the folder you work in, or one that these lie in.
     """
+    _check_place(target)
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise LabError(
             f"{target} is a {'link' if target.is_symlink() else 'file'}, where {kind} is to be written: name a new or empty folder"
         )
-    _check_place(target)
     if target.is_dir() and not os.access(target, os.W_OK | os.X_OK):
         raise LabError(f"{target} cannot be replaced by {kind}, because nothing may be written into it: name a new folder")
     place = target.resolve()

@@ -54,9 +54,11 @@ def settle(target: Path) -> None:
     from filelock import FileLock, Timeout
 
     name = re.compile(rf"\.{re.escape(target.name)}\.\w{{8}}{re.escape(SUFFIX)}")
-    if not target.parent.is_dir():
+    try:
+        beside = list(target.parent.iterdir())
+    except OSError:  # no folder, or one that may not be listed: a workshop in it is not ours to clear
         return
-    for shop in [p for p in target.parent.iterdir() if name.fullmatch(p.name) and p.is_dir() and not p.is_symlink()]:
+    for shop in [p for p in beside if name.fullmatch(p.name) and p.is_dir() and not p.is_symlink()]:
         if not (shop / "lock").is_file():
             with suppress(OSError):  # somebody's folder that holds something, or one that is being made this moment
                 shop.rmdir()

@@ -57,8 +57,12 @@ def read_folder(folder: str | Path, *, size: int = SIZE, encoding: str = "utf-8"
     within("size", size, 1, 100_000)
     no_empty_name("folder", folder)
     place = Path(folder).expanduser()
-    if not place.exists():
-        raise LabError(f"there is no folder {place}: name one that holds Markdown, text, HTML or PDF files")
+    try:
+        place.stat()
+    except PermissionError as error:
+        raise LabError(f"{place} cannot be opened ({error.strerror}): name a folder that you may read") from error
+    except OSError as error:
+        raise LabError(f"there is no folder {place}: name one that holds Markdown, text, HTML or PDF files") from error
     files, skipped = _files(place)
     passages: list[Passage] = []
     for file in files:
@@ -169,13 +173,13 @@ def _files(place: Path) -> tuple[list[Path], list[Skipped]]:
     for folder, inner, names in os.walk(place, onerror=lambda error: leave_out(Path(error.filename), _cannot(error))):
         inner[:] = [name for name in inner if not name.startswith(".")]
         for name in inner:
-            if (Path(folder) / name).is_symlink():
+            if os.path.islink(Path(folder) / name):
                 leave_out(Path(folder) / name, "it is a link to a folder, and those are not followed")
         for path in (Path(folder) / name for name in names if not name.startswith(".")):
             try:
                 path.stat()
             except OSError as error:
-                leave_out(path, "it is a link that leads nowhere" if path.is_symlink() else _cannot(error))
+                leave_out(path, "it is a link that leads nowhere" if os.path.islink(path) else _cannot(error))
                 continue
             if path.is_file():
                 files.append(path)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import partial
 
 import pytest
 from datasets import Dataset, DatasetDict
@@ -115,6 +116,18 @@ def test_what_is_no_file_or_not_to_be_opened_is_named_too(notes, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", shut)
     assert ("shut", "it cannot be opened (Permission denied)") in {(one.file, one.reason) for one in read_folder(notes)[1]}
+    stat, lstat = os.stat, os.lstat
+
+    def no_entry(place, *args, real, **options):
+        if os.fspath(place).endswith(("dog.txt", "sealed")):
+            raise PermissionError(13, "Permission denied", os.fspath(place))
+        return real(place, *args, **options)
+
+    monkeypatch.setattr(os, "stat", partial(no_entry, real=stat))
+    monkeypatch.setattr(os, "lstat", partial(no_entry, real=lstat))
+    assert ("sub/dog.txt", "it cannot be opened (Permission denied)") in {(one.file, one.reason) for one in read_folder(notes)[1]}
+    with pytest.raises(LabError, match="sealed cannot be opened .Permission denied"):
+        read_folder(notes / "sealed")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems let no such name or file be made")
