@@ -67,9 +67,8 @@ def read_folder(folder: str | Path, *, size: int = SIZE, encoding: str = "utf-8"
     passages: list[Passage] = []
     for file in files:
         name = file.name if file == place else file.relative_to(place).as_posix()
-        shown = name.encode("utf-8", "backslashreplace").decode("utf-8")
-        if shown != name:
-            skipped.append(Skipped(shown, "its name is no text in UTF-8: rename it"))
+        if not _is_text(name):
+            skipped.append(Skipped(_printable(name), "its name is no text in UTF-8: rename it"))
             continue
         silent: list[int] = []
         try:
@@ -167,8 +166,7 @@ def _files(place: Path) -> tuple[list[Path], list[Skipped]]:
     files: list[Path] = []
 
     def leave_out(path: Path, reason: str) -> None:
-        name = path.relative_to(place).as_posix()
-        skipped.append(Skipped(name.encode("utf-8", "backslashreplace").decode("utf-8"), reason))
+        skipped.append(Skipped(_printable(path.relative_to(place).as_posix()), reason))
 
     for folder, inner, names in os.walk(place, onerror=lambda error: leave_out(Path(error.filename), _cannot(error))):
         inner[:] = [name for name in inner if not name.startswith(".")]
@@ -198,6 +196,10 @@ def _numbers(numbers: list[int], most: int = 5) -> str:
 
 def _is_text(word: str) -> bool:
     return word.isascii() or word.encode("utf-8", "ignore").decode("utf-8") == word
+
+
+def _printable(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _shown(row: Mapping[str, Any], column: str) -> str:
